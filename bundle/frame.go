@@ -1,0 +1,90 @@
+package bundle
+
+import (
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+
+	"brink/digest"
+)
+
+// Encoding says how the bytes of a [Frame] are written. The numbers are part of the chunk stream and of the store.
+type Encoding uint8
+
+// Raw and Zstd carry a chunk; Absent says that the sender does not have it.
+const (
+	Raw    Encoding = 0
+	Zstd   Encoding = 1 // one zstd frame (RFC 8878)
+	Absent Encoding = 255
+)
+
+// MaxFrame bounds the encoded bytes of a frame: a chunk that does not compress is sent raw.
+const MaxFrame = MaxChunk
+
+// Frame is one chunk on its way: its name and its bytes as encoded.
+type Frame struct {
+	Digest   digest.Digest // of the plain bytes
+	Encoding Encoding
+	Size     int64  // of the plain bytes
+	Data     []byte // as encoded; at most MaxFrame bytes
+}
+
+// Codec turns plain chunks into frames and back. It is safe for concurrent use; make one and share it, for it keeps
+// buffers. Use [NewCodec].
+type Codec struct {
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+}
+
+// NewCodec returns a Codec that works on as many chunks at once as there are processors.
+func NewCodec() *Codec {
+	// "Better" costs about a tenth more time than the default and saves as much as twice that on JavaScript; "best"
+	// takes four times as long for little more at the size of a chunk.
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(MaxChunk),
+		zstd.WithEncoderCRC(false)) // every chunk is checked by its digest
+	if err != nil {
+		panic(fmt.Sprintf("bundle: zstd encoder: %v", err)) // the options are constants
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(MaxChunk),
+		zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderConcurrency(0))
+	if err != nil {
+		panic(fmt.Sprintf("bundle: zstd decoder: %v", err))
+	}
+	return &Codec{encoder: encoder, decoder: decoder}
+}
+
+// Frame returns plain as a frame: compressed when that saves at least a sixteenth, raw otherwise, in which case Data
+// is plain itself. plain has at most [MaxChunk] bytes.
+func (c *Codec) Frame(plain []byte) Frame {
+	f := Frame{Digest: digest.Sum(plain), Encoding: Raw, Size: int64(len(plain)), Data: plain}
+	if encoded := c.encoder.EncodeAll(plain, make([]byte, 0, len(plain)/2)); len(encoded) <= len(plain)-len(plain)/16 {
+		f.Encoding, f.Data = Zstd, encoded
+	}
+	return f
+}
+
+// Plain returns the bytes of f after checking their size and digest. It returns [ErrMalformed] for a frame that does
+// not decode and [digest.ErrMismatch] for bytes that are not what f says. The result may share memory with f.Data.
+func (c *Codec) Plain(f Frame) ([]byte, error) {
+	if f.Size < 0 || f.Size > MaxChunk || len(f.Data) > MaxFrame {
+		return nil, fmt.Errorf("chunk %s: %w: %d bytes", f.Digest.Short(), ErrMalformed, f.Size)
+	}
+	plain := f.Data
+	switch f.Encoding {
+	case Raw:
+	case Zstd:
+		var err error
+		if plain, err = c.decoder.DecodeAll(f.Data, make([]byte, 0, f.Size)); err != nil {
+			return nil, fmt.Errorf("chunk %s: %w: %w", f.Digest.Short(), ErrMalformed, err)
+		}
+	default:
+		return nil, fmt.Errorf("chunk %s: %w: encoding %d", f.Digest.Short(), ErrMalformed, f.Encoding)
+	}
+	if int64(len(plain)) != f.Size {
+		return nil, fmt.Errorf("chunk %s: %w: %d bytes, not %d", f.Digest.Short(), ErrMalformed, len(plain), f.Size)
+	}
+	if digest.Sum(plain) != f.Digest {
+		return nil, fmt.Errorf("chunk %s: %w", f.Digest.Short(), digest.ErrMismatch)
+	}
+	return plain, nil
+}

@@ -1,0 +1,75 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"sort"
+	"time"
+)
+
+const (
+	blockSize   = 512           // a tar archive is a row of blocks of this many bytes
+	trailerSize = 2 * blockSize // two empty blocks end it (POSIX.1-2017, pax, "ustar Interchange Format")
+	maxUSTAR    = 8<<30 - 1     // the largest size that a ustar header can tell
+)
+
+// layout says where in the archive each file begins.
+type layout struct {
+	files  []File
+	starts []int64 // of the header of each file
+	size   int64   // of the archive
+}
+
+func newLayout(files []File) layout {
+	l := layout{files: files, starts: make([]int64, len(files))}
+	for i := range files {
+		l.starts[i] = l.size
+		l.size += headerSize(files[i].Path, files[i].Size) + padded(files[i].Size)
+	}
+	l.size += trailerSize
+	return l
+}
+
+// find returns the number of the file whose header, content or padding holds the byte at offset, or len(files) for the
+// archive's trailer.
+func (l *layout) find(offset int64) int {
+	if offset >= l.size-trailerSize {
+		return len(l.files)
+	}
+	return sort.Search(len(l.starts), func(i int) bool { return l.starts[i] > offset }) - 1
+}
+
+func padded(size int64) int64 { return (size + blockSize - 1) / blockSize * blockSize }
+
+func headerSize(path string, size int64) int64 {
+	if len(path) <= 100 && isASCII(path) && size <= maxUSTAR {
+		return blockSize
+	}
+	return int64(len(header(path, size)))
+}
+
+// header returns the tar header of a file: ustar where it fits, pax (a longer one) for long paths, other scripts and
+// files over 8 GiB. All that could differ between machines is fixed: mode 0644, time zero, no owner.
+func header(path string, size int64) []byte {
+	var b bytes.Buffer
+	h := tar.Header{Typeflag: tar.TypeReg, Name: path, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
+	if err := tar.NewWriter(&b).WriteHeader(&h); err == nil {
+		return b.Bytes()
+	}
+	b.Reset()
+	h.Format = tar.FormatPAX
+	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+		panic(fmt.Sprintf("bundle: header of %q: %v", path, err)) // CheckPath lets nothing pass that pax can not hold
+	}
+	return b.Bytes()
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

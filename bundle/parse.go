@@ -1,0 +1,218 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"brink/digest"
+)
+
+// maxPax bounds the extended header of one file in bytes: a path of MaxPath and a size, with room to spare.
+const maxPax = 4 * blockSize
+
+// ReadArchive calls file for each file of the archive that r streams, in order, with its path, its size in bytes and a
+// reader of its content that is valid until file returns. What file leaves unread is skipped.
+//
+// It accepts only what this package writes: any other tar, however readable, is [ErrMalformed], as are paths that
+// [CheckPaths] refuses. It stops at the first error of file and returns it. It reads r to its end.
+func ReadArchive(ctx context.Context, r io.Reader, file func(path string, size int64, content io.Reader) error) error {
+	p := archiveParser{r: r, paths: newPathSet(0)}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		path, size, err := p.header()
+		if errors.Is(err, io.EOF) {
+			return p.end()
+		}
+		if err != nil {
+			return fmt.Errorf("archive: %w", err)
+		}
+		content := io.LimitedReader{R: r, N: size}
+		if err := file(path, size, &content); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, &content); err != nil {
+			return fmt.Errorf("archive: file %q: %w", path, err)
+		}
+		if content.N > 0 {
+			return fmt.Errorf("archive: file %q: %w", path, io.ErrUnexpectedEOF)
+		}
+		if err := p.zeros(padded(size) - size); err != nil {
+			return fmt.Errorf("archive: file %q: %w", path, err)
+		}
+	}
+}
+
+type archiveParser struct {
+	r     io.Reader
+	paths *pathSet
+	last  string // path of the file before
+	total int64  // bytes of headers and contents so far
+}
+
+// header reads the header of the next file; it returns io.EOF at the first block of the trailer.
+func (p *archiveParser) header() (path string, size int64, err error) {
+	raw := make([]byte, blockSize, blockSize+maxPax)
+	if err := p.fill(raw); err != nil {
+		return "", 0, err
+	}
+	if bytes.Equal(raw, zeros[:blockSize]) {
+		return "", 0, io.EOF
+	}
+	if raw[156] == tar.TypeXHeader {
+		// A pax header is a file of its own: its records, then the header that they extend.
+		n, err := strconv.ParseInt(string(bytes.Trim(raw[124:136], " \x00")), 8, 64)
+		if err != nil || n <= 0 || padded(n) > maxPax-blockSize {
+			return "", 0, fmt.Errorf("%w: extended header", ErrMalformed)
+		}
+		raw = raw[:blockSize+padded(n)+blockSize]
+		if err := p.fill(raw[blockSize:]); err != nil {
+			return "", 0, err
+		}
+	}
+	h, err := tar.NewReader(bytes.NewReader(raw)).Next()
+	if err != nil {
+		return "", 0, fmt.Errorf("%w: header: %w", ErrMalformed, err)
+	}
+	if err := p.paths.add(h.Name); err != nil {
+		return "", 0, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	switch {
+	case h.Name <= p.last:
+		return "", 0, fmt.Errorf("%w: file %q is out of order", ErrMalformed, h.Name)
+	case len(p.paths.files) > MaxFiles:
+		return "", 0, fmt.Errorf("%w: more than %d files", ErrMalformed, MaxFiles)
+	case h.Size < 0 || h.Size > MaxArchive-p.total:
+		return "", 0, fmt.Errorf("%w: more than %d bytes", ErrMalformed, int64(MaxArchive))
+	case !bytes.Equal(raw, header(h.Name, h.Size)):
+		return "", 0, fmt.Errorf("%w: the header of %q is not canonical", ErrMalformed, h.Name)
+	}
+	p.last = h.Name
+	p.total += int64(len(raw)) + padded(h.Size)
+	return h.Name, h.Size, nil
+}
+
+// end reads the second block of the trailer and makes sure that nothing follows.
+func (p *archiveParser) end() error {
+	if p.last == "" {
+		return fmt.Errorf("archive: %w: no files", ErrMalformed)
+	}
+	if err := p.zeros(blockSize); err != nil {
+		return fmt.Errorf("archive: trailer: %w", err)
+	}
+	var one [1]byte
+	switch n, err := io.ReadFull(p.r, one[:]); {
+	case n > 0:
+		return fmt.Errorf("archive: %w: bytes after its end", ErrMalformed)
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("archive: %w", err)
+	}
+	return nil
+}
+
+// zeros reads n bytes, fewer than a block or one, that must all be zero.
+func (p *archiveParser) zeros(n int64) error {
+	block := make([]byte, n)
+	if err := p.fill(block); err != nil {
+		return err
+	}
+	if !bytes.Equal(block, zeros[:n]) {
+		return fmt.Errorf("%w: padding is not zero", ErrMalformed)
+	}
+	return nil
+}
+
+// fill reads len(b) bytes; an archive that ends before them was cut.
+func (p *archiveParser) fill(b []byte) error {
+	_, err := io.ReadFull(p.r, b)
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// IndexArchive derives the index from an archive. It holds one buffer of a few chunks, whatever the archive's size.
+// Errors are those of [ReadArchive].
+func IndexArchive(ctx context.Context, r io.Reader) (*Index, error) {
+	x := newIndexer()
+	if err := ReadArchive(ctx, r, x.file); err != nil {
+		return nil, err
+	}
+	return x.finish(), nil
+}
+
+// indexer makes an index out of files that come in order.
+type indexer struct {
+	archive *digest.Hasher
+	one     *digest.Hasher // of the file at hand
+	buffer  []byte         // of the file at hand: what is not cut into chunks yet
+	files   []File
+}
+
+func newIndexer() *indexer {
+	return &indexer{
+		archive: digest.NewHasher(),
+		one:     digest.NewHasher(),
+		buffer:  make([]byte, 0, 4*MaxChunk),
+	}
+}
+
+// file adds a file of exactly size bytes.
+func (x *indexer) file(path string, size int64, content io.Reader) error {
+	x.archive.Write(header(path, size))
+	x.one.Reset()
+	x.buffer = x.buffer[:0]
+	var chunks []Chunk
+	for left := size; left > 0 || len(x.buffer) > 0; {
+		// Fill the buffer before cutting: cut must see MaxChunk bytes or the file's end.
+		for left > 0 && len(x.buffer) < cap(x.buffer) {
+			room := x.buffer[len(x.buffer):cap(x.buffer)]
+			n, err := content.Read(room[:min(left, int64(len(room)))])
+			x.archive.Write(room[:n])
+			x.one.Write(room[:n])
+			x.buffer = x.buffer[:len(x.buffer)+n]
+			left -= int64(n)
+			if errors.Is(err, io.EOF) && left > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			if err != nil && !errors.Is(err, io.EOF) {
+				return fmt.Errorf("file %q: %w", path, err)
+			}
+		}
+		rest := x.buffer
+		for len(rest) >= MaxChunk || (left == 0 && len(rest) > 0) {
+			n := cut(rest)
+			c := Chunk{Size: int64(n)}
+			if c.Size < size { // else it is the file's own digest, and not listed
+				c.Digest = digest.Sum(rest[:n])
+				chunks = append(chunks, c)
+			}
+			rest = rest[n:]
+		}
+		x.buffer = x.buffer[:copy(x.buffer, rest)]
+	}
+	x.archive.Write(zeros[:padded(size)-size])
+	x.files = append(x.files, File{
+		Path:   path,
+		Size:   size,
+		Digest: x.one.Digest(),
+		SHA256: x.one.SHA256(),
+		Chunks: chunks,
+	})
+	return nil
+}
+
+func (x *indexer) finish() *Index {
+	x.archive.Write(zeros)
+	return &Index{
+		Schema:  Schema,
+		Archive: Archive{Digest: x.archive.Digest(), SHA256: x.archive.SHA256(), Size: x.archive.Size()},
+		Files:   x.files,
+	}
+}
