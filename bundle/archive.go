@@ -153,3 +153,46 @@ func (r *ArchiveReader) seekChunk(i int, offset int64) Chunk {
 	}
 	return list[r.cursor.chunk]
 }
+
+// FileReader reads the content of one file of a bundle, made from chunks as it goes. It is an [io.Reader] and
+// [io.Seeker], holds no more than one chunk, and is not safe for concurrent use.
+type FileReader struct {
+	archive *ArchiveReader // of this one file
+	start   int64          // of the content in it
+	size    int64
+}
+
+// NewFile returns a reader of the content of f, at its start. ctx is handed to every call of chunks.
+func NewFile(ctx context.Context, f *File, chunks Chunks) *FileReader {
+	r := &FileReader{
+		archive: NewArchive(ctx, &Index{Files: []File{*f}}, chunks),
+		start:   headerSize(f.Path, f.Size),
+		size:    f.Size,
+	}
+	r.archive.offset = r.start
+	return r
+}
+
+// Read implements [io.Reader].
+func (r *FileReader) Read(p []byte) (int, error) {
+	left := r.start + r.size - r.archive.offset
+	if left <= 0 {
+		return 0, io.EOF
+	}
+	return r.archive.Read(p[:min(int64(len(p)), left)])
+}
+
+// Seek implements [io.Seeker]. It reads nothing.
+func (r *FileReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.archive.offset - r.start
+	case io.SeekEnd:
+		offset += r.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start of the file")
+	}
+	_, err := r.archive.Seek(r.start+offset, io.SeekStart)
+	return offset, err
+}

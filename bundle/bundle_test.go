@@ -189,6 +189,28 @@ func TestArchiveReader_SeeksAnywhere(t *testing.T) {
 	})
 }
 
+func TestFileReader_ReadsAndSeeks(t *testing.T) {
+	files := sampleFiles()
+	fsys := mapFS(files)
+	ix, _ := index(t, files)
+	for i := range ix.Files {
+		f := &ix.Files[i]
+		r := NewFile(context.Background(), f, NewFolderChunks(fsys, ix))
+		for _, offset := range []int64{0, f.Size / 3, f.Size, f.Size + 1} {
+			if _, err := r.Seek(offset, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(got, files[f.Path][min(offset, f.Size):]) {
+				t.Errorf("%s from %d: %d bytes, %v", f.Path, offset, len(got), err)
+			}
+		}
+		if end, err := r.Seek(0, io.SeekEnd); err != nil || end != f.Size {
+			t.Errorf("%s ends at %d, %v", f.Path, end, err)
+		}
+	}
+}
+
 func TestFolder_RefusesWhatNoBundleCanHold(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "secret")

@@ -1,0 +1,135 @@
+package channel
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"brink/digest"
+)
+
+// ErrUnchanged is returned when an operation would leave the channel as it is; there is nothing to sign.
+var ErrUnchanged = errors.New("the channel serves this already")
+
+// Publish returns the manifest that serves r on top of m. The release that m serves moves to the front of History.
+//
+// It returns [ErrUnchanged] if m serves r's version with r's bundle. It refuses a version that the channel knows with
+// another bundle ([CodeVersionTaken]) and one that is below what m serves ([CodeDowngrade]). A version that was rolled
+// back can be published again, with the bundle it had.
+func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if m.Sequence == 0 {
+		return m.serve(r, now), nil
+	}
+	for known := range m.Releases() {
+		if CompareVersions(known.Version, r.Version) == 0 && (known.Version != r.Version || known.Bundle != r.Bundle) {
+			return nil, refuse(CodeVersionTaken, "publish it under a higher version",
+				"channel %s has version %s already, with bundle %s", m.Channel, known.Version, known.Bundle.Short())
+		}
+	}
+	switch CompareVersions(r.Version, m.Release.Version) {
+	case 0:
+		return nil, ErrUnchanged
+	case -1:
+		return nil, refuse(CodeDowngrade, "roll back, or publish a higher version",
+			"version %s is below %s, which channel %s serves", r.Version, m.Release.Version, m.Channel)
+	}
+	return m.serve(r, now), nil
+}
+
+// RollBack returns the manifest that serves an earlier release of m's History again: the one of the version, or the
+// last one that was served and is lower if version is empty. It is a signed statement that everything above, up to what
+// m serves, is withdrawn: see [Manifest.Withdrawn].
+//
+// It returns [ErrUnchanged] if m serves the version, and refuses one that is not in History ([CodeNotInHistory]) or not
+// below what m serves.
+func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
+	if m.Sequence > 0 && version == m.Release.Version {
+		return nil, ErrUnchanged
+	}
+	i := slices.IndexFunc(m.History, func(r Release) bool {
+		return r.Version == version || version == "" && CompareVersions(r.Version, m.Release.Version) < 0
+	})
+	switch {
+	case i < 0 && version == "":
+		return nil, refuse(CodeNotInHistory, "", "channel %s served nothing lower before", m.Channel)
+	case i < 0:
+		return nil, refuse(CodeNotInHistory, "name a version of the channel's history",
+			"channel %s has no version %q in its history", m.Channel, version)
+	case CompareVersions(m.History[i].Version, m.Release.Version) > 0:
+		return nil, refuse(CodeNotInHistory, "publish it again",
+			"version %s is above %s, which channel %s serves", version, m.Release.Version, m.Channel)
+	}
+	next := m.serve(m.History[i], now)
+	next.Rollback = true
+	next.Withdrawn = m.Release.Version
+	if CompareVersions(m.Withdrawn, next.Withdrawn) > 0 {
+		next.Withdrawn = m.Withdrawn
+	}
+	return next, nil
+}
+
+// Promote returns the manifest that serves on m's channel what from serves on its own. The two must be of one app. It
+// returns and refuses what [Manifest.Publish] does.
+func (m *Manifest) Promote(from *Manifest, now time.Time) (*Manifest, error) {
+	if from.Org != m.Org {
+		return nil, refuse(CodeWrongOrg, "", "cannot promote from org %s to %s", from.Org, m.Org)
+	}
+	if from.App != m.App {
+		return nil, refuse(CodeWrongApp, "", "cannot promote from app %s to %s", from.App, m.App)
+	}
+	return m.Publish(from.Release, now)
+}
+
+// Amend returns the manifest that says something else about the release it serves: limits, flags, link or comment. The
+// version and the bundle must stay.
+func (m *Manifest) Amend(r Release, now time.Time) (*Manifest, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if r.Version != m.Release.Version || r.Bundle != m.Release.Bundle {
+		return nil, refuse(CodeVersionTaken, "publish it", "version %s with bundle %s is not what channel %s serves",
+			r.Version, r.Bundle.Short(), m.Channel)
+	}
+	next := m.next(now)
+	next.Release = r.clone()
+	return next, nil
+}
+
+// serve returns the next manifest with r in the place of what m serves.
+func (m *Manifest) serve(r Release, now time.Time) *Manifest {
+	next := m.next(now)
+	next.Release = r.clone()
+	// Each version is in a manifest once, so that a rollback by version means one thing.
+	next.History = slices.DeleteFunc(next.History, func(old Release) bool { return old.Version == r.Version })
+	if m.Sequence > 0 {
+		next.History = slices.Insert(next.History, 0, m.Release.clone())
+	}
+	next.History = next.History[:min(len(next.History), MaxHistory)]
+	if CompareVersions(r.Version, next.Withdrawn) >= 0 {
+		next.Withdrawn = ""
+	}
+	return next
+}
+
+// next returns a copy of m as the statement that follows it: not signed, one sequence higher, issued now, no rollback.
+// A manifest that expires keeps the time from issue to expiry.
+func (m *Manifest) next(now time.Time) *Manifest {
+	next := *m
+	next.raw, next.statement = nil, digest.Digest{}
+	next.unknown = m.unknown.clone()
+	next.Sequence++
+	next.Rollback = false
+	next.Issued = now.UTC().Truncate(time.Second)
+	if !m.Expires.IsZero() {
+		next.Expires = next.Issued.Add(m.Expires.Sub(m.Issued))
+	}
+	next.Release = m.Release.clone()
+	next.History = nil
+	for i := range m.History {
+		next.History = append(next.History, m.History[i].clone())
+	}
+	return &next
+}

@@ -1,0 +1,17 @@
+// Package channel says who may publish what, and who gets what. It holds the signed statements of Brink, the keys that
+// sign them, and the decision that a device gets. It is pure: bytes and a time go in, a statement, a decision or a
+// [*RefusedError] comes out. There is no network, no file and no clock in it.
+//
+// Three statements are signed. An org's trust document ([Trust]) names its root keys, its keys and its roles. A bundle
+// intent ([Intent]) is what a publisher signs before an upload. A channel manifest ([Manifest]) says what a channel
+// serves. Each travels in a DSSE envelope (https://github.com/secure-systems-lab/dsse) that has one byte form only.
+//
+// The life of one release: [Manifest.Publish] puts it on top of what the channel serves and raises the sequence,
+// [SignManifest] signs the result, [Trust.VerifyManifest] checks it on every node and device, [Newer] lets it replace
+// the one in force, [State.Accept] is what a device asks beyond the signature, and [Resolve] says what the device gets.
+//
+// The invariants: a statement that a Verify function returned was signed by enough distinct keys of one role that the
+// trust document allows for the app and channel; signed bytes are kept as they came and never written anew; and a
+// device that follows a channel made by the operations of this package can accept every later manifest, whichever it
+// missed in between, and moves to a lower version only where a signed rollback took its own version back.
+package channel

@@ -1,0 +1,241 @@
+package channel
+
+import (
+	"encoding/json"
+	"iter"
+	"time"
+
+	"brink/digest"
+)
+
+// ManifestSchema is the schema number of manifests that this version reads and writes.
+const ManifestSchema = 1
+
+// MaxHistory is how many releases a manifest remembers beside the one it serves: enough to roll back to and to make
+// patches from, and small enough that a manifest stays a few kilobytes.
+const MaxHistory = 20
+
+// Manifest is a channel manifest: what a channel of an app serves. One that was read is complete and checked, and must
+// not be changed: the operations ([Manifest.Publish], [Manifest.RollBack], [Manifest.Promote], [Manifest.Amend]) return
+// another. Members of the JSON that this version does not know go along from one to the next.
+type Manifest struct {
+	Schema   int       `json:"schema"` // ManifestSchema; SignManifest sets it
+	Org      string    `json:"org"`
+	App      string    `json:"app"`
+	Channel  string    `json:"channel"`
+	Sequence uint64    `json:"sequence"` // 1 to MaxSequence, higher with every statement
+	Issued   time.Time `json:"issued"`
+	Expires  time.Time `json:"expires,omitzero"` // zero: never
+	Release  Release   `json:"release"`          // what is served now
+	History  []Release `json:"history,omitempty"`
+
+	// Rollback says that this very statement is a rollback. The next statement does not repeat it, so nothing that
+	// must hold for longer may rest on it.
+	Rollback bool `json:"rollback,omitempty"`
+
+	// Withdrawn is the highest version that a rollback took back: a device that runs something above Release, up to and
+	// including Withdrawn, must move down. It stays in every statement until a release at or above it is served, so it
+	// also reaches a device that was asleep when the rollback itself was in force. Empty means that nothing is.
+	Withdrawn string `json:"withdrawn,omitempty"`
+
+	unknown   unknown
+	raw       []byte
+	statement digest.Digest
+}
+
+// NewManifest returns the manifest of a channel that serves nothing yet. It cannot be signed: publish to it first.
+func NewManifest(org, app, channel string) *Manifest {
+	return &Manifest{Schema: ManifestSchema, Org: org, App: app, Channel: channel}
+}
+
+// SignManifest checks the manifest, signs it with every key and returns the envelope. Whether the keys suffice is for
+// [Trust.VerifyManifest] to say; [Cosign] adds what is missing.
+func SignManifest(m *Manifest, keys ...PrivateKey) ([]byte, error) {
+	signed := *m
+	signed.Schema = ManifestSchema
+	if err := signed.check(); err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(&signed)
+	if err != nil {
+		return nil, err
+	}
+	return seal(TypeManifest, payload, keys)
+}
+
+// ParseManifest reads a signed manifest WITHOUT checking who signed it, for a store that lists what it verified before
+// and for people who look at a file. It checks everything else but time.
+func ParseManifest(raw []byte) (*Manifest, error) {
+	e, err := open(raw, TypeManifest)
+	if err != nil {
+		return nil, err
+	}
+	return decodeManifest(e)
+}
+
+func decodeManifest(e *envelope) (*Manifest, error) {
+	m := new(Manifest)
+	if err := decodePayload(e.payload, ManifestSchema, m); err != nil {
+		return nil, err
+	}
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	m.raw, m.statement = e.raw, e.statement()
+	return m, nil
+}
+
+// Raw returns the signed bytes that the manifest was read from, and nil if it was not. The caller must not change them.
+func (m *Manifest) Raw() []byte { return m.raw }
+
+// Digest returns the manifest's identity: the digest of its signed bytes, signatures included. It is zero for a
+// manifest that was not read from signed bytes.
+func (m *Manifest) Digest() digest.Digest {
+	if m.raw == nil {
+		return digest.Digest{}
+	}
+	return digest.Sum(m.raw)
+}
+
+// Statement returns the digest of what was signed, without the signatures: the same however many keys signed it. Two
+// manifests of one channel and sequence with different statements are an equivocation; with equal ones they are not.
+// It is zero for a manifest that was not read from signed bytes.
+func (m *Manifest) Statement() digest.Digest { return m.statement }
+
+// Releases yields the release that is served and then those in History, newest first. The caller must not change them.
+func (m *Manifest) Releases() iter.Seq[*Release] {
+	return func(yield func(*Release) bool) {
+		if !yield(&m.Release) {
+			return
+		}
+		for i := range m.History {
+			if !yield(&m.History[i]) {
+				return
+			}
+		}
+	}
+}
+
+// CheckFor returns nil if m is the manifest of the app's channel. A signature does not say that: whoever asked for one
+// channel could be answered with the good manifest of another. The error is a [*RefusedError] with [CodeWrongApp] or
+// [CodeWrongChannel].
+func (m *Manifest) CheckFor(app, channel string) error {
+	if m.App != app {
+		return refuse(CodeWrongApp, "", "manifest is of app %s, want %s", m.App, app)
+	}
+	if m.Channel != channel {
+		return refuse(CodeWrongChannel, "", "manifest is of channel %s, want %s", m.Channel, channel)
+	}
+	return nil
+}
+
+// Newer returns nil if next may take the place of current: same org, app and channel, a higher sequence (by any number,
+// since a node may have missed some), and a version that devices which follow current can move to. Both must have been
+// verified. The error is a [*RefusedError].
+func Newer(current, next *Manifest) error {
+	if next.Org != current.Org {
+		return refuse(CodeWrongOrg, "", "manifest is of org %s, want %s", next.Org, current.Org)
+	}
+	if err := next.CheckFor(current.App, current.Channel); err != nil {
+		return err
+	}
+	const again = "fetch the manifest in force and make the next one from it"
+	if next.Sequence == current.Sequence && next.statement != current.statement {
+		return refuse(CodeEquivocation, again, "another manifest of %s %s has sequence %d already",
+			current.App, current.Channel, current.Sequence)
+	}
+	if next.Sequence <= current.Sequence {
+		return refuse(CodeSequenceNotHigher, again, "manifest of %s %s has sequence %d, and %d is in force",
+			current.App, current.Channel, next.Sequence, current.Sequence)
+	}
+	return next.checkMove(current.Release.Version)
+}
+
+// move says what a device that runs version has to do to run what m serves.
+type move int
+
+const (
+	moveUp   move = iota // the release is at or above the version
+	moveDown             // it is below, and a signed rollback took the version back
+	moveNone             // it is below, and nothing says that the device should go there
+)
+
+func (m *Manifest) move(version string) move {
+	switch {
+	case CompareVersions(m.Release.Version, version) >= 0:
+		return moveUp
+	case m.Withdrawn != "" && CompareVersions(version, m.Withdrawn) <= 0:
+		return moveDown
+	default:
+		return moveNone
+	}
+}
+
+func (m *Manifest) checkMove(version string) error {
+	if m.move(version) == moveNone {
+		return refuse(CodeDowngrade, "roll back, or publish a higher version",
+			"manifest serves %s, below %s, and no rollback took %s back", m.Release.Version, version, version)
+	}
+	return nil
+}
+
+// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+func (m Manifest) MarshalJSON() ([]byte, error) {
+	type fields Manifest
+	return encodeObject(fields(m), m.unknown)
+}
+
+// UnmarshalJSON reads a manifest and keeps the members that it does not know; it does not check the values.
+func (m *Manifest) UnmarshalJSON(raw []byte) error {
+	type fields Manifest
+	var f fields
+	rest, err := decodeObject(raw, &f)
+	*m = Manifest(f)
+	m.unknown = rest
+	return err
+}
+
+func (m *Manifest) check() error {
+	if err := CheckOrg(m.Org); err != nil {
+		return err
+	}
+	if err := CheckApp(m.App); err != nil {
+		return err
+	}
+	if err := CheckChannel(m.Channel); err != nil {
+		return err
+	}
+	if m.Sequence < 1 || m.Sequence > MaxSequence {
+		return malformed("sequence is %d, want 1 to %d", m.Sequence, uint64(MaxSequence))
+	}
+	if err := checkSpan(m.Issued, m.Expires); err != nil {
+		return err
+	}
+	if len(m.History) > MaxHistory {
+		return malformed("history has %d releases, want at most %d", len(m.History), MaxHistory)
+	}
+	var before []string
+	for r := range m.Releases() {
+		if err := r.check(); err != nil {
+			return err
+		}
+		for _, version := range before {
+			if CompareVersions(version, r.Version) == 0 {
+				return malformed("versions %s and %s are of one precedence", version, r.Version)
+			}
+		}
+		before = append(before, r.Version)
+	}
+	if m.Withdrawn != "" {
+		if err := CheckVersion(m.Withdrawn); err != nil {
+			return err
+		}
+		if CompareVersions(m.Withdrawn, m.Release.Version) <= 0 {
+			return malformed("withdrawn %s is not above the version that is served, %s", m.Withdrawn, m.Release.Version)
+		}
+	}
+	if m.Rollback && m.Withdrawn == "" {
+		return malformed("a rollback that withdraws nothing")
+	}
+	return nil
+}

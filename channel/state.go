@@ -1,0 +1,43 @@
+package channel
+
+import "brink/digest"
+
+// State is what a device remembers of the channel it follows. Keep it durably, one for each app and channel.
+//
+// A device that changes channel starts from a State of the new one without Version if the change itself may take it to
+// a lower version, and with Version if not.
+type State struct {
+	App     string `json:"app"`
+	Channel string `json:"channel"`
+
+	Sequence  uint64        `json:"sequence"`  // the highest that was accepted, 0 before the first
+	Statement digest.Digest `json:"statement"` // of the manifest with that sequence
+
+	Version string `json:"version"` // what the device runs; empty or no semver: unknown, and below every release
+}
+
+// Accept is what a device asks of a manifest beyond its signature, which [Trust.VerifyManifest] has checked. It returns
+// the state to keep, durably and before the device acts on the manifest; Version is left as it is, for the device to
+// set when it has moved. Accepting the same manifest again changes nothing.
+//
+// It refuses a manifest of another app or channel; one with a lower sequence than the device has seen, which would
+// bring back an old statement; one of the same sequence that says something else; and one that serves a lower version
+// than the device runs, unless a signed rollback took that version back. On refusal the state is returned unchanged.
+func (s State) Accept(m *Manifest) (State, error) {
+	if err := m.CheckFor(s.App, s.Channel); err != nil {
+		return s, err
+	}
+	if m.Sequence < s.Sequence {
+		return s, refuse(CodeSequenceNotHigher, "", "manifest has sequence %d, and the device has seen %d",
+			m.Sequence, s.Sequence)
+	}
+	if m.Sequence == s.Sequence && m.statement != s.Statement {
+		return s, refuse(CodeEquivocation, "", "manifest has sequence %d, and the device has seen another one with it",
+			m.Sequence)
+	}
+	if err := m.checkMove(s.Version); err != nil {
+		return s, err
+	}
+	s.Sequence, s.Statement = m.Sequence, m.statement
+	return s, nil
+}

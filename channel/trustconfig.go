@@ -1,0 +1,67 @@
+package channel
+
+import (
+	"cmp"
+	"encoding/json"
+	"time"
+)
+
+// TrustConfig is what a trust document says. Make the first one by hand and every later one from [Trust.Next].
+type TrustConfig struct {
+	Org       string
+	Version   uint64      // 0 means 1
+	Issued    time.Time   // required
+	Expires   time.Time   // zero: never
+	Roots     []PublicKey // at least one
+	Threshold int         // how many roots must sign, at most MaxSignatures; 0 means 1
+	Keys      []PublicKey // the keys that roles name; roots need not be given again
+	Roles     []Role      // a Threshold of 0 means 1
+	Quota     int64       // bytes that the org may hold in a store; 0 means that the document sets no bound
+
+	unknown unknown
+}
+
+// Validate returns the first thing that keeps c from being a trust document, as a [*RefusedError].
+func (c TrustConfig) Validate() error { return c.document().check() }
+
+// NewTrust signs the trust document that c describes and returns the envelope. Give enough roots of c and, for a
+// version above 1, enough roots of the version before, and any that is missing can be added by [Cosign]. NewTrust does
+// not check that enough have signed: [ParseTrust] and [Trust.Accept] do.
+func NewTrust(c TrustConfig, keys ...PrivateKey) ([]byte, error) {
+	doc := c.document()
+	if err := doc.check(); err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	return seal(TypeTrust, payload, keys)
+}
+
+func (c TrustConfig) document() *trustDocument {
+	d := &trustDocument{
+		Schema:    TrustSchema,
+		Org:       c.Org,
+		Version:   cmp.Or(c.Version, 1),
+		Issued:    c.Issued.UTC(),
+		Expires:   c.Expires.UTC(),
+		Keys:      make(map[string]PublicKey),
+		Threshold: cmp.Or(c.Threshold, 1),
+		Quota:     c.Quota,
+		unknown:   c.unknown.clone(),
+	}
+	for _, key := range c.Roots {
+		d.Keys[key.ID()] = key
+		d.Roots = append(d.Roots, key.ID())
+	}
+	for _, key := range c.Keys {
+		d.Keys[key.ID()] = key
+	}
+	for i := range c.Roles {
+		role := c.Roles[i].clone()
+		role.Threshold = cmp.Or(role.Threshold, 1)
+		d.Roles = append(d.Roles, role)
+	}
+	return d
+}

@@ -1,0 +1,166 @@
+package channel
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// VerifyManifest reads a signed manifest and checks that enough keys of one role, which holds its app and channel,
+// signed it; that it is of this org; and that now is within its times. Every refusal is a [*RefusedError].
+//
+// It does not know what the caller asked for or has in force. See [Manifest.CheckFor] for the app and channel, [Newer]
+// on a node and [State.Accept] on a device.
+func (t *Trust) VerifyManifest(raw []byte, now time.Time) (*Manifest, error) {
+	e, signers, err := t.open(raw, TypeManifest, now)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeManifest(e)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.authorise(signers, m.Org, m.App, m.Channel); err != nil {
+		return nil, err
+	}
+	if err := checkTimes("manifest", m.Issued, m.Expires, now); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// VerifyIntent reads a signed bundle intent and checks it as [Trust.VerifyManifest] checks a manifest. A role that may
+// publish the app to any channel at all may sign an intent for the app.
+func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
+	e, signers, err := t.open(raw, TypeIntent, now)
+	if err != nil {
+		return nil, err
+	}
+	in, err := decodeIntent(e)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.authorise(signers, in.Org, in.App, anyChannel); err != nil {
+		return nil, err
+	}
+	if err := checkTimes("bundle intent", in.Issued, in.Expires, now); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// open reads an envelope and checks its signatures; the payload is for the caller to read, who thus never parses what
+// no known key signed.
+func (t *Trust) open(raw []byte, payloadType string, now time.Time) (*envelope, []string, error) {
+	if expired(t.doc.Expires, now) {
+		return nil, nil, refuse(CodeTrustExpired, "sign a new version of the trust document with the root keys",
+			"version %d of the trust document of org %s expired at %s",
+			t.Version(), t.Org(), t.doc.Expires.Format(time.RFC3339))
+	}
+	e, err := open(raw, payloadType)
+	if err != nil {
+		return nil, nil, err
+	}
+	signers, err := e.signers(func(id string) (PublicKey, bool) {
+		key, ok := t.doc.Keys[id]
+		return key, ok
+	}, true)
+	return e, signers, err
+}
+
+// anyChannel stands for "whichever": it can name no channel.
+const anyChannel = ""
+
+// authorise checks that enough signers are in one role that holds the app and channel. Of all the reasons why no role
+// lets them, it names the one of the role that came closest.
+func (t *Trust) authorise(signers []string, org, app, channel string) error {
+	if org != t.Org() {
+		return refuse(CodeWrongOrg, "", "statement is of org %q, want %q", org, t.Org())
+	}
+	if len(signers) == 0 {
+		return refuse(CodeNotEnoughSignatures, "", "statement has no signature")
+	}
+	var inRole, hasApp bool
+	var nearest *Role
+	var have int
+	for i := range t.doc.Roles {
+		role := &t.doc.Roles[i]
+		n := count(role.Keys, signers)
+		if n == 0 {
+			continue
+		}
+		inRole = true
+		if !matches(role.Apps, app) {
+			continue
+		}
+		hasApp = true
+		if channel != anyChannel && !matches(role.Channels, channel) {
+			continue
+		}
+		if n >= role.Threshold {
+			return nil
+		}
+		if nearest == nil || role.Threshold-n < nearest.Threshold-have {
+			nearest, have = role, n
+		}
+	}
+	switch {
+	case nearest != nil:
+		return refuse(CodeNotEnoughSignatures, "have the other keys of the role sign too",
+			"role %s asks for %d signatures and %d of its keys signed", nearest.Name, nearest.Threshold, have)
+	case hasApp:
+		return refuse(CodeWrongChannel, "sign with a key of a role that holds the channel",
+			"the signing keys may publish app %s, but not to channel %s", app, channel)
+	case inRole:
+		return refuse(CodeWrongApp, "sign with a key of a role that holds the app",
+			"the signing keys may not publish app %s", app)
+	default:
+		return refuse(CodeWrongRole, "sign with a key of a role, and not with a root key",
+			"the signing keys are in no role of org %s", t.Org())
+	}
+}
+
+// decodePayload reads the signed JSON into a struct after its schema was found to be the one that is known.
+func decodePayload(payload []byte, schema int, into any) error {
+	if err := checkJSON(payload); err != nil {
+		return malformed("payload: %v", err)
+	}
+	// Names count exactly here too, so the schema is looked up and not decoded into a struct.
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &members); err != nil {
+		return malformed("payload: %v", err)
+	}
+	if got := string(members["schema"]); got != fmt.Sprint(schema) {
+		return refuse(CodeUnknownSchema, "use a newer version of Brink", "document has schema %q, want %d", got, schema)
+	}
+	if err := json.Unmarshal(payload, into); err != nil {
+		return malformed("payload: %v", err)
+	}
+	return nil
+}
+
+// checkSpan checks that a document says when it was issued, and that it does not expire before.
+func checkSpan(issued, expires time.Time) error {
+	if issued.IsZero() {
+		return malformed("issued is missing")
+	}
+	if !expires.IsZero() && !expires.After(issued) {
+		return malformed("expires %s is not after issued %s", expires.Format(time.RFC3339), issued.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func checkTimes(what string, issued, expires, now time.Time) error {
+	if issued.After(now.Add(MaxSkew)) {
+		return refuse(CodeNotYetValid, "compare the clocks of the two machines",
+			"%s was issued at %s, and it is %s", what, issued.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	if expired(expires, now) {
+		return refuse(CodeExpired, "sign it again with a later time",
+			"%s expired at %s", what, expires.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// expired reports whether now is at or after expires; zero is never.
+func expired(expires, now time.Time) bool { return !expires.IsZero() && !now.Before(expires) }

@@ -1,0 +1,235 @@
+// Package client is the device's side: check, fetch, verify, apply, roll back. An app can embed it; it knows nothing of
+// the server's packages.
+//
+// The life of one [Client.Update]: the device tells a node what it is and runs. The node's answer carries the signed
+// channel manifest; the device checks the signature against the org's trust document, refuses what is older than what
+// it has seen, and decides for itself from the manifest ([channel.Resolve]). When there is something new it asks for
+// the archive, offering the archive it has as a dictionary, so that one response carries only what changed. The bytes
+// go through decoder and digest into a folder beside the running one; only when the digest is that of the signed
+// release is the folder given its name, the state written and the link switched.
+//
+// The folder, all below [Config].Dir:
+//
+//	bundles/<bundle>/   one installed bundle each: the current one, the previous one
+//	current             a symbolic link to the current one, switched atomically
+//	state.json          what is installed and what was seen: the truth that the link follows
+//	partial/            a download that was cut, to be resumed
+//	lock                held while a Client is open
+//
+// The invariant: a device is never worse off. Until the last step of an update nothing that the app runs is touched; a
+// kill at any point leaves either the old version or the new one, whole; and every failure of a patch falls back to the
+// full archive.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"brink/channel"
+	"brink/digest"
+)
+
+// Errors that callers can tell apart. A manifest that is refused is a [*channel.RefusedError], an answer of a node
+// that says no a [*protocol.Problem].
+var (
+	// ErrLocked is returned when another process works in the same folder.
+	ErrLocked = errors.New("the folder is in use by another process")
+	// ErrNotInstalled is returned when something is asked of an installed version and there is none.
+	ErrNotInstalled = errors.New("nothing is installed")
+	// ErrNoPrevious is returned by Rollback when no earlier version is kept.
+	ErrNoPrevious = errors.New("no previous version is kept")
+	// ErrDamaged is returned when a node's bytes are not those of the signed release, after all ways were tried.
+	ErrDamaged = errors.New("the node's bytes are not those of the signed release")
+)
+
+// Config says where the device keeps its bundles and whom it asks.
+type Config struct {
+	Dir     string           // created if missing
+	Nodes   []string         // base URLs, asked in this order until one answers
+	App     string           // the app that the device runs
+	Channel string           // the channel that it follows
+	Trust   []byte           // the org's trust document, as signed
+	Device  channel.Device   // what the device is; what it runs is filled in by the Client
+	Confirm bool             // take an update for well as soon as it is applied; otherwise call Confirm
+	HTTP    *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
+	Logger  *slog.Logger     // default: discards
+	Now     func() time.Time // default: time.Now
+	// Progress, if set, is called while an archive comes in, with the body bytes of it so far and in all; total is -1
+	// when the node does not say.
+	Progress func(received, total int64)
+}
+
+// Validate reports everything that is wrong with the Config and fills in defaults. It may be called twice.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("no folder given"))
+	}
+	if len(c.Nodes) == 0 {
+		errs = append(errs, errors.New("no node given"))
+	}
+	for i, node := range c.Nodes {
+		u, err := url.Parse(node)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			errs = append(errs, fmt.Errorf("node %q is no http or https address", node))
+			continue
+		}
+		c.Nodes[i] = strings.TrimRight(node, "/")
+	}
+	if c.App == "" || c.Channel == "" {
+		errs = append(errs, errors.New("app and channel must be given"))
+	}
+	if c.HTTP == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.ResponseHeaderTimeout = 30 * time.Second
+		c.HTTP = &http.Client{Transport: transport}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return errors.Join(errs...)
+}
+
+// Client is a device. It is not safe for concurrent use; one folder can have one Client at a time.
+type Client struct {
+	config Config
+	trust  *channel.Trust
+	root   *os.Root
+	lock   *flock.Flock
+	state  state
+	sound  digest.Digest // the bundle whose files were last found whole
+}
+
+// New opens the folder, makes good what a kill may have left half done, and returns the device. It returns [ErrLocked]
+// when another process has the folder open. Close it when done.
+func New(config Config) (*Client, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	trust, err := channel.ParseTrust(config.Trust, config.Now())
+	if err != nil {
+		return nil, fmt.Errorf("trust document: %w", err)
+	}
+	c := &Client{config: config, trust: trust}
+	if err := c.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), c.Close())
+	}
+	return c, nil
+}
+
+// Close gives the folder free for others.
+func (c *Client) Close() error {
+	var errs []error
+	if c.root != nil {
+		errs = append(errs, c.root.Close())
+	}
+	if c.lock != nil {
+		errs = append(errs, c.lock.Close())
+	}
+	c.config.HTTP.CloseIdleConnections()
+	return errors.Join(errs...)
+}
+
+// Result tells what an Update or a Rollback did.
+type Result struct {
+	App           string         `json:"app"`
+	Channel       string         `json:"channel"`
+	Version       string         `json:"version"` // installed now; empty when nothing is
+	Bundle        *digest.Digest `json:"bundle,omitempty"`
+	Sequence      uint64         `json:"sequence"` // of the channel manifest that decided
+	Previous      string         `json:"previous,omitempty"`
+	Decision      channel.Kind   `json:"decision"`
+	Reason        string         `json:"reason,omitempty"` // why there is no update, if that is not obvious
+	UpToDate      bool           `json:"up_to_date"`
+	Patched       bool           `json:"patched"`        // the archive came as a patch
+	Encoding      string         `json:"encoding"`       // of the archive as it came; empty when none came
+	Resumed       bool           `json:"resumed"`        // part of the archive was there from before
+	BytesReceived int64          `json:"bytes_received"` // of all response bodies, as sent
+	Requests      int            `json:"requests"`
+	Duration      time.Duration  `json:"-"`
+	DurationMS    float64        `json:"duration_ms"`
+}
+
+// Update brings the folder to what the channel serves: it checks, and if there is something new fetches, verifies and
+// applies it. It asks the nodes in turn until one serves. When it fails, what was installed stays as it was.
+func (c *Client) Update(ctx context.Context) (Result, error) {
+	start := c.config.Now()
+	var failures []error
+	var counted traffic
+	for _, node := range c.config.Nodes {
+		t := &transfer{client: c, node: node, traffic: &counted}
+		result, err := t.update(ctx)
+		if err == nil {
+			return c.finish(result, counted, start), nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", node, err))
+		if ctx.Err() != nil {
+			break
+		}
+		c.config.Logger.Warn("node failed", "node", node, "error", err)
+	}
+	return c.finish(Result{}, counted, start), errors.Join(failures...)
+}
+
+// Confirm tells that the installed version is well. Until then the version that was confirmed before is kept for
+// Rollback, whatever comes between.
+func (c *Client) Confirm() error {
+	if c.state.Current == nil {
+		return ErrNotInstalled
+	}
+	next := c.state
+	next.Confirmed = true
+	return c.save(next)
+}
+
+// Rollback returns to the previous version, without a network, and remembers the one it leaves as failed: it is not
+// applied again until the channel serves something else. It returns [ErrNoPrevious] when none is kept.
+func (c *Client) Rollback() (Result, error) {
+	start := c.config.Now()
+	if c.state.Previous == nil {
+		return Result{}, ErrNoPrevious
+	}
+	next := c.state
+	next.Failed = c.state.Current
+	next.Current, next.Previous = c.state.Previous, nil
+	next.Seen.Version = next.Current.Version
+	next.Confirmed = true
+	if err := c.switchTo(next); err != nil {
+		return Result{}, err
+	}
+	return c.finish(Result{Decision: channel.Rollback, Sequence: next.Seen.Sequence}, traffic{}, start), nil
+}
+
+// Installed returns the version and bundle that are installed, or [ErrNotInstalled].
+func (c *Client) Installed() (version string, bundle digest.Digest, err error) {
+	if c.state.Current == nil {
+		return "", digest.Digest{}, ErrNotInstalled
+	}
+	return c.state.Current.Version, c.state.Current.Bundle, nil
+}
+
+func (c *Client) finish(r Result, counted traffic, start time.Time) Result {
+	r.App, r.Channel = c.config.App, c.config.Channel
+	if current := c.state.Current; current != nil {
+		r.Version, r.Bundle = current.Version, &current.Bundle
+	}
+	if c.state.Previous != nil {
+		r.Previous = c.state.Previous.Version
+	}
+	r.BytesReceived, r.Requests = counted.received, counted.requests
+	r.Duration = c.config.Now().Sub(start)
+	r.DurationMS = float64(r.Duration.Microseconds()) / 1000
+	return r
+}

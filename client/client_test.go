@@ -1,0 +1,428 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+)
+
+// tree returns the files below dir by path.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		files[filepath.ToSlash(name)] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func version(n string) map[string]string {
+	return map[string]string{
+		"index.html":    "<!doctype html><title>" + n + "</title>",
+		"js/app.js":     strings.Repeat("const answer = 42; // "+"the same in every version\n", 4000) + "export const version = '" + n + "';\n",
+		"img/логотип":   string(noise(7, 50_000)),
+		"empty":         "",
+		"new-in-" + n:   n,
+		"deep/er/x.css": "a{}",
+	}
+}
+
+// device returns a client of node in dir, closed with the test.
+func device(t *testing.T, node *fakeNode, dir string, change ...func(*Config)) *Client {
+	t.Helper()
+	config := Config{Dir: dir, Nodes: []string{node.URL}, App: testApp, Channel: testChannel, Trust: node.trust, Confirm: true, HTTP: node.Client()}
+	for _, c := range change {
+		c(&config)
+	}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func update(t *testing.T, c *Client) Result {
+	t.Helper()
+	result, err := c.Update(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// wantCurrent checks what the app would see.
+func wantCurrent(t *testing.T, dir string, want map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, tree(t, filepath.Join(dir, currentLink)+"/")); diff != "" {
+		t.Fatalf("current is not what it should be:\n%.2000s", diff)
+	}
+}
+
+func TestClient_InstallsUpdatesAndIsUpToDate(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	c := device(t, node, dir)
+	if r := update(t, c); r.Version != "1.0.0" || r.Patched || r.Encoding != "zstd" || r.UpToDate || r.Requests != 2 {
+		t.Errorf("first install: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+	full := node.sent.Load()
+
+	node.publish("1.1.0", version("1.1.0"))
+	before := node.sent.Load()
+	r := update(t, c)
+	if r.Version != "1.1.0" || !r.Patched || r.Encoding != "dcz" || r.Previous != "1.0.0" || r.Requests != 2 {
+		t.Errorf("update: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.1.0"))
+	if patch := node.sent.Load() - before; patch > full/10 {
+		t.Errorf("the update took %d bytes, the install %d", patch, full)
+	}
+
+	if r := update(t, c); !r.UpToDate || r.Requests != 1 || r.Version != "1.1.0" {
+		t.Errorf("nothing new: %+v", r)
+	}
+}
+
+func TestClient_KeepsTheFolderAcrossProcesses(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	first := device(t, node, dir)
+	update(t, first)
+	if _, err := New(first.config); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second client on the folder: %v, want ErrLocked", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := device(t, node, dir)
+	if r := update(t, second); !r.UpToDate {
+		t.Errorf("after a restart: %+v", r)
+	}
+	config := second.config
+	config.App = "com.acme.other"
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(config); err == nil || !strings.Contains(err.Error(), testApp) {
+		t.Errorf("the folder of another app: %v, want an error that names it", err)
+	}
+}
+
+func TestClient_RollsBackHereAndStaysThere(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	c := device(t, node, dir, func(c *Config) { c.Confirm = false })
+	if _, err := c.Rollback(); !errors.Is(err, ErrNoPrevious) {
+		t.Errorf("rollback of nothing: %v, want ErrNoPrevious", err)
+	}
+	if err := c.Confirm(); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("confirm of nothing: %v, want ErrNotInstalled", err)
+	}
+	node.publish("1.0.0", version("1.0.0"))
+	update(t, c)
+	if err := c.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+	node.publish("1.1.0", version("1.1.0"))
+	update(t, c)
+	node.publish("1.2.0", version("1.2.0"))
+	if r := update(t, c); r.Version != "1.2.0" || r.Previous != "1.0.0" {
+		t.Errorf("the version that was confirmed last must be kept: %+v", r)
+	}
+	if r, err := c.Rollback(); err != nil || r.Version != "1.0.0" {
+		t.Fatalf("rollback: %+v, %v", r, err)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+	if r := update(t, c); r.Version != "1.0.0" || r.UpToDate || r.Reason != reasonFailed {
+		t.Errorf("the version that was left must not come back: %+v", r)
+	}
+	node.publish("1.3.0", version("1.3.0"))
+	if r := update(t, c); r.Version != "1.3.0" {
+		t.Errorf("the next release must come: %+v", r)
+	}
+}
+
+func TestClient_FollowsASignedRollback(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	node.publish("1.1.0", version("1.1.0"))
+	c := device(t, node, dir)
+	update(t, c)
+	node.rollBack("1.0.0")
+	if r := update(t, c); r.Version != "1.0.0" || r.Decision != channel.Rollback {
+		t.Errorf("signed rollback: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+}
+
+func TestClient_RefusesWhatIsNotSigned(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(node *fakeNode)
+		code  channel.Code
+	}{
+		"older manifest":  {func(n *fakeNode) { n.manifest = n.history[0] }, channel.CodeSequenceNotHigher},
+		"stranger's key":  {func(n *fakeNode) { n.manifest = n.forge(newKey(n.t)) }, channel.CodeUnknownKey},
+		"one bit flipped": {func(n *fakeNode) { n.manifest = bytes.Replace(n.manifest, []byte(`"sig":"`), []byte(`"sig":"AAAA`), 1) }, ""},
+		"other channel":   {func(n *fakeNode) { n.manifest = n.sign(n.other("beta")) }, channel.CodeWrongChannel},
+		"equivocation":    {func(n *fakeNode) { n.manifest = n.twin() }, channel.CodeEquivocation},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, dir := newFakeNode(t), t.TempDir()
+			node.publish("1.0.0", version("1.0.0"))
+			node.publish("1.1.0", version("1.1.0"))
+			c := device(t, node, dir)
+			update(t, c)
+			test.spoil(node)
+			_, err := c.Update(context.Background())
+			if err == nil || (test.code != "" && channel.CodeOf(err) != test.code) {
+				t.Errorf("Update = %v, want code %q", err, test.code)
+			}
+			wantCurrent(t, dir, version("1.1.0"))
+		})
+	}
+}
+
+func TestClient_FallsBackToFullWhenAPatchFails(t *testing.T) {
+	for name, spoil := range map[string]func([]byte) []byte{
+		"cut":         func(p []byte) []byte { return p[:len(p)-7] },
+		"garbled":     func(p []byte) []byte { p[60] ^= 0xff; return p },
+		"empty":       func([]byte) []byte { return nil },
+		"other bytes": func(p []byte) []byte { return append(p[:40:40], "not zstd"...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, dir := newFakeNode(t), t.TempDir()
+			node.publish("1.0.0", version("1.0.0"))
+			c := device(t, node, dir)
+			update(t, c)
+			node.publish("1.1.0", version("1.1.0"))
+			node.spoilPatch = spoil
+			if r := update(t, c); r.Patched || r.Encoding != "zstd" || r.Requests != 3 {
+				t.Errorf("update: %+v", r)
+			}
+			wantCurrent(t, dir, version("1.1.0"))
+		})
+	}
+}
+
+func TestClient_NeverInstallsWrongBytes(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	c := device(t, node, dir)
+	update(t, c)
+	node.publish("1.1.0", version("1.1.0"))
+	wrong := node.archiveOf(version("6.6.6"))
+	node.spoilPatch = func([]byte) []byte { return nil }
+	node.spoilArchive = func([]byte) []byte { return wrong }
+	if _, err := c.Update(context.Background()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Update = %v, want ErrDamaged", err)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+	node.spoilArchive = nil
+	if r := update(t, c); r.Version != "1.1.0" {
+		t.Errorf("a node that is well again: %+v", r)
+	}
+}
+
+func TestClient_ResumesACutDownload(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	node.cutAfter = 5_000 // less than a third of the archive, whatever is tried
+	c := device(t, node, dir)
+	if _, err := c.Update(context.Background()); err == nil {
+		t.Fatal("every download was cut, and yet it ended")
+	}
+	node.cutAfter = 0
+	before := node.sent.Load()
+	r := update(t, c)
+	if !r.Resumed || r.Version != "1.0.0" {
+		t.Errorf("after a cut: %+v", r)
+	}
+	if rest, whole := node.sent.Load()-before, int64(len(node.encoded["1.0.0"])); rest > whole-15_000 {
+		t.Errorf("%d bytes of %d were sent again", rest, whole)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+}
+
+func TestClient_StartsOverWhenTheKeptPartIsWrong(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	node.cutAfter = 5_000 // less than a third of the archive, whatever is tried
+	c := device(t, node, dir)
+	if _, err := c.Update(context.Background()); err == nil {
+		t.Fatal("every download was cut, and yet it ended")
+	}
+	node.cutAfter = 0
+	if err := os.WriteFile(filepath.Join(dir, partialBody), noise(5, 15_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := update(t, c); r.Version != "1.0.0" {
+		t.Errorf("with a damaged part: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+}
+
+func TestClient_MendsAnInstalledFileThatChanged(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	c := device(t, node, dir)
+	update(t, c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, currentLink, "js/app.js"), []byte("tampered"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := update(t, device(t, node, dir)); r.Version != "1.0.0" || r.UpToDate {
+		t.Errorf("after a file changed: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+}
+
+func TestClient_AsksTheNextNode(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	c := device(t, node, dir, func(c *Config) { c.Nodes = []string{"http://127.0.0.1:1", node.URL + "/"} })
+	if r := update(t, c); r.Version != "1.0.0" {
+		t.Errorf("with one node down: %+v", r)
+	}
+}
+
+func TestClient_GivesTheNodesWords(t *testing.T) {
+	node := newFakeNode(t)
+	c := device(t, node, t.TempDir())
+	_, err := c.Update(context.Background())
+	problem, ok := errors.AsType[*protocol.Problem](err)
+	if !ok || problem.Code != protocol.CodeUnknownChannel || problem.Status != http.StatusNotFound {
+		t.Errorf("Update = %v, want the node's problem", err)
+	}
+}
+
+func TestClient_ChangesChannelDownwards(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("2.0.0", version("2.0.0"))
+	c := device(t, node, dir)
+	update(t, c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	node.switchTo("beta", "1.0.0", version("1.0.0"))
+	moved := device(t, node, dir, func(c *Config) { c.Channel = "beta" })
+	if r := update(t, moved); r.Version != "1.0.0" || r.Channel != "beta" {
+		t.Errorf("after a change of channel: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.0.0"))
+}
+
+// TestClient_FinishesWhatAKillLeft makes every state of the folder that a kill can leave between two steps.
+func TestClient_FinishesWhatAKillLeft(t *testing.T) {
+	for name, kill := range map[string]func(t *testing.T, dir string, old, next digest.Digest){
+		"before the switch of the link": func(t *testing.T, dir string, old, _ digest.Digest) {
+			relink(t, dir, bundleDir(old))
+		},
+		"within the switch of the link": func(t *testing.T, dir string, old, next digest.Digest) {
+			relink(t, dir, bundleDir(old))
+			if err := os.Symlink(bundleDir(next), filepath.Join(dir, currentLink+".new")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"within unpacking": func(t *testing.T, dir string, _, _ digest.Digest) {
+			half := filepath.Join(dir, bundlesDir, digest.Sum(nil).String()+".new")
+			if err := os.MkdirAll(half, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"within writing the state": func(t *testing.T, dir string, _, _ digest.Digest) {
+			if err := os.WriteFile(filepath.Join(dir, stateFile+".new"), []byte(`{"sch`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"before removing what is old": func(t *testing.T, dir string, _, _ digest.Digest) {
+			if err := os.MkdirAll(filepath.Join(dir, bundlesDir, digest.Sum(nil).String()), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, dir := newFakeNode(t), t.TempDir()
+			node.publish("1.0.0", version("1.0.0"))
+			c := device(t, node, dir)
+			old := *update(t, c).Bundle
+			node.publish("1.1.0", version("1.1.0"))
+			next := *update(t, c).Bundle
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			kill(t, dir, old, next)
+			c = device(t, node, dir)
+			wantCurrent(t, dir, version("1.1.0"))
+			entries, err := os.ReadDir(filepath.Join(dir, bundlesDir))
+			if err != nil || len(entries) != 2 {
+				t.Errorf("%d bundles are kept, %v; want the current and the previous one", len(entries), err)
+			}
+			if r := update(t, c); !r.UpToDate {
+				t.Errorf("after that: %+v", r)
+			}
+		})
+	}
+}
+
+func relink(t *testing.T, dir, target string) {
+	t.Helper()
+	link := filepath.Join(dir, currentLink)
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfig_ValidateNamesEverything(t *testing.T) {
+	err := (&Config{Nodes: []string{"ftp://x", "not a url"}}).Validate()
+	for _, want := range []string{"folder", "ftp://x", "not a url", "app and channel"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate = %v, want it to name %q", err, want)
+		}
+	}
+}
+
+func FuzzDecodeState(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"seen":{"app":"a"},"current":{"version":"1.0.0"}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if s, err := decodeState(raw); err == nil && s.Schema != stateSchema {
+			t.Error("a state of another schema was accepted")
+		}
+	})
+}
+
+// mapFS returns files as a file system.
+func mapFS(files map[string]string) fstest.MapFS {
+	fsys := fstest.MapFS{}
+	for name, data := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(data)}
+	}
+	return fsys
+}

@@ -1,0 +1,246 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+)
+
+// attempts is how often a download is taken up again before the next node is asked.
+const attempts = 3
+
+// partial describes a download that was cut: the bytes of one representation, from its start on.
+type partial struct {
+	Bundle   digest.Digest `json:"bundle"`
+	ETag     string        `json:"etag"` // strong: it names the representation's bytes, on any node
+	Encoding string        `json:"encoding"`
+	Total    int64         `json:"total"` // bytes of the representation; -1 when not known
+}
+
+const (
+	partialInfo = partialDir + "/info.json"
+	partialBody = partialDir + "/body"
+)
+
+// full fetches the whole archive, going on where a cut download ended.
+func (t *transfer) full(ctx context.Context, release *channel.Release, result *Result) error {
+	var failures []error
+	for range attempts {
+		err := t.fullOnce(ctx, release, result)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		failures = append(failures, err)
+		refusal, refused := errors.AsType[*protocol.Problem](err)
+		switch {
+		case refused && refusal.Final():
+			return err
+		case errors.Is(err, ErrDamaged):
+			// What was kept may be at fault, not the node: once more, from the start.
+			if err := t.client.forget(); err != nil {
+				return err
+			}
+		}
+	}
+	return failures[len(failures)-1]
+}
+
+func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, result *Result) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.node+protocol.ArchivePath(release.Bundle), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept-Encoding", "zstd")
+	have := t.client.partial(release.Bundle)
+	if have != nil && have.size > 0 {
+		req.Header.Set("Accept-Encoding", have.accept())
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
+		req.Header.Set("If-Range", have.info.ETag)
+	}
+	resp, err := t.do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+		if have == nil || !have.continues(resp) {
+			return errors.Join(fmt.Errorf("a part that was not asked for: %q", resp.Header.Get("Content-Range")), t.client.forget())
+		}
+		result.Resumed = true
+		return t.consume(ctx, release, have, resp, result)
+	case http.StatusRequestedRangeNotSatisfiable:
+		if have != nil && have.info.Total == have.size {
+			result.Resumed = true
+			return t.consume(ctx, release, have, nil, result) // it was all there, and only not unpacked
+		}
+		return errors.Join(errors.New("the part that is kept is not of this archive"), t.client.forget())
+	}
+	return t.receive(ctx, release, resp, result)
+}
+
+// receive takes a whole response, keeping its bytes in case it is cut.
+func (t *transfer) receive(ctx context.Context, release *channel.Release, resp *http.Response, result *Result) error {
+	have, err := t.client.begin(partial{
+		Bundle:   release.Bundle,
+		ETag:     resp.Header.Get("ETag"),
+		Encoding: resp.Header.Get("Content-Encoding"),
+		Total:    resp.ContentLength,
+	})
+	if err != nil {
+		return err
+	}
+	result.Resumed = false
+	return t.consume(ctx, release, have, resp, result)
+}
+
+// consume reads the kept bytes and then those of resp, which it keeps too, through the decoder into a folder.
+func (t *transfer) consume(ctx context.Context, release *channel.Release, have *kept, resp *http.Response, result *Result) error {
+	file, err := t.client.root.OpenFile(partialBody, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	source := io.Reader(io.NewSectionReader(file, 0, have.size))
+	if resp != nil {
+		appended := io.NewOffsetWriter(file, have.size)
+		source = io.MultiReader(source, io.TeeReader(t.progress(resp), appended))
+	}
+	plain, err := decode(have.info.Encoding, source)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	if err := t.client.unpack(ctx, release, plain); err != nil {
+		return err
+	}
+	result.Encoding = have.info.Encoding
+	if result.Encoding == "" {
+		result.Encoding = "identity"
+	}
+	return t.client.forget()
+}
+
+// decode returns the plain bytes of a representation.
+func decode(encoding string, r io.Reader) (io.ReadCloser, error) {
+	switch encoding {
+	case "", "identity":
+		return io.NopCloser(r), nil
+	case "zstd":
+		decoder, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(bundle.MaxPatch), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		return damagedReader{decoder.IOReadCloser()}, nil
+	}
+	return nil, fmt.Errorf("content encoding %q was not asked for", encoding)
+}
+
+// damagedReader gives errors of the decoder the name that makes the download start over.
+type damagedReader struct{ io.ReadCloser }
+
+func (d damagedReader) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	if errors.Is(err, zstd.ErrMagicMismatch) || errors.Is(err, zstd.ErrCRCMismatch) || errors.Is(err, zstd.ErrReservedBlockType) ||
+		errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrCompressedSizeTooBig) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return n, err
+}
+
+// kept is what there is of a download that was cut.
+type kept struct {
+	info partial
+	size int64 // bytes of the body file
+}
+
+// accept returns the Accept-Encoding that asks for the same representation again.
+func (k *kept) accept() string {
+	if k.info.Encoding == "" {
+		return "identity"
+	}
+	return k.info.Encoding
+}
+
+// continues reports whether resp goes on exactly where the kept bytes end.
+func (k *kept) continues(resp *http.Response) bool {
+	span, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes ")
+	if !ok || resp.Header.Get("Content-Encoding") != k.info.Encoding {
+		return false
+	}
+	first, _, _ := strings.Cut(span, "-")
+	offset, err := strconv.ParseInt(first, 10, 64)
+	return err == nil && offset == k.size
+}
+
+// partial returns what is kept of the archive of a bundle, or nil. What can not be made sense of counts as nothing: it
+// only saves bytes.
+func (c *Client) partial(id digest.Digest) *kept {
+	raw, err := c.root.ReadFile(partialInfo)
+	if err != nil || len(raw) > maxState {
+		return nil
+	}
+	var k kept
+	if json.Unmarshal(raw, &k.info) != nil || k.info.Bundle != id || !strings.HasPrefix(k.info.ETag, `"`) {
+		return nil
+	}
+	info, err := c.root.Stat(partialBody)
+	if err != nil {
+		return nil
+	}
+	k.size = info.Size()
+	return &k
+}
+
+// begin starts to keep a download. The info is in place before the first byte of the body, so that bytes never count
+// for another representation.
+func (c *Client) begin(info partial) (*kept, error) {
+	if err := c.forget(); err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(info)
+	if err != nil {
+		return nil, err
+	}
+	return &kept{info: info}, c.root.WriteFile(partialInfo, raw, 0o644)
+}
+
+// forget drops what is kept of a download.
+func (c *Client) forget() error {
+	return errors.Join(c.root.RemoveAll(partialBody), c.root.RemoveAll(partialInfo))
+}
+
+// progress returns the body of resp, reporting how far it has come.
+func (t *transfer) progress(resp *http.Response) io.Reader {
+	report := t.client.config.Progress
+	if report == nil {
+		return resp.Body
+	}
+	return &progressReader{r: resp.Body, total: resp.ContentLength, report: report}
+}
+
+type progressReader struct {
+	r               io.Reader
+	received, total int64
+	report          func(received, total int64)
+}
+
+func (p *progressReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.received += int64(n)
+	p.report(p.received, p.total)
+	return n, err
+}

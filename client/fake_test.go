@@ -1,0 +1,257 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+)
+
+const (
+	testApp     = "com.acme.shop"
+	testChannel = "production"
+)
+
+func noise(seed byte, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+// fakeNode speaks the device's half of the protocol, and lies when it is told to.
+type fakeNode struct {
+	*httptest.Server
+
+	t        *testing.T
+	key      channel.PrivateKey
+	trust    []byte
+	current  *channel.Manifest
+	manifest []byte   // what is served
+	history  [][]byte // what was served
+	archives map[digest.Digest][]byte
+	encoded  map[string][]byte // the archive of each version as zstd
+	sent     atomic.Int64      // bytes of archives
+
+	spoilPatch   func([]byte) []byte
+	spoilArchive func([]byte) []byte // of the plain archive
+	cutAfter     int                 // bytes of an answer after which the connection breaks
+}
+
+func newKey(t *testing.T) channel.PrivateKey {
+	t.Helper()
+	key, err := channel.NewKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newFakeNode(t *testing.T) *fakeNode {
+	t.Helper()
+	n := &fakeNode{t: t, key: newKey(t), archives: map[digest.Digest][]byte{}, encoded: map[string][]byte{}}
+	root := newKey(t)
+	var err error
+	n.trust, err = channel.NewTrust(channel.TrustConfig{
+		Org:    "acme",
+		Issued: time.Now(),
+		Roots:  []channel.PublicKey{root.Public()},
+		Keys:   []channel.PublicKey{n.key.Public()},
+		Roles:  []channel.Role{{Name: "publisher", Keys: []string{n.key.Public().ID()}, Apps: []channel.Pattern{"*"}, Channels: []channel.Pattern{"*"}}},
+	}, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Server = httptest.NewServer(http.HandlerFunc(n.serve))
+	t.Cleanup(n.Close)
+	return n
+}
+
+func (n *fakeNode) archiveOf(files map[string]string) []byte {
+	n.t.Helper()
+	var b bytes.Buffer
+	if err := (bundle.Folder{FS: mapFS(files)}).WriteArchive(context.Background(), &b); err != nil {
+		n.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func compress(data []byte) []byte {
+	encoder, _ := zstd.NewWriter(nil)
+	return encoder.EncodeAll(data, nil)
+}
+
+func (n *fakeNode) release(v string, files map[string]string) channel.Release {
+	n.t.Helper()
+	archive := n.archiveOf(files)
+	n.archives[digest.Sum(archive)] = archive
+	n.encoded[v] = compress(archive)
+	ix, err := bundle.IndexArchive(context.Background(), bytes.NewReader(archive))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return channel.Release{
+		Version: v, Bundle: ix.Bundle(), SHA256: ix.Archive.SHA256, Size: ix.Archive.Size, Files: len(ix.Files),
+		Index: digest.Sum(ix.Encode()), IndexSize: int64(len(ix.Encode())), Created: time.Now().UTC().Truncate(time.Second),
+	}
+}
+
+func (n *fakeNode) publish(v string, files map[string]string) {
+	n.t.Helper()
+	if n.current == nil {
+		n.current = channel.NewManifest("acme", testApp, testChannel)
+	}
+	next, err := n.current.Publish(n.release(v, files), time.Now())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.put(next)
+}
+
+func (n *fakeNode) rollBack(v string) {
+	n.t.Helper()
+	next, err := n.current.RollBack(v, time.Now())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.put(next)
+}
+
+// switchTo serves another channel from now on.
+func (n *fakeNode) switchTo(name, v string, files map[string]string) {
+	n.t.Helper()
+	n.current = channel.NewManifest("acme", testApp, name)
+	n.publish(v, files)
+}
+
+func (n *fakeNode) put(next *channel.Manifest) {
+	n.t.Helper()
+	if n.manifest != nil {
+		n.history = append(n.history, n.manifest)
+	}
+	n.manifest = n.sign(next)
+	current, err := channel.ParseManifest(n.manifest)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.current = current
+}
+
+func (n *fakeNode) sign(m *channel.Manifest) []byte { return n.signBy(m, n.key) }
+
+func (n *fakeNode) signBy(m *channel.Manifest, key channel.PrivateKey) []byte {
+	n.t.Helper()
+	raw, err := channel.SignManifest(m, key)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return raw
+}
+
+// forge returns the next manifest, signed by a key of the caller's.
+func (n *fakeNode) forge(key channel.PrivateKey) []byte {
+	n.t.Helper()
+	next, err := n.current.Publish(n.release("6.6.6", version("6.6.6")), time.Now())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return n.signBy(next, key)
+}
+
+// other returns a manifest of another channel that serves the same.
+func (n *fakeNode) other(name string) *channel.Manifest {
+	n.t.Helper()
+	m, err := channel.NewManifest("acme", testApp, name).Promote(n.current, time.Now())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return m
+}
+
+// twin returns a manifest with the sequence of the current one that says something else.
+func (n *fakeNode) twin() []byte {
+	n.t.Helper()
+	before, err := channel.ParseManifest(n.history[len(n.history)-1])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	next, err := before.Publish(n.release("1.5.0", version("1.5.0")), time.Now())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return n.sign(next)
+}
+
+func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/check") {
+		if n.manifest == nil {
+			w.WriteHeader(http.StatusNotFound)
+			_ = json.NewEncoder(w).Encode(protocol.Problem{Code: protocol.CodeUnknownChannel, Message: "nothing here"})
+			return
+		}
+		_, _ = w.Write(append(append([]byte(`{"decision":"update","manifest":`), n.manifest...), '}'))
+		return
+	}
+	id, err := digest.Parse(strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v1/bundles/"), "/archive"))
+	archive, known := n.archives[id]
+	if err != nil || !known {
+		http.NotFound(w, r)
+		return
+	}
+	if n.spoilArchive != nil {
+		archive = n.spoilArchive(archive)
+	}
+	body, coding := compress(archive), "zstd"
+	if name, err := digest.ParseField(r.Header.Get("Available-Dictionary")); err == nil && strings.Contains(r.Header.Get("Accept-Encoding"), "dcz") {
+		for _, old := range n.archives {
+			if digest.SumSHA256(old) == name {
+				body, err = bundle.EncodePatch(old, archive, name)
+				coding = "dcz"
+			}
+		}
+		if err == nil && n.spoilPatch != nil {
+			body = n.spoilPatch(body)
+		}
+	}
+	w.Header().Set("Content-Encoding", coding)
+	w.Header().Set("ETag", `"`+digest.Sum(body).String()+`"`)
+	out := &countingWriter{ResponseWriter: w, node: n, left: n.cutAfter}
+	http.ServeContent(out, r, "", time.Time{}, bytes.NewReader(body))
+}
+
+// countingWriter counts what is sent, and breaks the connection where the node is told to.
+type countingWriter struct {
+	http.ResponseWriter
+
+	node *fakeNode
+	left int
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	if w.node.cutAfter > 0 {
+		if w.left < len(p) {
+			n, _ := w.ResponseWriter.Write(p[:w.left])
+			w.node.sent.Add(int64(n))
+			if f, ok := w.ResponseWriter.(http.Flusher); ok {
+				f.Flush()
+			}
+			panic(http.ErrAbortHandler)
+		}
+		w.left -= len(p)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.node.sent.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,206 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"brink/channel"
+	"brink/digest"
+)
+
+const stateSchema = 1
+
+// maxState bounds, in bytes, what is read of a state file.
+const maxState = 1 << 20
+
+// state is what the device remembers. The file is replaced as a whole, never written in place.
+type state struct {
+	Schema    int           `json:"schema"`
+	Seen      channel.State `json:"seen"` // of the channel that is followed; its Version is that of Current
+	Current   *installed    `json:"current,omitempty"`
+	Previous  *installed    `json:"previous,omitempty"` // kept for Rollback
+	Confirmed bool          `json:"confirmed"`          // Current was reported to be well
+	Failed    *installed    `json:"failed,omitempty"`   // what Rollback left; not to be applied again
+}
+
+// installed is a bundle below bundles/.
+type installed struct {
+	Version string        `json:"version"`
+	Bundle  digest.Digest `json:"bundle"`
+	SHA256  digest.SHA256 `json:"sha256"` // of the archive: its name as a dictionary
+	Size    int64         `json:"size"`   // of the archive, in bytes
+}
+
+const (
+	stateFile   = "state.json"
+	bundlesDir  = "bundles"
+	partialDir  = "partial"
+	currentLink = "current"
+	lockFile    = "lock"
+)
+
+func bundleDir(id digest.Digest) string { return bundlesDir + "/" + id.String() }
+
+func (c *Client) open() error {
+	for _, dir := range []string{c.config.Dir, filepath.Join(c.config.Dir, bundlesDir), filepath.Join(c.config.Dir, partialDir)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	lock := flock.New(filepath.Join(c.config.Dir, lockFile))
+	switch held, err := lock.TryLock(); {
+	case err != nil:
+		return err
+	case !held:
+		return ErrLocked
+	}
+	c.lock = lock
+	var err error
+	if c.root, err = os.OpenRoot(c.config.Dir); err != nil {
+		return err
+	}
+	if c.state, err = c.load(); err != nil {
+		return err
+	}
+	// A kill may have come between writing the state and switching the link, or left folders that nobody needs.
+	if err := c.link(); err != nil {
+		return err
+	}
+	return c.sweep()
+}
+
+// load reads the state. A folder without one is empty; one that can not be read is an error, and never taken for empty:
+// it says which manifests were seen.
+func (c *Client) load() (state, error) {
+	unseen := channel.State{App: c.config.App, Channel: c.config.Channel}
+	raw, err := c.root.ReadFile(stateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return state{Schema: stateSchema, Seen: unseen}, nil
+	}
+	if err != nil {
+		return state{}, err
+	}
+	s, err := decodeState(raw)
+	if err != nil {
+		return state{}, err
+	}
+	if s.Seen.App != c.config.App {
+		return state{}, fmt.Errorf("it holds app %s, not %s", s.Seen.App, c.config.App)
+	}
+	if s.Seen.Channel != c.config.Channel {
+		// Sequences count per channel: what was seen of one says nothing about another. Without a version the new
+		// channel may take the device to a lower one, which is what a change of channel is for.
+		s.Seen = unseen
+	}
+	return s, nil
+}
+
+func decodeState(raw []byte) (state, error) {
+	var s state
+	if len(raw) > maxState {
+		return s, fmt.Errorf("%s is longer than %d bytes", stateFile, maxState)
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return state{}, fmt.Errorf("%s: %w", stateFile, err)
+	}
+	if s.Schema != stateSchema {
+		return state{}, fmt.Errorf("%s has schema %d, this program knows %d", stateFile, s.Schema, stateSchema)
+	}
+	return s, nil
+}
+
+// save writes the state durably, and then believes it.
+func (c *Client) save(next state) error {
+	raw, err := json.MarshalIndent(next, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := c.replace(stateFile, append(raw, '\n')); err != nil {
+		return err
+	}
+	c.state = next
+	return nil
+}
+
+// switchTo makes next the state and points the link at what is current in it. The folders that next names are whole
+// and on disk. The state comes first: from its last byte on, opening the folder finishes what is left.
+func (c *Client) switchTo(next state) error {
+	if err := c.save(next); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	if err := c.link(); err != nil {
+		return fmt.Errorf("switch: %w", err)
+	}
+	return c.sweep()
+}
+
+// link makes the link say what the state says.
+func (c *Client) link() error {
+	if c.state.Current == nil {
+		return nil
+	}
+	target := bundleDir(c.state.Current.Bundle)
+	if now, err := c.root.Readlink(currentLink); err == nil && now == target {
+		return nil
+	}
+	const fresh = currentLink + ".new"
+	if err := c.root.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := c.root.Symlink(target, fresh); err != nil {
+		return err
+	}
+	if err := c.root.Rename(fresh, currentLink); err != nil {
+		return err
+	}
+	return c.syncDir(".")
+}
+
+// sweep removes the bundles and downloads that nothing needs any more.
+func (c *Client) sweep() error {
+	keep := map[string]bool{}
+	for _, one := range []*installed{c.state.Current, c.state.Previous} {
+		if one != nil {
+			keep[one.Bundle.String()] = true
+		}
+	}
+	entries, err := fs.ReadDir(c.root.FS(), bundlesDir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !keep[entry.Name()] {
+			if err := c.root.RemoveAll(bundlesDir + "/" + entry.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replace writes a file so that a kill or a power loss leaves either the old bytes or the new ones: beside it, synced,
+// renamed, and the folder synced.
+func (c *Client) replace(name string, data []byte) error {
+	fresh := name + ".new"
+	file, err := c.root.OpenFile(fresh, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := c.root.Rename(fresh, name); err != nil {
+		return err
+	}
+	return c.syncDir(".")
+}

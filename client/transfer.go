@@ -1,0 +1,165 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"brink/channel"
+	"brink/protocol"
+)
+
+// traffic counts what one Update costs.
+type traffic struct {
+	requests int
+	received int64
+}
+
+// transfer is one Update from one node.
+type transfer struct {
+	client  *Client
+	node    string
+	traffic *traffic
+}
+
+// update runs the whole of Update against one node.
+func (t *transfer) update(ctx context.Context) (Result, error) {
+	c := t.client
+	raw, err := t.check(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("check: %w", err)
+	}
+	m, err := c.trust.VerifyManifest(raw, c.config.Now())
+	if err != nil {
+		return Result{}, fmt.Errorf("channel manifest: %w", err)
+	}
+	seen, err := c.state.Seen.Accept(m)
+	if err != nil {
+		return Result{}, fmt.Errorf("channel manifest: %w", err)
+	}
+	decision := channel.Resolve(m, c.device(), c.config.Now())
+	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
+	next := c.state
+	next.Seen = seen
+	if decision.Release == nil || c.failed(decision.Release) {
+		result.UpToDate = decision.Kind == channel.UpToDate
+		if decision.Release != nil {
+			result.Decision, result.Reason = channel.None, reasonFailed
+		}
+		if next.Seen == c.state.Seen {
+			return result, nil
+		}
+		return result, c.save(next)
+	}
+	release := decision.Release
+	if err := t.install(ctx, release, &result); err != nil {
+		return Result{}, fmt.Errorf("release %s: %w", release.Version, err)
+	}
+	if c.state.Confirmed || c.state.Previous == nil {
+		next.Previous = c.state.Current
+	}
+	next.Current = &installed{Version: release.Version, Bundle: release.Bundle, SHA256: release.SHA256, Size: release.Size}
+	if next.Previous != nil && next.Previous.Bundle == next.Current.Bundle {
+		next.Previous = nil
+	}
+	next.Seen.Version = release.Version
+	next.Confirmed, next.Failed = c.config.Confirm, nil
+	return result, c.switchTo(next)
+}
+
+// reasonFailed is why a device stays although its channel has a release for it.
+const reasonFailed = "rolled_back_here"
+
+// failed reports whether release was rolled back on this device.
+func (c *Client) failed(release *channel.Release) bool {
+	return c.state.Failed != nil && c.state.Failed.Bundle == release.Bundle
+}
+
+// device returns the configured device with what it runs now. Files that are not what was installed do not count: the
+// channel's release is then installed anew.
+func (c *Client) device() channel.Device {
+	device := c.config.Device
+	if current := c.state.Current; current != nil && c.state.Seen.Version != "" && c.whole(current) {
+		device.Version, device.Bundle = current.Version, current.Bundle
+	}
+	return device
+}
+
+// check asks the node and returns the channel manifest as signed, unchecked.
+func (t *transfer) check(ctx context.Context) ([]byte, error) {
+	device := t.client.device()
+	body, err := json.Marshal(protocol.CheckRequest{
+		Channel: t.client.config.Channel,
+		Device: protocol.Device{
+			ID:       device.ID,
+			Platform: device.Platform,
+			Native:   device.Native,
+			Version:  device.Version,
+			Bundle:   device.Bundle,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.node+protocol.CheckPath(t.client.config.App), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := t.do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxCheckAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > protocol.MaxCheckAnswer {
+		return nil, fmt.Errorf("an answer of more than %d bytes", protocol.MaxCheckAnswer)
+	}
+	var answer protocol.CheckAnswer
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	if len(answer.Manifest) == 0 {
+		return nil, errors.New("an answer without a channel manifest")
+	}
+	return answer.Manifest, nil
+}
+
+// do sends a request and returns the answer when its status is 200, 206 or 416, its body counted; anything else becomes
+// a [*protocol.Problem].
+func (t *transfer) do(req *http.Request) (*http.Response, error) {
+	t.traffic.requests++
+	resp, err := t.client.config.HTTP.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &countedBody{ReadCloser: resp.Body, received: &t.traffic.received}
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
+	if err != nil {
+		return nil, err
+	}
+	return nil, protocol.ReadProblem(resp.StatusCode, raw)
+}
+
+type countedBody struct {
+	io.ReadCloser
+	received *int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	*b.received += int64(n)
+	return n, err
+}

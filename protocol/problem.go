@@ -1,0 +1,79 @@
+package protocol
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// The codes of a [Problem] that have no code of their own in package channel. They are stable; docs/protocol.md says
+// when each is given.
+const (
+	CodeBadRequest       = "bad_request"
+	CodeNotFound         = "not_found"          // no such path
+	CodeUnknownApp       = "unknown_app"        // no org of this node claims the app
+	CodeUnknownOrg       = "unknown_org"        // the node has no trust document of the org
+	CodeUnknownChannel   = "unknown_channel"    // nothing was published to the channel yet
+	CodeUnknownBundle    = "unknown_bundle"     // the node does not have the bundle
+	CodeUnknownFile      = "unknown_file"       // the bundle has no such file
+	CodeUnknownChunk     = "unknown_chunk"      // the node does not have the chunk
+	CodeUnknownUpload    = "unknown_upload"     // the upload has ended or was never opened here
+	CodeMethodNotAllowed = "method_not_allowed" // see the Allow field
+	CodeNotAcceptable    = "not_acceptable"     // the client accepts no encoding there is
+	CodeRangeInvalid     = "range_not_satisfiable"
+	CodeTooLarge         = "too_large"
+	CodeConflict         = "conflict"              // the channel was moved by someone else
+	CodePrecondition     = "precondition_required" // a channel is moved with If-Match or If-None-Match only
+	CodePreconditionFail = "precondition_failed"
+	CodeIncomplete       = "bundle_incomplete"    // chunks are missing still
+	CodeMismatch         = "digest_mismatch"      // bytes do not have the digest that was promised
+	CodeMalformed        = "malformed"            // bytes are not what they should be
+	CodeQuota            = "quota_exceeded"       // the store has no room for it
+	CodeDamaged          = "bundle_damaged"       // bytes of it were lost on this node; it never serves wrong ones
+	CodeReadOnly         = "read_only"            // the node takes no writes, as when its disk is full
+	CodeUnavailable      = "unavailable"          // the node is starting or stopping
+	CodeBusy             = "busy"                 // too many uploads at once
+	CodeInternal         = "internal_error"       // the node's own fault
+	CodeUnexpected       = "unexpected_answer"    // not from a node: made by ReadProblem
+	CodeUnsupportedMedia = "unsupported_encoding" // of a request's body
+)
+
+// Problem is the body of every answer that says no. It is an error.
+type Problem struct {
+	Status  int    `json:"-"`    // HTTP status code
+	Code    string `json:"code"` // for programs: stable
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // what to do about it
+}
+
+// Error gives the message with code and status. The hint is left to whoever has room to show it.
+func (p *Problem) Error() string { return fmt.Sprintf("%s (%s, HTTP %d)", p.Message, p.Code, p.Status) }
+
+// Final reports whether the same request would get the same answer again.
+func (p *Problem) Final() bool {
+	return p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests &&
+		p.Code != CodeIncomplete && p.Code != CodeUnknownUpload
+}
+
+// ReadProblem makes a Problem of an answer's status and body. A body that no node wrote gives [CodeUnexpected].
+func ReadProblem(status int, body []byte) *Problem {
+	p := &Problem{}
+	if json.Unmarshal(body, p) != nil || p.Code == "" {
+		p = &Problem{
+			Code:    CodeUnexpected,
+			Message: fmt.Sprintf("the answer is %d %s, and not one of a node", status, http.StatusText(status)),
+			Hint:    "is this the address of a Brink node?",
+		}
+	}
+	p.Status = status
+	return p
+}
+
+// CodeOf returns the code of the [*Problem] that err is or wraps, and "" if there is none.
+func CodeOf(err error) string {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p.Code
+	}
+	return ""
+}

@@ -1,0 +1,133 @@
+// Package protocol holds the shapes of what goes over HTTP between a node and those who use it: devices, publishers,
+// other nodes. docs/protocol.md tells the same with an example of each.
+//
+// It is what server and client share, so that a field or a code is spelt in one place; it sends nothing itself. The
+// invariant: every shape can be read from hostile bytes without harm, and none of them is trusted. What has to be
+// trusted is inside the signed envelopes that they carry.
+package protocol
+
+import (
+	"encoding/json"
+	"net/url"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+)
+
+// Media types of bodies that are not JSON.
+const (
+	TypeChunks  = "application/vnd.brink.chunks" // a chunk stream, see bundle.StreamWriter
+	TypeArchive = "application/x-tar"
+)
+
+// MaxCheck bounds a check request, MaxCheckAnswer its answer and MaxProblem an answer that says no, in bytes.
+const (
+	MaxCheck       = 16 << 10
+	MaxCheckAnswer = 2*channel.MaxManifest + 16<<10
+	MaxProblem     = 64 << 10
+)
+
+// CheckRequest is what a device tells of itself to learn whether there is something new.
+type CheckRequest struct {
+	Channel string `json:"channel"`
+	Device  Device `json:"device"`
+}
+
+// Device is what a device says about itself; it may leave out all of it. See [channel.Device].
+type Device struct {
+	ID       string           `json:"id,omitempty"`
+	Platform channel.Platform `json:"platform,omitempty"`
+	Native   string           `json:"native,omitempty"`  // version of the native app
+	Version  string           `json:"version,omitempty"` // of the release that it runs
+	Bundle   digest.Digest    `json:"bundle,omitzero"`   // that it runs
+}
+
+// CheckAnswer says what the channel has for the device. All but Manifest follows from it and is there for devices that
+// can not check a signature, and for people.
+type CheckAnswer struct {
+	Decision channel.Kind     `json:"decision"`
+	Reason   channel.Reason   `json:"reason,omitempty"`
+	Release  *channel.Release `json:"release,omitempty"`
+	Archive  string           `json:"archive,omitempty"` // path of the archive on the same node
+	Sequence uint64           `json:"sequence"`
+	Manifest json.RawMessage  `json:"manifest,omitempty"` // the envelope, byte for byte as it was signed
+}
+
+// App is what a node tells about an app.
+type App struct {
+	App      string       `json:"app"`
+	Org      string       `json:"org"`
+	Trust    string       `json:"trust"` // path of the org's trust document on the same node
+	Channels []AppChannel `json:"channels"`
+}
+
+// AppChannel is one channel of an app.
+type AppChannel struct {
+	Channel  string        `json:"channel"`
+	Sequence uint64        `json:"sequence"`
+	Version  string        `json:"version"`
+	Manifest digest.Digest `json:"manifest"` // of the envelope as signed
+}
+
+// Offer opens an upload: the signed bundle intent, and the index that it names.
+type Offer struct {
+	Intent json.RawMessage `json:"intent"` // the envelope as signed
+	Index  *bundle.Index   `json:"index"`
+}
+
+// Demand answers an Offer: the chunks that the node lacks, and the path on the same node to which they are to be sent.
+// A bundle that is complete needs no upload.
+type Demand struct {
+	Bundle   digest.Digest   `json:"bundle"`
+	Complete bool            `json:"complete"`
+	Missing  []digest.Digest `json:"missing,omitempty"`
+	Upload   string          `json:"upload,omitempty"`
+}
+
+// Uploaded answers an upload that made the bundle complete: it is checked as a whole, and durable.
+type Uploaded struct {
+	Bundle digest.Digest `json:"bundle"`
+	Chunks int           `json:"chunks"` // that came with this upload
+	Bytes  int64         `json:"bytes"`  // of those chunks, plain
+}
+
+// Moved answers a channel manifest that was accepted: it is durable, and in force on this node.
+type Moved struct {
+	App      string        `json:"app"`
+	Channel  string        `json:"channel"`
+	Sequence uint64        `json:"sequence"`
+	Manifest digest.Digest `json:"manifest"` // of the envelope as signed: its entity tag
+}
+
+// Batch asks for many chunks in one response.
+type Batch struct {
+	Chunks []digest.Digest `json:"chunks"`
+}
+
+// MaxBatch bounds how many chunks one Batch may name.
+const MaxBatch = 4096
+
+// AppPath returns the path of an app; CheckPath, BundlesPath and ChannelPath what is below it.
+func AppPath(app string) string { return "/v1/apps/" + url.PathEscape(app) }
+
+// CheckPath is where a device asks whether there is something new.
+func CheckPath(app string) string { return AppPath(app) + "/check" }
+
+// BundlesPath is where a publisher opens an upload.
+func BundlesPath(app string) string { return AppPath(app) + "/bundles" }
+
+// ChannelPath is where the channel manifest is.
+func ChannelPath(app, name string) string { return AppPath(app) + "/channels/" + url.PathEscape(name) }
+
+// TrustPath is where the trust document of an org is.
+func TrustPath(org string) string { return "/v1/orgs/" + url.PathEscape(org) + "/trust" }
+
+// ArchivePath is where the archive of a bundle is.
+func ArchivePath(id digest.Digest) string { return "/v1/bundles/" + id.String() + "/archive" }
+
+// IndexPath is where the index of a bundle is.
+func IndexPath(id digest.Digest) string { return "/v1/bundles/" + id.String() + "/index" }
+
+// Tag returns the entity tag of signed bytes that have the digest.
+func Tag(name digest.Digest) string { return `"` + name.String() + `"` }

@@ -1,0 +1,59 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"brink/protocol"
+)
+
+// request returns a request with a body that is counted.
+func (s *session) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
+	s.result.BytesSent += int64(len(body))
+	return http.NewRequestWithContext(ctx, method, s.config.Node+path, bytes.NewReader(body))
+}
+
+// get asks for path and returns the answer's body.
+func (s *session) get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	req, err := s.request(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.do(req, limit)
+}
+
+// do sends a request and returns the body of a successful answer, of at most limit bytes. An answer that says no is a
+// [*protocol.Problem].
+func (s *session) do(req *http.Request, limit int64) ([]byte, error) {
+	resp, err := s.config.HTTP.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, max(limit, protocol.MaxProblem)+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the node's answer: %w", err)
+	case resp.StatusCode/100 != 2:
+		return nil, protocol.ReadProblem(resp.StatusCode, raw)
+	case int64(len(raw)) > limit:
+		return nil, errors.New("the node's answer is too long")
+	}
+	return raw, nil
+}
+
+// decode reads a JSON answer.
+func decode(raw []byte, err error, answer any) error {
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return fmt.Errorf("the node's answer: %w", err)
+	}
+	return nil
+}

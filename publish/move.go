@@ -1,0 +1,163 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"brink/channel"
+	"brink/protocol"
+)
+
+// served is a channel as the node has it.
+type served struct {
+	manifest *channel.Manifest // serves nothing when the channel is new
+	tag      string            // entity tag; empty when the channel is new
+}
+
+// meet learns which org the app belongs to on this node, and its trust document. The document is the node's word: it
+// serves to fail early and to name the org. Who may publish is for the node, and every device, to check.
+func (s *session) meet(ctx context.Context, app string) error {
+	var answer protocol.App
+	raw, err := s.get(ctx, protocol.AppPath(app), maxList)
+	if err := decode(raw, err, &answer); err != nil {
+		return fmt.Errorf("app %s: %w", app, err)
+	}
+	document, err := s.get(ctx, protocol.TrustPath(answer.Org), channel.MaxTrust)
+	if err != nil {
+		return fmt.Errorf("trust document of %s: %w", answer.Org, err)
+	}
+	if s.trust, err = channel.ParseTrust(document, s.config.Now()); err != nil {
+		return fmt.Errorf("trust document of %s: %w", answer.Org, err)
+	}
+	return nil
+}
+
+// maxList bounds, in bytes, the list of an app's channels.
+const maxList = 8 << 20
+
+// manifest fetches a channel, checked.
+func (s *session) manifest(ctx context.Context, app, name string) (served, error) {
+	raw, err := s.get(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
+	if protocol.CodeOf(err) == protocol.CodeUnknownChannel {
+		return served{manifest: channel.NewManifest(s.trust.Org(), app, name)}, nil
+	}
+	if err != nil {
+		return served{}, fmt.Errorf("channel %s: %w", name, err)
+	}
+	unchecked, err := channel.ParseManifest(raw)
+	if err != nil {
+		return served{}, fmt.Errorf("channel %s: %w", name, err)
+	}
+	// It is checked as of its own time: one that has expired is no reason not to publish its successor.
+	m, err := s.trust.VerifyManifest(raw, unchecked.Issued)
+	if err == nil {
+		err = m.CheckFor(app, name)
+	}
+	if err != nil {
+		return served{}, fmt.Errorf("channel %s: %w", name, err)
+	}
+	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
+}
+
+// move signs next and puts it in the place of current. A nil next changes nothing.
+func (s *session) move(ctx context.Context, current served, next *channel.Manifest) error {
+	if next == nil {
+		s.result.Sequence, s.result.Unchanged = current.manifest.Sequence, true
+		return nil
+	}
+	s.result.Sequence = next.Sequence
+	if s.result.DryRun {
+		return nil
+	}
+	s.config.Progress(Event{Stage: Moving, Total: -1})
+	raw, err := channel.SignManifest(next, s.config.Keys...)
+	if err != nil {
+		return err
+	}
+	if _, err := s.trust.VerifyManifest(raw, s.config.Now()); err != nil {
+		return err
+	}
+	req, err := s.request(ctx, http.MethodPut, protocol.ChannelPath(next.App, next.Channel), raw)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if current.tag == "" {
+		req.Header.Set("If-None-Match", "*")
+	} else {
+		req.Header.Set("If-Match", current.tag)
+	}
+	if _, err = s.do(req, maxAnswer); protocol.CodeOf(err) == protocol.CodeConflict {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// Promote lets the channel to serve the release that the channel from serves. Errors are those of [Publisher.Publish].
+func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bool) (Result, error) {
+	return p.change(ctx, app, to, dryRun, func(s *session, target *channel.Manifest) (*channel.Manifest, error) {
+		source, err := s.manifest(ctx, app, from)
+		if err != nil {
+			return nil, err
+		}
+		if source.manifest.Sequence == 0 {
+			return nil, fmt.Errorf("channel %s: %w", from, ErrUnpublished)
+		}
+		return target.Promote(source.manifest, p.config.Now())
+	})
+}
+
+// RollBack lets the channel serve an earlier release again: the one of the version given, or the one before when
+// version is empty. Devices that run the release it leaves go back too. Errors are those of [Publisher.Publish].
+func (p *Publisher) RollBack(ctx context.Context, app, name, version string, dryRun bool) (Result, error) {
+	return p.change(ctx, app, name, dryRun, func(_ *session, target *channel.Manifest) (*channel.Manifest, error) {
+		return target.RollBack(version, p.config.Now())
+	})
+}
+
+// change moves a channel to what turn makes of it.
+func (p *Publisher) change(ctx context.Context, app, name string, dryRun bool, turn func(*session, *channel.Manifest) (*channel.Manifest, error)) (Result, error) {
+	return p.run(Result{App: app, Channel: name, DryRun: dryRun}, func(s *session) error {
+		if err := s.meet(ctx, app); err != nil {
+			return err
+		}
+		current, err := s.manifest(ctx, app, name)
+		if err != nil {
+			return err
+		}
+		next, err := turn(s, current.manifest)
+		if err != nil && !errors.Is(err, channel.ErrUnchanged) {
+			return err
+		}
+		serves := current.manifest
+		if next != nil {
+			serves = next
+		}
+		s.result.Version, s.result.Bundle = serves.Release.Version, serves.Release.Bundle
+		s.result.Files, s.result.Bytes = serves.Release.Files, serves.Release.Size
+		return s.move(ctx, current, next)
+	})
+}
+
+// Channel returns the manifest of a channel that is in force on the node, checked against the org's trust document as
+// the node gives it.
+func (p *Publisher) Channel(ctx context.Context, app, name string) (*channel.Manifest, error) {
+	var current served
+	_, err := p.run(Result{}, func(s *session) error {
+		if err := s.meet(ctx, app); err != nil {
+			return err
+		}
+		var err error
+		current, err = s.manifest(ctx, app, name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if current.manifest.Sequence == 0 {
+		return nil, fmt.Errorf("channel %s: %w", name, ErrUnpublished)
+	}
+	return current.manifest, nil
+}

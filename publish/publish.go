@@ -1,0 +1,219 @@
+// Package publish is the publisher's side: index a folder, sign, send what the node lacks, move the channel. It knows
+// nothing of the server's packages.
+//
+// The life of one [Publisher.Publish]: the folder is read once and becomes an index. The publisher signs the bundle
+// intent (which bundle, which index, for which app) and posts both; the node answers which chunks it lacks, and only
+// those are sent, in one stream. Then the channel manifest that the node has is fetched, checked, extended by the
+// release, signed and put back, on the condition that nobody else has moved the channel meanwhile.
+//
+// The invariant: nothing here is trusted by the node but the signatures, and nothing that the node says is signed
+// without having been checked against the org's trust document.
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+)
+
+// intentLife is how long an intent can be used to upload; a stolen one is worth nothing later.
+const intentLife = 24 * time.Hour
+
+// ErrConflict is returned when somebody else has moved the channel at the same time. What they published stands; doing
+// it again puts this release on top of theirs.
+var ErrConflict = errors.New("the channel was moved by someone else at the same time")
+
+// ErrUnpublished is returned for a channel to which nothing was published yet.
+var ErrUnpublished = errors.New("nothing was published to it yet")
+
+// Config says which node to publish to and by whose keys.
+type Config struct {
+	Node     string               // base URL
+	Keys     []channel.PrivateKey // as many as the role's threshold asks for
+	HTTP     *http.Client         // default: one with a time limit for the first byte of an answer, none for the whole
+	Now      func() time.Time     // default: time.Now
+	Progress func(Event)          // if set, called from the goroutine that publishes
+}
+
+// Event tells how far a Publish has come.
+type Event struct {
+	Stage Stage
+	Done  int64 // bytes
+	Total int64 // bytes; -1 when not known yet
+}
+
+// Stage is what a Publish is doing.
+type Stage string
+
+// The stages of a Publish, in order.
+const (
+	Reading Stage = "reading"
+	Sending Stage = "sending"
+	Moving  Stage = "moving the channel"
+)
+
+// Validate reports what is wrong with the Config and fills in defaults. It may be called twice.
+func (c *Config) Validate() error {
+	var errs []error
+	u, err := url.Parse(c.Node)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		errs = append(errs, fmt.Errorf("node %q is no http or https address", c.Node))
+	}
+	c.Node = strings.TrimRight(c.Node, "/")
+	if c.HTTP == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.ResponseHeaderTimeout = 5 * time.Minute // a node checks a large bundle as a whole before it answers
+		c.HTTP = &http.Client{Transport: transport}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Progress == nil {
+		c.Progress = func(Event) {}
+	}
+	return errors.Join(errs...)
+}
+
+// Publisher publishes to one node. It is safe for concurrent use if Config.Progress is.
+type Publisher struct {
+	config Config
+}
+
+// New returns a Publisher.
+func New(config Config) (*Publisher, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	return &Publisher{config: config}, nil
+}
+
+// Request is what to publish, and where.
+type Request struct {
+	Dir       string   // the folder whose files are the bundle
+	Exclude   []string // patterns of files to leave out; see bundle.Folder
+	App       string
+	Version   string // semantic version
+	Channel   string
+	Link      string // where people read about the release
+	Comment   string
+	Mandatory bool
+	DryRun    bool // do all but upload and move the channel
+}
+
+// Result tells what a Publish, a Promote or a Rollback did, or would have done.
+type Result struct {
+	App        string        `json:"app"`
+	Channel    string        `json:"channel"`
+	Version    string        `json:"version"`
+	Bundle     digest.Digest `json:"bundle"`
+	Sequence   uint64        `json:"sequence"` // of the channel manifest that is in force now
+	Files      int           `json:"files"`
+	Bytes      int64         `json:"bytes"`       // of the archive
+	Chunks     int           `json:"chunks"`      // distinct ones in the bundle
+	ChunksSent int           `json:"chunks_sent"` // that the node lacked
+	BytesSent  int64         `json:"bytes_sent"`  // of all request bodies
+	Unchanged  bool          `json:"unchanged"`   // the channel served this release already
+	DryRun     bool          `json:"dry_run"`
+	DurationMS float64       `json:"duration_ms"`
+}
+
+// Publish makes the folder a release of the app and lets the channel serve it. It is safe to repeat: what is there
+// already is not sent again, and a channel that serves the release already is left as it is. It returns [ErrConflict]
+// when somebody else moved the channel meanwhile, a [*channel.RefusedError] for what signatures and rules forbid, and a
+// [*protocol.Problem] for all else that the node refuses. When it returns nil the release is durable on the node.
+func (p *Publisher) Publish(ctx context.Context, r Request) (Result, error) {
+	return p.run(Result{App: r.App, Channel: r.Channel, Version: r.Version, DryRun: r.DryRun}, func(s *session) error {
+		return s.publish(ctx, r)
+	})
+}
+
+// run does one piece of work and adds to its result how long it took.
+func (p *Publisher) run(result Result, work func(*session) error) (Result, error) {
+	start := p.config.Now()
+	err := work(&session{Publisher: p, result: &result})
+	result.DurationMS = float64(p.config.Now().Sub(start).Microseconds()) / 1000
+	return result, err
+}
+
+// session is one Publish, Promote or Rollback.
+type session struct {
+	*Publisher
+	result *Result
+	trust  *channel.Trust
+}
+
+func (s *session) publish(ctx context.Context, r Request) error {
+	root, err := os.OpenRoot(r.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	ix, err := s.read(ctx, root, r.Exclude)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", r.Dir, err)
+	}
+	if err := s.meet(ctx, r.App); err != nil {
+		return err
+	}
+	release := s.release(r, ix)
+	// The channel is looked at first: a release that it can not take should not cost an upload.
+	current, err := s.manifest(ctx, r.App, r.Channel)
+	if err != nil {
+		return err
+	}
+	next, err := current.manifest.Publish(release, s.config.Now())
+	if err != nil && !errors.Is(err, channel.ErrUnchanged) {
+		return err
+	}
+	if err := s.upload(ctx, r, ix, root.FS()); err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	return s.move(ctx, current, next)
+}
+
+// read makes the index of the folder.
+func (s *session) read(ctx context.Context, root *os.Root, exclude []string) (*bundle.Index, error) {
+	var done int64
+	ix, err := bundle.Folder{
+		FS:      root.FS(),
+		Exclude: exclude,
+		Progress: func(_ string, size int64) {
+			done += size
+			s.config.Progress(Event{Stage: Reading, Done: done, Total: -1})
+		},
+	}.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.result.Bundle, s.result.Files, s.result.Bytes = ix.Bundle(), len(ix.Files), ix.Archive.Size
+	for range ix.Chunks() {
+		s.result.Chunks++
+	}
+	return ix, nil
+}
+
+func (s *session) release(r Request, ix *bundle.Index) channel.Release {
+	raw := ix.Encode()
+	return channel.Release{
+		Version:   r.Version,
+		Bundle:    ix.Bundle(),
+		SHA256:    ix.Archive.SHA256,
+		Size:      ix.Archive.Size,
+		Index:     digest.Sum(raw),
+		IndexSize: int64(len(raw)),
+		Files:     len(ix.Files),
+		Created:   s.config.Now().UTC().Truncate(time.Second),
+		Link:      r.Link,
+		Comment:   r.Comment,
+		Mandatory: r.Mandatory,
+	}
+}
