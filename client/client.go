@@ -109,7 +109,6 @@ type Client struct {
 	root   *os.Root
 	lock   *flock.Flock
 	state  state
-	sound  digest.Digest // the bundle whose files were last found whole
 }
 
 // New opens the folder, makes good what a kill may have left half done, and returns the device. It returns [ErrLocked]

@@ -78,7 +78,10 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
 		if have == nil || !have.continues(resp) {
-			return errors.Join(fmt.Errorf("a part that was not asked for: %q", resp.Header.Get("Content-Range")), t.client.forget())
+			return errors.Join(
+				fmt.Errorf("a part that was not asked for: %q", resp.Header.Get("Content-Range")),
+				t.client.forget(),
+			)
 		}
 		result.Resumed = true
 		return t.consume(ctx, release, have, resp, result)
@@ -108,12 +111,18 @@ func (t *transfer) receive(ctx context.Context, release *channel.Release, resp *
 }
 
 // consume reads the kept bytes and then those of resp, which it keeps too, through the decoder into a folder.
-func (t *transfer) consume(ctx context.Context, release *channel.Release, have *kept, resp *http.Response, result *Result) error {
+func (t *transfer) consume(
+	ctx context.Context,
+	release *channel.Release,
+	have *kept,
+	resp *http.Response,
+	result *Result,
+) error {
 	file, err := t.client.root.OpenFile(partialBody, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // what it holds only saves bytes
 	source := io.Reader(io.NewSectionReader(file, 0, have.size))
 	if resp != nil {
 		appended := io.NewOffsetWriter(file, have.size)
@@ -140,22 +149,26 @@ func decode(encoding string, r io.Reader) (io.ReadCloser, error) {
 	case "", "identity":
 		return io.NopCloser(r), nil
 	case "zstd":
-		decoder, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(bundle.MaxPatch), zstd.WithDecoderConcurrency(1))
+		source := &sourceReader{r: r}
+		decoder, err := zstd.NewReader(source, zstd.WithDecoderMaxWindow(bundle.MaxPatch), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, err
 		}
-		return damagedReader{decoder.IOReadCloser()}, nil
+		return damagedReader{ReadCloser: decoder.IOReadCloser(), source: source}, nil
 	}
 	return nil, fmt.Errorf("content encoding %q was not asked for", encoding)
 }
 
-// damagedReader gives errors of the decoder the name that makes the download start over.
-type damagedReader struct{ io.ReadCloser }
+// damagedReader tells an error of the decoder, after which the download starts over, from one of the transfer.
+type damagedReader struct {
+	io.ReadCloser
+
+	source *sourceReader
+}
 
 func (d damagedReader) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
-	if errors.Is(err, zstd.ErrMagicMismatch) || errors.Is(err, zstd.ErrCRCMismatch) || errors.Is(err, zstd.ErrReservedBlockType) ||
-		errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrCompressedSizeTooBig) {
+	if err != nil && !errors.Is(err, io.EOF) && d.source.err == nil {
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return n, err

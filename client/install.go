@@ -21,11 +21,11 @@ import (
 func (t *transfer) install(ctx context.Context, release *channel.Release, result *Result) error {
 	c := t.client
 	target := &installed{Bundle: release.Bundle, SHA256: release.SHA256, Size: release.Size}
-	if c.whole(target) {
+	if c.whole(ctx, target) {
 		return nil // an earlier version that is still kept
 	}
-	if old := t.dictionary(ctx, release); old != nil {
-		err := t.patch(ctx, release, old, result)
+	if t.base.archive != nil && release.Size <= bundle.MaxPatch {
+		err := t.patch(ctx, release, result)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -34,62 +34,47 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 	return t.full(ctx, release, result)
 }
 
-// dictionary returns the archive of what is installed, if a patch against it can be asked for.
-func (t *transfer) dictionary(ctx context.Context, release *channel.Release) []byte {
-	current := t.client.state.Current
-	if current == nil || current.Size > bundle.MaxPatch || release.Size > bundle.MaxPatch {
-		return nil
-	}
-	old, err := t.client.archive(ctx, current)
-	if err != nil {
-		t.client.config.Logger.Warn("installed bundle is not what it was", "version", current.Version, "error", err)
-		return nil
-	}
-	return old
+// base is what is installed, as read back from its files.
+type base struct {
+	sound   bool   // the files are what was installed
+	archive []byte // that they make, if they are sound and a patch against it can be asked for
 }
 
-// archive rebuilds the archive of an installed bundle from its files. It returns [digest.ErrMismatch] when they are not
-// what was installed.
-func (c *Client) archive(ctx context.Context, one *installed) ([]byte, error) {
-	root, err := c.root.OpenRoot(bundleDir(one.Bundle))
-	if err != nil {
-		return nil, err
+// readBase reads what is installed.
+func (c *Client) readBase(ctx context.Context) base {
+	current := c.state.Current
+	if current == nil {
+		return base{}
 	}
-	defer root.Close()
-	var b bytes.Buffer
-	b.Grow(int(one.Size))
-	if err := (bundle.Folder{FS: root.FS()}).WriteArchive(ctx, &b); err != nil {
-		return nil, err
+	if current.Size > bundle.MaxPatch {
+		return base{sound: c.whole(ctx, current)}
 	}
-	if digest.SumSHA256(b.Bytes()) != one.SHA256 {
-		return nil, digest.ErrMismatch
+	archive := bytes.NewBuffer(make([]byte, 0, current.Size))
+	if err := c.writeArchive(ctx, current, archive); err != nil || digest.Sum(archive.Bytes()) != current.Bundle {
+		c.config.Logger.Warn("what is installed is not what it was", "version", current.Version, "error", err)
+		return base{}
 	}
-	return b.Bytes(), nil
+	return base{sound: true, archive: archive.Bytes()}
 }
 
-// whole reports whether the files of an installed bundle are all there, unchanged. They are read once in the life of
-// the Client.
-func (c *Client) whole(one *installed) bool {
-	if c.sound == one.Bundle {
-		return true
-	}
-	root, err := c.root.OpenRoot(bundleDir(one.Bundle))
-	if err != nil {
-		return false
-	}
-	defer root.Close()
+// whole reports whether the files of an installed bundle are all there, unchanged.
+func (c *Client) whole(ctx context.Context, one *installed) bool {
 	h := digest.NewHasher()
-	err = bundle.Folder{FS: root.FS()}.WriteArchive(context.Background(), h)
-	if err != nil || h.Digest() != one.Bundle {
-		return false
+	return c.writeArchive(ctx, one, h) == nil && h.Digest() == one.Bundle
+}
+
+// writeArchive writes the archive that the files of an installed bundle make.
+func (c *Client) writeArchive(ctx context.Context, one *installed, w io.Writer) error {
+	root, err := c.root.OpenRoot(bundleDir(one.Bundle))
+	if err != nil {
+		return err
 	}
-	c.sound = one.Bundle
-	return true
+	return errors.Join(bundle.Folder{FS: root.FS()}.WriteArchive(ctx, w), root.Close())
 }
 
 // patch asks for the archive with the installed one as a dictionary. The node is free to send the full archive: that is
 // taken as it comes.
-func (t *transfer) patch(ctx context.Context, release *channel.Release, old []byte, result *Result) error {
+func (t *transfer) patch(ctx context.Context, release *channel.Release, result *Result) error {
 	name := t.client.state.Current.SHA256
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.node+protocol.ArchivePath(release.Bundle), nil)
 	if err != nil {
@@ -105,7 +90,7 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, old []by
 	if resp.Header.Get("Content-Encoding") != "dcz" {
 		return t.receive(ctx, release, resp, result)
 	}
-	body, err := bundle.DecodePatch(t.progress(resp), old, name)
+	body, err := bundle.DecodePatch(t.progress(resp), t.base.archive, name)
 	if err != nil {
 		return err
 	}
@@ -200,12 +185,9 @@ func (c *Client) settle(fresh, name string) error {
 	if err := c.syncTree(fresh); err != nil {
 		return err
 	}
-	if _, err := c.root.Lstat(name); err == nil {
-		// The damaged folder steps aside before the whole one steps in; a kill in between is mended by the next Update.
-		if err := c.root.RemoveAll(name); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	// A damaged folder steps aside before the whole one steps in, and sweep removes it. A kill in between, two system
+	// calls apart, is mended by the next Update.
+	if err := c.root.Rename(name, name+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := c.root.Rename(fresh, name); err != nil {

@@ -48,8 +48,8 @@ const (
 func bundleDir(id digest.Digest) string { return bundlesDir + "/" + id.String() }
 
 func (c *Client) open() error {
-	for _, dir := range []string{c.config.Dir, filepath.Join(c.config.Dir, bundlesDir), filepath.Join(c.config.Dir, partialDir)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	for _, dir := range []string{".", bundlesDir, partialDir} {
+		if err := os.MkdirAll(filepath.Join(c.config.Dir, dir), 0o755); err != nil {
 			return err
 		}
 	}

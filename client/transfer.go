@@ -24,12 +24,17 @@ type transfer struct {
 	client  *Client
 	node    string
 	traffic *traffic
+	base    base
 }
 
 // update runs the whole of Update against one node.
 func (t *transfer) update(ctx context.Context) (Result, error) {
 	c := t.client
+	// The installed files are read while the node is asked: both take about as long.
+	reading := make(chan base, 1)
+	go func() { reading <- c.readBase(ctx) }()
 	raw, err := t.check(ctx)
+	t.base = <-reading
 	if err != nil {
 		return Result{}, fmt.Errorf("check: %w", err)
 	}
@@ -41,7 +46,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
-	decision := channel.Resolve(m, c.device(), c.config.Now())
+	decision := channel.Resolve(m, c.device(t.base.sound), c.config.Now())
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
 	next := c.state
 	next.Seen = seen
@@ -62,7 +67,12 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if c.state.Confirmed || c.state.Previous == nil {
 		next.Previous = c.state.Current
 	}
-	next.Current = &installed{Version: release.Version, Bundle: release.Bundle, SHA256: release.SHA256, Size: release.Size}
+	next.Current = &installed{
+		Version: release.Version,
+		Bundle:  release.Bundle,
+		SHA256:  release.SHA256,
+		Size:    release.Size,
+	}
 	if next.Previous != nil && next.Previous.Bundle == next.Current.Bundle {
 		next.Previous = nil
 	}
@@ -79,11 +89,11 @@ func (c *Client) failed(release *channel.Release) bool {
 	return c.state.Failed != nil && c.state.Failed.Bundle == release.Bundle
 }
 
-// device returns the configured device with what it runs now. Files that are not what was installed do not count: the
-// channel's release is then installed anew.
-func (c *Client) device() channel.Device {
+// device returns the configured device with what it runs now. Files that are not sound, that is not what was installed,
+// do not count: the channel's release is then installed anew.
+func (c *Client) device(sound bool) channel.Device {
 	device := c.config.Device
-	if current := c.state.Current; current != nil && c.state.Seen.Version != "" && c.whole(current) {
+	if current := c.state.Current; current != nil && c.state.Seen.Version != "" && sound {
 		device.Version, device.Bundle = current.Version, current.Bundle
 	}
 	return device
@@ -91,7 +101,7 @@ func (c *Client) device() channel.Device {
 
 // check asks the node and returns the channel manifest as signed, unchecked.
 func (t *transfer) check(ctx context.Context) ([]byte, error) {
-	device := t.client.device()
+	device := t.client.device(true)
 	body, err := json.Marshal(protocol.CheckRequest{
 		Channel: t.client.config.Channel,
 		Device: protocol.Device{
@@ -105,7 +115,12 @@ func (t *transfer) check(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.node+protocol.CheckPath(t.client.config.App), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		t.node+protocol.CheckPath(t.client.config.App),
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return nil, err
 	}
