@@ -61,25 +61,29 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
 }
 
-// move signs next and puts it in the place of current. A nil next changes nothing.
-func (s *session) move(ctx context.Context, current served, next *channel.Manifest) error {
+// sign returns the manifest that next is, signed and checked: what the keys may not say should not cost an upload. A nil
+// next changes nothing and needs no signature.
+func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	if next == nil {
 		s.result.Sequence, s.result.Unchanged = current.manifest.Sequence, true
-		return nil
+		return nil, nil
 	}
 	s.result.Sequence = next.Sequence
-	if s.result.DryRun {
+	raw, err := channel.SignManifest(next, s.config.Keys...)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.trust.VerifyManifest(raw, s.config.Now())
+	return raw, err
+}
+
+// move puts a signed manifest in the place of current.
+func (s *session) move(ctx context.Context, current served, raw []byte) error {
+	if raw == nil || s.result.DryRun {
 		return nil
 	}
 	s.config.Progress(Event{Stage: Moving, Total: -1})
-	raw, err := channel.SignManifest(next, s.config.Keys...)
-	if err != nil {
-		return err
-	}
-	if _, err := s.trust.VerifyManifest(raw, s.config.Now()); err != nil {
-		return err
-	}
-	req, err := s.request(ctx, http.MethodPut, protocol.ChannelPath(next.App, next.Channel), raw)
+	req, err := s.request(ctx, http.MethodPut, protocol.ChannelPath(s.result.App, s.result.Channel), raw)
 	if err != nil {
 		return err
 	}
@@ -118,7 +122,12 @@ func (p *Publisher) RollBack(ctx context.Context, app, name, version string, dry
 }
 
 // change moves a channel to what turn makes of it.
-func (p *Publisher) change(ctx context.Context, app, name string, dryRun bool, turn func(*session, *channel.Manifest) (*channel.Manifest, error)) (Result, error) {
+func (p *Publisher) change(
+	ctx context.Context,
+	app, name string,
+	dryRun bool,
+	turn func(*session, *channel.Manifest) (*channel.Manifest, error),
+) (Result, error) {
 	return p.run(Result{App: app, Channel: name, DryRun: dryRun}, func(s *session) error {
 		if err := s.meet(ctx, app); err != nil {
 			return err
@@ -137,7 +146,11 @@ func (p *Publisher) change(ctx context.Context, app, name string, dryRun bool, t
 		}
 		s.result.Version, s.result.Bundle = serves.Release.Version, serves.Release.Bundle
 		s.result.Files, s.result.Bytes = serves.Release.Files, serves.Release.Size
-		return s.move(ctx, current, next)
+		raw, err := s.sign(current, next)
+		if err != nil {
+			return err
+		}
+		return s.move(ctx, current, raw)
 	})
 }
 

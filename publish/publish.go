@@ -165,7 +165,7 @@ func (s *session) publish(ctx context.Context, r Request) error {
 		return err
 	}
 	release := s.release(r, ix)
-	// The channel is looked at first: a release that it can not take should not cost an upload.
+	// The channel is looked at, and its next manifest signed, first: what can not be should not cost an upload.
 	current, err := s.manifest(ctx, r.App, r.Channel)
 	if err != nil {
 		return err
@@ -174,10 +174,14 @@ func (s *session) publish(ctx context.Context, r Request) error {
 	if err != nil && !errors.Is(err, channel.ErrUnchanged) {
 		return err
 	}
+	raw, err := s.sign(current, next)
+	if err != nil {
+		return err
+	}
 	if err := s.upload(ctx, r, ix, root.FS()); err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
-	return s.move(ctx, current, next)
+	return s.move(ctx, current, raw)
 }
 
 // read makes the index of the folder.

@@ -69,8 +69,15 @@ func isRefusal(err error) bool {
 }
 
 // round asks once what is missing and sends it.
-func (s *session) round(ctx context.Context, r Request, ix *bundle.Index, files fs.FS, codec *bundle.Codec, body []byte) (complete bool, err error) {
-	answer, err := s.offer(ctx, r, ix, body)
+func (s *session) round(
+	ctx context.Context,
+	r Request,
+	ix *bundle.Index,
+	files fs.FS,
+	codec *bundle.Codec,
+	body []byte,
+) (complete bool, err error) {
+	answer, err := s.offer(ctx, r, body)
 	if err != nil || answer.Complete {
 		return err == nil, err
 	}
@@ -82,7 +89,7 @@ func (s *session) round(ctx context.Context, r Request, ix *bundle.Index, files 
 }
 
 // offer posts intent and index, and returns what the node lacks.
-func (s *session) offer(ctx context.Context, r Request, ix *bundle.Index, body []byte) (protocol.Demand, error) {
+func (s *session) offer(ctx context.Context, r Request, body []byte) (protocol.Demand, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return protocol.Demand{}, err
@@ -104,7 +111,13 @@ func (s *session) offer(ctx context.Context, r Request, ix *bundle.Index, body [
 }
 
 // send streams the missing chunks; the node answers when it has checked the bundle as a whole.
-func (s *session) send(ctx context.Context, ix *bundle.Index, files fs.FS, codec *bundle.Codec, answer protocol.Demand) (complete bool, err error) {
+func (s *session) send(
+	ctx context.Context,
+	ix *bundle.Index,
+	files fs.FS,
+	codec *bundle.Codec,
+	answer protocol.Demand,
+) (complete bool, err error) {
 	sizes := make(map[digest.Digest]int64, s.result.Chunks)
 	var total, done int64
 	for c := range ix.Chunks() {

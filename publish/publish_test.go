@@ -1,0 +1,308 @@
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"go.uber.org/goleak"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testApp = "com.acme.shop"
+
+// fakeNode is a node that does as it is told, however wrong.
+type fakeNode struct {
+	*httptest.Server
+
+	t     *testing.T
+	key   channel.PrivateKey
+	trust []byte
+
+	manifest []byte // in force; nil for a new channel
+	demand   func(protocol.Offer) protocol.Demand
+	upload   []int // statuses that uploads are answered with, one after the other; then 200
+	move     int   // status of the answer to a manifest; 0 is 200
+
+	calls    []string // method and path of every request
+	received []digest.Digest
+	moved    []byte
+}
+
+func newKey(t *testing.T) channel.PrivateKey {
+	t.Helper()
+	key, err := channel.NewKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newFakeNode(t *testing.T) *fakeNode {
+	t.Helper()
+	n := &fakeNode{t: t, key: newKey(t)}
+	root := newKey(t)
+	var err error
+	n.trust, err = channel.NewTrust(channel.TrustConfig{
+		Org:    "acme",
+		Issued: time.Now(),
+		Roots:  []channel.PublicKey{root.Public()},
+		Keys:   []channel.PublicKey{n.key.Public()},
+		Roles: []channel.Role{{
+			Name: "publisher", Keys: []string{n.key.Public().ID()},
+			Apps: []channel.Pattern{"com.acme.*"}, Channels: []channel.Pattern{"production"},
+		}},
+	}, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.demand = func(o protocol.Offer) protocol.Demand {
+		d := protocol.Demand{Bundle: o.Index.Bundle(), Upload: "/v1/uploads/one"}
+		for c := range o.Index.Chunks() {
+			d.Missing = append(d.Missing, c.Digest)
+		}
+		return d
+	}
+	n.Server = httptest.NewServer(http.HandlerFunc(n.serve))
+	t.Cleanup(n.Close)
+	return n
+}
+
+func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
+	n.calls = append(n.calls, r.Method+" "+r.URL.Path)
+	say := func(status int, what any) {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(what)
+	}
+	switch {
+	case r.URL.Path == protocol.AppPath(testApp):
+		say(200, protocol.App{App: testApp, Org: "acme"})
+	case r.URL.Path == protocol.TrustPath("acme"):
+		_, _ = w.Write(n.trust)
+	case r.Method == http.MethodGet && n.manifest != nil:
+		_, _ = w.Write(n.manifest)
+	case r.Method == http.MethodGet:
+		say(404, protocol.Problem{Code: protocol.CodeUnknownChannel, Message: "new"})
+	case r.Method == http.MethodPost:
+		decoder, err := zstd.NewReader(r.Body)
+		if err != nil {
+			n.t.Error(err)
+			return
+		}
+		defer decoder.Close()
+		var offer protocol.Offer
+		if err := json.NewDecoder(decoder).Decode(&offer); err != nil {
+			n.t.Errorf("offer: %v", err)
+		}
+		say(200, n.demand(offer))
+	case strings.HasPrefix(r.URL.Path, "/v1/uploads/"):
+		n.take(r.Body)
+		if len(n.upload) > 0 {
+			status := n.upload[0]
+			n.upload = n.upload[1:]
+			say(status, protocol.Problem{Code: protocol.CodeInternal, Message: "told to fail"})
+			return
+		}
+		say(200, protocol.Uploaded{})
+	case n.move != 0:
+		say(n.move, protocol.Problem{Code: protocol.CodeConflict, Message: "someone was faster"})
+	default:
+		n.moved, _ = io.ReadAll(r.Body)
+		say(200, protocol.Moved{})
+	}
+}
+
+func (n *fakeNode) take(body io.Reader) {
+	stream, codec := bundle.NewStreamReader(body), bundle.NewCodec()
+	for {
+		frame, err := stream.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err == nil {
+			_, err = codec.Plain(frame)
+		}
+		if err != nil {
+			n.t.Errorf("upload: %v", err)
+			return
+		}
+		n.received = append(n.received, frame.Digest)
+	}
+}
+
+func (n *fakeNode) publish(change ...func(*Config, *Request)) (Result, error) {
+	n.t.Helper()
+	dir := n.t.TempDir()
+	for name, data := range map[string]string{"index.html": "<!doctype html>", "app.js": strings.Repeat("const a = 1;\n", 9000)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	config := Config{Node: n.URL + "/", Keys: []channel.PrivateKey{n.key}, HTTP: n.Client()}
+	request := Request{Dir: dir, App: testApp, Version: "1.0.0", Channel: "production", Comment: "first"}
+	for _, c := range change {
+		c(&config, &request)
+	}
+	p, err := New(config)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return p.Publish(context.Background(), request)
+}
+
+func (n *fakeNode) called(what string) int {
+	count := 0
+	for _, call := range n.calls {
+		if strings.HasPrefix(call, what) {
+			count++
+		}
+	}
+	return count
+}
+
+func TestPublisher_SendsWhatIsWantedAndMovesTheChannel(t *testing.T) {
+	n := newFakeNode(t)
+	whole := n.demand
+	var asked []digest.Digest
+	n.demand = func(o protocol.Offer) protocol.Demand {
+		d := whole(o)
+		d.Missing = d.Missing[:1]
+		asked = d.Missing
+		return d
+	}
+	var stages []Stage
+	r, err := n.publish(func(c *Config, _ *Request) {
+		c.Progress = func(e Event) { stages = append(stages, e.Stage) }
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.ChunksSent != 1 || !slices.Equal(n.received, asked) || r.Sequence != 1 || r.Files != 2 || r.BytesSent == 0 {
+		t.Errorf("result %+v, received %v", r, n.received)
+	}
+	if stages = slices.Compact(stages); !slices.Equal(stages, []Stage{Reading, Sending, Moving}) {
+		t.Errorf("stages %v", stages)
+	}
+	m, err := channel.ParseManifest(n.moved)
+	if err != nil || m.Release.Version != "1.0.0" || m.Release.Comment != "first" || m.Release.Bundle != r.Bundle {
+		t.Errorf("channel moved to %+v, %v", m, err)
+	}
+}
+
+func TestPublisher_UploadsNothingThatWouldBeRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Config, *Request)
+		code   channel.Code
+	}{
+		"unknown key":   {func(c *Config, _ *Request) { c.Keys = []channel.PrivateKey{newKey(t)} }, channel.CodeUnknownKey},
+		"bad version":   {func(_ *Config, r *Request) { r.Version = "v1" }, channel.CodeMalformed},
+		"wrong channel": {func(_ *Config, r *Request) { r.Channel = "beta" }, channel.CodeWrongChannel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFakeNode(t)
+			_, err := n.publish(test.change)
+			if channel.CodeOf(err) != test.code {
+				t.Errorf("Publish = %v, want %s", err, test.code)
+			}
+			if n.called("PUT") != 0 || n.called("POST") != 0 {
+				t.Errorf("it was sent all the same: %v", n.calls)
+			}
+		})
+	}
+}
+
+func TestPublisher_BuildsOnNothingThatIsNotSigned(t *testing.T) {
+	n := newFakeNode(t)
+	if _, err := n.publish(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := channel.ParseManifest(n.moved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.manifest, err = channel.SignManifest(m, newKey(t)); err != nil {
+		t.Fatal(err)
+	}
+	n.calls = nil
+	_, err = n.publish(func(_ *Config, r *Request) { r.Version = "1.1.0" })
+	if channel.CodeOf(err) != channel.CodeUnknownKey || n.called("PUT") != 0 {
+		t.Errorf("on a forged manifest: %v, %v", err, n.calls)
+	}
+}
+
+func TestPublisher_RefusesToSendWhatIsNotOfTheBundle(t *testing.T) {
+	n := newFakeNode(t)
+	n.demand = func(o protocol.Offer) protocol.Demand {
+		return protocol.Demand{Missing: []digest.Digest{digest.Sum([]byte("/etc/shadow"))}, Upload: "/v1/uploads/one"}
+	}
+	if _, err := n.publish(); err == nil || !strings.Contains(err.Error(), "not of this bundle") || n.called("PUT") != 0 {
+		t.Errorf("Publish = %v, %v", err, n.calls)
+	}
+}
+
+func TestPublisher_TriesAgainWhatMayPass(t *testing.T) {
+	n := newFakeNode(t)
+	n.upload = []int{500, 503}
+	if _, err := n.publish(); err != nil || n.called("POST") != rounds {
+		t.Errorf("two failures: %v after %d offers", err, n.called("POST"))
+	}
+	n = newFakeNode(t)
+	n.upload = []int{500, 500, 500, 500}
+	if _, err := n.publish(); protocol.CodeOf(err) != protocol.CodeInternal || n.called("POST") != rounds {
+		t.Errorf("failures only: %v after %d offers", err, n.called("POST"))
+	}
+	n = newFakeNode(t)
+	n.upload = []int{422}
+	if _, err := n.publish(); err == nil || n.called("POST") != 1 {
+		t.Errorf("a refusal: %v after %d offers", err, n.called("POST"))
+	}
+}
+
+func TestPublisher_NamesAConflict(t *testing.T) {
+	n := newFakeNode(t)
+	n.move = 412
+	if _, err := n.publish(); !errors.Is(err, ErrConflict) {
+		t.Errorf("Publish = %v, want ErrConflict", err)
+	}
+}
+
+func TestPublisher_DryRunSendsNoChunk(t *testing.T) {
+	n := newFakeNode(t)
+	r, err := n.publish(func(_ *Config, r *Request) { r.DryRun = true })
+	if err != nil || r.ChunksSent != r.Chunks || n.called("PUT") != 0 {
+		t.Errorf("dry run: %+v, %v, %v", r, err, n.calls)
+	}
+}
+
+func TestPublisher_SaysWhenThereIsNoNode(t *testing.T) {
+	n := newFakeNode(t)
+	n.Close()
+	if _, err := n.publish(); err == nil {
+		t.Error("published to nobody")
+	}
+	if _, err := New(Config{Node: "nonsense"}); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("New = %v, want an error that names the address", err)
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	_, err := n.publish(func(c *Config, _ *Request) { c.Node, c.HTTP = other.URL, other.Client() })
+	if protocol.CodeOf(err) != protocol.CodeUnexpected {
+		t.Errorf("a server that is no node: %v", err)
+	}
+}
