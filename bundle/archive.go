@@ -93,7 +93,7 @@ func (r *ArchiveReader) Seek(offset int64, whence int) (int64, error) {
 }
 
 // zeros is what padding and the trailer are made of. It is never written to.
-var zeros = make([]byte, trailerSize)
+var zeros = make([]byte, trailerSize) //nolint:gochecknoglobals // a constant that Go can not spell
 
 // next returns the bytes from the offset to the end of the piece that holds it; they stay valid until it is called
 // again.
@@ -135,7 +135,8 @@ func (r *ArchiveReader) load() error {
 		return fmt.Errorf("file %q: chunk %s: %w", f.Path, c.Digest.Short(), err)
 	}
 	if int64(len(data)) != c.Size {
-		return fmt.Errorf("file %q: chunk %s: %w: %d bytes, not %d", f.Path, c.Digest.Short(), ErrMalformed, len(data), c.Size)
+		return fmt.Errorf("file %q: chunk %s: %w: %d bytes, not %d", f.Path, c.Digest.Short(), ErrMalformed,
+			len(data), c.Size)
 	}
 	r.pieceStart, r.piece = content+r.cursor.start, data
 	return nil

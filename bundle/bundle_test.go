@@ -138,11 +138,12 @@ func genFiles(t *rapid.T) map[string][]byte {
 	files := map[string][]byte{}
 	n := rapid.IntRange(1, 6).Draw(t, "files")
 	for i := range n {
-		size := rapid.SampledFrom([]int{0, 1, 511, 512, 513, MinChunk, MinChunk + 1, AvgChunk, MaxChunk - 1, MaxChunk,
-			MaxChunk + 1, 2*MaxChunk + 7, 5 * MaxChunk}).Draw(t, "size")
+		size := rapid.SampledFrom([]int{
+			0, 1, 511, 512, 513, MinChunk, MinChunk + 1, AvgChunk, MaxChunk - 1, MaxChunk,
+			MaxChunk + 1, 2*MaxChunk + 7, 5 * MaxChunk,
+		}).Draw(t, "size")
 		name := rapid.StringMatching(`[a-zé日]{1,8}`).Draw(t, "name")
-		files[fmt.Sprintf("%s-%d/%s", name, i, strings.Repeat("x", rapid.IntRange(1, 120).Draw(t, "length")))] =
-			noise(rapid.Uint64Range(0, 50).Draw(t, "seed"), size)
+		files[fmt.Sprintf("%s-%d/%s", name, i, strings.Repeat("x", rapid.IntRange(1, 120).Draw(t, "length")))] = noise(rapid.Uint64Range(0, 50).Draw(t, "seed"), size)
 	}
 	return files
 }
@@ -286,14 +287,19 @@ func TestFolderChunks_NoticesAChange(t *testing.T) {
 	if _, err := chunks.Chunk(context.Background(), ix.Files[0].ChunkList()[0]); !errors.Is(err, digest.ErrMismatch) {
 		t.Errorf("Chunk of a changed file = %v, want ErrMismatch", err)
 	}
-	if _, err := chunks.Chunk(context.Background(), Chunk{Digest: digest.Sum(nil), Size: 1}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := chunks.Chunk(context.Background(), Chunk{Digest: digest.Sum(nil), Size: 1}); !errors.Is(
+		err,
+		fs.ErrNotExist,
+	) {
 		t.Errorf("Chunk of another bundle = %v, want ErrNotExist", err)
 	}
 }
 
 func TestCheckPath_Refuses(t *testing.T) {
-	for _, bad := range []string{"", "/etc/passwd", "..", "../x", "a/../b", "a/./b", ".", "a//b", "a/", `a\b`, `..\x`,
-		"C:/x", "c:x", "a\x00b", "a\nb", "\x7f", "bad\xffutf8", strings.Repeat("x", 256), strings.Repeat("x/", 600) + "y"} {
+	for _, bad := range []string{
+		"", "/etc/passwd", "..", "../x", "a/../b", "a/./b", ".", "a//b", "a/", `a\b`, `..\x`,
+		"C:/x", "c:x", "a\x00b", "a\nb", "\x7f", "bad\xffutf8", strings.Repeat("x", 256), strings.Repeat("x/", 600) + "y",
+	} {
 		var pathErr *PathError
 		if err := CheckPath(bad); !errors.As(err, &pathErr) || pathErr.Path != bad {
 			t.Errorf("CheckPath(%q) = %v, want a PathError that names it", bad, err)
@@ -308,8 +314,15 @@ func TestCheckPath_Refuses(t *testing.T) {
 
 func TestCheckPaths_RefusesNamesThatMeet(t *testing.T) {
 	for _, bad := range [][]string{
-		{"a", "a"}, {"A.js", "a.js"}, {"caf\u00e9", "cafe\u0301"}, {"STRASSE", "straße"}, {"Σ", "ς"},
-		{"a", "a/b"}, {"a/b", "a"}, {"a/b/c", "A/B"}, {"É/x", "e\u0301"},
+		{"a", "a"},
+		{"A.js", "a.js"},
+		{"caf\u00e9", "cafe\u0301"},
+		{"STRASSE", "straße"},
+		{"Σ", "ς"},
+		{"a", "a/b"},
+		{"a/b", "a"},
+		{"a/b/c", "A/B"},
+		{"É/x", "e\u0301"},
 	} {
 		var pathErr *PathError
 		if err := CheckPaths(bad); !errors.As(err, &pathErr) || pathErr.Path != bad[1] {
@@ -404,15 +417,30 @@ func TestReadArchive_RefusesOtherTars(t *testing.T) {
 		}
 	}
 	for n := range good {
-		if _, err := IndexArchive(context.Background(), bytes.NewReader(good[:n])); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := IndexArchive(context.Background(), bytes.NewReader(good[:n])); !errors.Is(
+			err,
+			io.ErrUnexpectedEOF,
+		) {
 			t.Fatalf("archive cut at %d of %d: %v, want ErrUnexpectedEOF", n, len(good), err)
 		}
 	}
 }
 
 func TestDiff_NamesWhatChanged(t *testing.T) {
-	old, _ := index(t, map[string][]byte{"gone": []byte("1"), "same": []byte("2"), "edit": []byte("3"), "z": noise(1, 9)})
-	next, _ := index(t, map[string][]byte{"new": []byte("22"), "same": []byte("2"), "edit": []byte("333"), "copy": noise(1, 9), "z": noise(1, 9)})
+	old, _ := index(
+		t,
+		map[string][]byte{"gone": []byte("1"), "same": []byte("2"), "edit": []byte("3"), "z": noise(1, 9)},
+	)
+	next, _ := index(
+		t,
+		map[string][]byte{
+			"new":  []byte("22"),
+			"same": []byte("2"),
+			"edit": []byte("333"),
+			"copy": noise(1, 9),
+			"z":    noise(1, 9),
+		},
+	)
 	want := []Change{
 		{Path: "copy", Kind: "added", New: 9},
 		{Path: "edit", Kind: "changed", Old: 1, New: 3, Fresh: 3},

@@ -40,8 +40,8 @@ type Codec struct {
 func NewCodec() *Codec {
 	// "Better" costs about a tenth more time than the default and saves as much as twice that on JavaScript; "best"
 	// takes four times as long for little more at the size of a chunk.
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(MaxChunk),
-		zstd.WithEncoderCRC(false)) // every chunk is checked by its digest
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression),
+		zstd.WithWindowSize(MaxChunk), zstd.WithEncoderCRC(false)) // every chunk is checked by its digest
 	if err != nil {
 		panic(fmt.Sprintf("bundle: zstd encoder: %v", err)) // the options are constants
 	}

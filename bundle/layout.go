@@ -53,7 +53,14 @@ func headerSize(path string, size int64) int64 {
 // files over 8 GiB. All that could differ between machines is fixed: mode 0644, time zero, no owner.
 func header(path string, size int64) []byte {
 	var b bytes.Buffer
-	h := tar.Header{Typeflag: tar.TypeReg, Name: path, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
+	h := tar.Header{
+		Typeflag: tar.TypeReg,
+		Name:     path,
+		Size:     size,
+		Mode:     0o644,
+		ModTime:  time.Unix(0, 0),
+		Format:   tar.FormatUSTAR,
+	}
 	if err := tar.NewWriter(&b).WriteHeader(&h); err == nil {
 		return b.Bytes()
 	}

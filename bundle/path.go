@@ -90,7 +90,10 @@ func (s *pathSet) add(path string) error {
 		if other == path {
 			return &PathError{Path: path, Reason: "is named twice"}
 		}
-		return &PathError{Path: path, Reason: fmt.Sprintf("is the same file as %q where case or Unicode form is ignored", other)}
+		return &PathError{
+			Path:   path,
+			Reason: fmt.Sprintf("is the same file as %q where case or Unicode form is ignored", other),
+		}
 	}
 	if below, taken := s.folders[key]; taken {
 		return &PathError{Path: path, Reason: fmt.Sprintf("is a file where %q needs a folder", below)}

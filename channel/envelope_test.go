@@ -64,8 +64,8 @@ func TestEnvelope_AnyFlippedBitIsRefused(t *testing.T) {
 func TestEnvelope_HasOneByteForm(t *testing.T) {
 	org := trust(t, acme(), "root")
 	raw := sign(t, shop(t, "production", "1.4.0"), "ann", "bob")
-	replace := func(old, new string) []byte {
-		changed := bytes.Replace(raw, []byte(old), []byte(new), 1)
+	replace := func(old, next string) []byte {
+		changed := bytes.Replace(raw, []byte(old), []byte(next), 1)
 		if bytes.Equal(changed, raw) {
 			t.Fatalf("%q is not in the envelope", old)
 		}

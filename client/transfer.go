@@ -115,12 +115,8 @@ func (t *transfer) check(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(
-		ctx,
-		http.MethodPost,
-		t.node+protocol.CheckPath(t.client.config.App),
-		bytes.NewReader(body),
-	)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.node+protocol.CheckPath(t.client.config.App),
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

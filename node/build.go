@@ -1,0 +1,256 @@
+package node
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/semaphore"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/node/semantics"
+	"brink/store"
+)
+
+// builder makes representations in the background: each once, however many want it, and a few at a time. Nothing is
+// encoded on the path of a request.
+type builder struct {
+	node *Node
+	free *semaphore.Weighted
+
+	mu      sync.Mutex
+	running map[store.DerivedKey]chan struct{} // closed when it is made, or can not be
+}
+
+// maxQueued bounds the representations that are waited for. What is wanted beyond that is wanted again by the next
+// request for it.
+const maxQueued = 1024
+
+// Bounds of what is encoded with effort. Time grows with size, and past these sizes a device waits for its link far
+// longer than the last few per cent would save.
+const (
+	bestZstd   = 64 << 20 // bytes of plain data up to which the highest level is used
+	maxBrotli  = 64 << 20 // bytes up to which brotli, ten times as slow, is made at all
+	brotliWork = 9        // level: 11 takes twenty times as long for a tenth less
+)
+
+func newBuilder(n *Node) *builder {
+	return &builder{
+		node:    n,
+		free:    semaphore.NewWeighted(int64(n.config.Builders)),
+		running: map[store.DerivedKey]chan struct{}{},
+	}
+}
+
+// prepare makes what devices will ask for first when m comes into force, and returns when that is done, when the time
+// for it is over, or when ctx ends. The rest is made behind it.
+func (b *builder) prepare(ctx context.Context, m *channel.Manifest) {
+	if b.node.config.Prepare < 0 {
+		b.want(m)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.node.config.Prepare)
+	defer cancel()
+	for _, d := range b.first(m) {
+		select {
+		case <-b.add(d):
+		case <-ctx.Done():
+			b.node.config.Logger.Warn("channel moves before all its representations are made", "app", m.App,
+				"channel", m.Channel)
+			b.want(m)
+			return
+		}
+	}
+	b.want(m)
+}
+
+// want makes all that devices will ask for, in the background.
+func (b *builder) want(m *channel.Manifest) {
+	for _, d := range b.first(m) {
+		b.add(d)
+	}
+	for _, coding := range encodings {
+		b.add(derivation{subject: archiveOf(&m.Release), coding: coding})
+	}
+}
+
+// first returns what most devices will ask for: patches against the releases before, and the archive as zstd.
+func (b *builder) first(m *channel.Manifest) []derivation {
+	list := []derivation{{subject: archiveOf(&m.Release), coding: semantics.Zstd}}
+	for i := range m.History {
+		old := &m.History[i]
+		if i >= b.node.config.PatchReleases {
+			break
+		}
+		if old.Bundle != m.Release.Bundle && old.Size <= bundle.MaxPatch && m.Release.Size <= bundle.MaxPatch {
+			list = append(
+				list,
+				derivation{
+					subject:  archiveOf(&m.Release),
+					coding:   semantics.DCZ,
+					base:     old.Bundle,
+					baseName: old.SHA256,
+				},
+			)
+		}
+	}
+	return list
+}
+
+func archiveOf(release *channel.Release) subject {
+	return subject{bundle: release.Bundle, source: release.Bundle, size: release.Size}
+}
+
+// done is what add returns for what need not be waited for.
+//
+//nolint:gochecknoglobals // a constant that Go can not spell
+var done = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// add has a representation made, unless it is there or is being made, and returns a channel that is closed when there
+// is nothing more to wait for.
+func (b *builder) add(d derivation) <-chan struct{} {
+	n := b.node
+	key := d.key()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if ready, running := b.running[key]; running {
+		return ready
+	}
+	if len(b.running) >= maxQueued || n.ctx.Err() != nil {
+		return done
+	}
+	if _, err := n.store.Derived(key); err == nil {
+		return done
+	}
+	ready := make(chan struct{})
+	b.running[key] = ready
+	n.work.Go(func() {
+		defer func() {
+			b.mu.Lock()
+			delete(b.running, key)
+			b.mu.Unlock()
+			close(ready)
+		}()
+		if b.free.Acquire(n.ctx, 1) != nil {
+			return
+		}
+		defer b.free.Release(1)
+		b.make(n.ctx, d)
+	})
+	return ready
+}
+
+// make makes one representation and stores it. One that is not worth it is stored as nothing, so that it is not made
+// again.
+func (b *builder) make(ctx context.Context, d derivation) {
+	n := b.node
+	start := time.Now()
+	object, err := b.encode(ctx, d)
+	log := n.config.Logger.With("bundle", d.bundle.Short(), "path", d.path, "coding", d.coding.String())
+	switch {
+	case err == nil:
+		n.metrics.built(d.coding, time.Since(start))
+		log.Debug("representation made", "plain", d.size, "bytes", object.Size(), "duration", time.Since(start))
+	case ctx.Err() != nil:
+	case errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly):
+		log.Debug("no room for a representation", "error", err) // devices get another one
+	default:
+		log.Warn("representation can not be made", "error", err)
+	}
+}
+
+func (b *builder) encode(ctx context.Context, d derivation) (*store.Object, error) {
+	if d.coding == semantics.DCZ {
+		return b.encodePatch(ctx, d)
+	}
+	n := b.node
+	if d.coding == semantics.Brotli && d.size > maxBrotli {
+		return n.store.PutDerived(ctx, d.key(), bytes.NewReader(nil))
+	}
+	plain, err := n.plain(ctx, d.subject)
+	if err != nil {
+		return nil, err
+	}
+	reader, writer := io.Pipe()
+	var encoding sync.WaitGroup
+	defer encoding.Wait()
+	defer func() { _ = reader.Close() }() // always nil; ends a writer whose reader gave up
+	encoding.Go(func() {
+		_ = writer.CloseWithError(encodeTo(writer, d.coding, plain, d.size)) // always nil
+	})
+	object, err := n.store.PutDerived(ctx, d.key(), reader)
+	if err == nil && object.Size() > d.size-d.size/16 {
+		return n.store.PutDerived(ctx, d.key(), bytes.NewReader(nil))
+	}
+	return object, err
+}
+
+// encodeTo writes plain, of size bytes, in a coding.
+func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64) error {
+	var encoder io.WriteCloser
+	var err error
+	switch coding {
+	case semantics.Zstd:
+		level := zstd.SpeedBestCompression
+		if size > bestZstd {
+			level = zstd.SpeedDefault
+		}
+		// A window of 8 MiB is the most that every client must take (RFC 9659, section 3).
+		encoder, err = zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(8<<20),
+			zstd.WithEncoderConcurrency(1))
+	case semantics.Gzip:
+		encoder, err = gzip.NewWriterLevel(w, gzip.DefaultCompression)
+	case semantics.Brotli:
+		encoder = brotli.NewWriterLevel(w, brotliWork)
+	default:
+		return fmt.Errorf("coding %s is not made", coding)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(encoder, plain)
+	return errors.Join(err, encoder.Close())
+}
+
+// encodePatch makes a patch. It holds both archives in memory.
+func (b *builder) encodePatch(ctx context.Context, d derivation) (*store.Object, error) {
+	n := b.node
+	base, err := n.store.Bundle(d.base)
+	if err != nil {
+		return nil, err
+	}
+	target, err := n.store.Bundle(d.bundle)
+	if err != nil {
+		return nil, err
+	}
+	old, err := readWhole(bundle.NewArchive(ctx, base.Index, n.store), base.Index.Archive.Size)
+	if err != nil {
+		return nil, err
+	}
+	next, err := readWhole(bundle.NewArchive(ctx, target.Index, n.store), target.Index.Archive.Size)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := bundle.EncodePatch(old, next, d.baseName)
+	if err != nil {
+		return nil, err
+	}
+	// A patch that saves little costs the device memory for nothing. Full is what it would get otherwise.
+	full, err := n.store.Derived(derivation{subject: d.subject, coding: semantics.Zstd}.key())
+	if err == nil && full.Size() > 0 && int64(len(patch)) > full.Size()*2/3 {
+		patch = nil
+	}
+	return n.store.PutDerived(ctx, d.key(), bytes.NewReader(patch))
+}

@@ -1,0 +1,194 @@
+package node
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+
+	"brink/channel"
+	"brink/digest"
+	"brink/node/semantics"
+	"brink/protocol"
+)
+
+// channels holds the channel manifests that are in force, for all apps.
+type channels struct {
+	mu     sync.RWMutex // guards byApp and dicts
+	byApp  map[string]map[string]*channel.Manifest
+	dicts  map[digest.SHA256]dictionary
+	trusts map[string]*channel.Trust // by org; never changed after New
+}
+
+// dictionary is an archive that devices may have: one that a manifest in force serves, or served before.
+type dictionary struct {
+	bundle digest.Digest
+	size   int64
+}
+
+func newChannels() *channels {
+	return &channels{
+		byApp:  map[string]map[string]*channel.Manifest{},
+		dicts:  map[digest.SHA256]dictionary{},
+		trusts: map[string]*channel.Trust{},
+	}
+}
+
+// get returns the manifest of a channel that is in force, or nil.
+func (c *channels) get(app, name string) *channel.Manifest {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.byApp[app][name]
+}
+
+// set puts a manifest in force. One that is older than what is there is let go: a later one has overtaken it.
+func (c *channels) set(m *channel.Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.byApp[m.App]
+	if of == nil {
+		of = map[string]*channel.Manifest{}
+		c.byApp[m.App] = of
+	}
+	if now := of[m.Channel]; now != nil && now.Sequence > m.Sequence {
+		return
+	}
+	of[m.Channel] = m
+	for release := range m.Releases() {
+		c.dicts[release.SHA256] = dictionary{bundle: release.Bundle, size: release.Size}
+	}
+}
+
+// dictionary returns the bundle whose archive has the name.
+func (c *channels) dictionary(name digest.SHA256) (dictionary, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	d, ok := c.dicts[name]
+	return d, ok
+}
+
+// of returns what is in force for an app, sorted by channel.
+func (c *channels) of(app string) []*channel.Manifest {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]*channel.Manifest, 0, len(c.byApp[app]))
+	for _, m := range c.byApp[app] {
+		list = append(list, m)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Channel < list[j].Channel })
+	return list
+}
+
+// count returns how many channels there are.
+func (c *channels) count() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	n := 0
+	for _, of := range c.byApp {
+		n += len(of)
+	}
+	return n
+}
+
+// owner returns the trust document of the org that the app belongs to. When several claim it, the one that has
+// published counts, and before that the first by name.
+func (c *channels) owner(app string) (*channel.Trust, error) {
+	if list := c.of(app); len(list) > 0 {
+		if trust := c.trusts[list[0].Org]; trust != nil {
+			return trust, nil
+		}
+	}
+	var found *channel.Trust
+	for _, trust := range c.trusts {
+		if trust.Apps(app) && (found == nil || trust.Org() < found.Org()) {
+			found = trust
+		}
+	}
+	if found == nil {
+		return nil, problem(protocol.CodeUnknownApp, fmt.Sprintf("no org of this node claims the app %q", app),
+			"start the node with a trust document whose app patterns match it; here are: "+c.orgs())
+	}
+	return found, nil
+}
+
+func (c *channels) orgs() string {
+	names := make([]string, 0, len(c.trusts))
+	for org := range c.trusts {
+		names = append(names, org)
+	}
+	sort.Strings(names)
+	return strings.Join(names, ", ")
+}
+
+// app answers GET /v1/apps/{app}.
+func (n *Node) app(r *request) error {
+	trust, err := n.channels.owner(r.names[0])
+	if err != nil {
+		return err
+	}
+	answer := protocol.App{
+		App:      r.names[0],
+		Org:      trust.Org(),
+		Trust:    protocol.TrustPath(trust.Org()),
+		Channels: []protocol.AppChannel{},
+	}
+	for _, m := range n.channels.of(r.names[0]) {
+		answer.Channels = append(answer.Channels, protocol.AppChannel{
+			Channel:  m.Channel,
+			Sequence: m.Sequence,
+			Version:  m.Release.Version,
+			Manifest: m.Digest(),
+		})
+	}
+	return r.writeJSON(200, answer)
+}
+
+// trust answers GET /v1/orgs/{org}/trust.
+func (n *Node) trust(r *request) error {
+	trust := n.channels.trusts[r.names[0]]
+	if trust == nil {
+		return problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.names[0]),
+			"here are: "+n.channels.orgs())
+	}
+	return n.serveSigned(r, trust.Raw(), trust.Digest())
+}
+
+// manifest answers GET /v1/apps/{app}/channels/{channel}.
+func (n *Node) manifest(r *request) error {
+	m, err := n.inForce(r.names[0], r.names[1])
+	if err != nil {
+		return err
+	}
+	return n.serveSigned(r, m.Raw(), m.Digest())
+}
+
+// inForce returns the manifest of a channel, or says what is missing.
+func (n *Node) inForce(app, name string) (*channel.Manifest, error) {
+	m := n.channels.get(app, name)
+	if m != nil {
+		return m, nil
+	}
+	if _, err := n.channels.owner(app); err != nil {
+		return nil, err
+	}
+	hint := "publish to it first"
+	if list := n.channels.of(app); len(list) > 0 {
+		names := make([]string, len(list))
+		for i, one := range list {
+			names[i] = one.Channel
+		}
+		hint = "its channels are: " + strings.Join(names, ", ")
+	}
+	return nil, problem(protocol.CodeUnknownChannel,
+		fmt.Sprintf("nothing was published to channel %q of %s", name, app), hint)
+}
+
+// serveSigned answers with signed bytes that another version can replace: they may be kept, but are asked for each
+// time.
+func (n *Node) serveSigned(r *request, raw []byte, name digest.Digest) error {
+	return n.serve(
+		r,
+		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheChecked},
+		representation{tag: protocol.Tag(name), size: int64(len(raw)), body: memory(raw)},
+	)
+}

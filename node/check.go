@@ -1,0 +1,53 @@
+package node
+
+import (
+	"encoding/json"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/channel"
+	"brink/node/semantics"
+	"brink/protocol"
+)
+
+// check answers POST /v1/apps/{app}/check: is there something new for this device?
+func (n *Node) check(r *request) error {
+	var in protocol.CheckRequest
+	if err := r.readJSON(protocol.MaxCheck, &in); err != nil {
+		return err
+	}
+	m, err := n.inForce(r.names[0], in.Channel)
+	if err != nil {
+		return err
+	}
+	decision := channel.Resolve(m, channel.Device{
+		ID:       in.Device.ID,
+		Platform: in.Device.Platform,
+		Native:   in.Device.Native,
+		Version:  in.Device.Version,
+		Bundle:   in.Device.Bundle,
+	}, n.config.Now())
+	answer := protocol.CheckAnswer{
+		Decision: decision.Kind,
+		Reason:   decision.Reason,
+		Release:  decision.Release,
+		Sequence: m.Sequence,
+	}
+	if decision.Release != nil {
+		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
+	}
+	head, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	// The envelope goes out byte for byte; encoding it as JSON once more could change its spelling.
+	body := make([]byte, 0, len(head)+len(m.Raw())+16)
+	body = append(body, head[:len(head)-1]...)
+	body = append(body, `,"manifest":`...)
+	body = append(body, m.Raw()...)
+	body = append(body, '}', '\n')
+	r.SetContentType("application/json")
+	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
+	r.Response.SetBodyRaw(body)
+	return nil
+}

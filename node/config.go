@@ -1,0 +1,112 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"time"
+
+	"brink/node/wire"
+)
+
+// Defaults of a Config, and why they are what they are.
+const (
+	// DefaultListen is loopback: who wants the world to see the node says so.
+	DefaultListen = "127.0.0.1:8080"
+	// DefaultHot holds some tens of bundles, which is what most devices of a few apps ask for.
+	DefaultHot = 256 << 20
+	// DefaultPatchReleases covers devices that missed two releases; older ones get theirs made when first asked for.
+	DefaultPatchReleases = 3
+	// DefaultPrepare bounds how long a publisher waits for the first representations before the channel moves anyway.
+	DefaultPrepare = 20 * time.Second
+	// DefaultDrain lets load balancers see that the node is not ready before it stops to accept.
+	DefaultDrain = 5 * time.Second
+	// DefaultFinish is how long running requests may take after that: a slow device with a large archive.
+	DefaultFinish = 30 * time.Second
+	// DefaultUploads bounds the uploads that run at once; each holds an index and a few chunks.
+	DefaultUploads = 16
+)
+
+// Config says how a node runs. The zero value of a field means its default unless it says otherwise.
+type Config struct {
+	Data   string   // folder of the store; required
+	Listen string   // address of the public listener
+	Admin  string   // address of the operators' listener; empty: none. It must not be reachable by others
+	Trust  [][]byte // the orgs' trust documents, as signed; at least one
+
+	CertFile, KeyFile string // TLS; re-read when they change. Both or none
+
+	Quota        int64 // bytes that the store may hold; 0: no quota
+	ScrubRate    int64 // bytes per second that are verified in the background; 0: none
+	KeepReleases int   // how many earlier releases of a channel are never evicted
+
+	Hot           int64 // bytes of RAM for whole representations; negative: none
+	PatchReleases int   // earlier releases of a channel against which patches are made at once; negative: none
+	Builders      int   // representations made at the same time; default: half of the processors
+	Uploads       int   // uploads at the same time
+
+	Prepare time.Duration // see DefaultPrepare; negative: do not wait
+	Drain   time.Duration // see DefaultDrain; negative: none
+	Finish  time.Duration // see DefaultFinish
+
+	Wire wire.Config // limits of connections
+
+	AccessLog float64      // share of requests that are logged, 0 to 1; server errors always are
+	Logger    *slog.Logger // default: discards
+	Now       func() time.Time
+
+	freeSpace func(dir string) (uint64, error) // for tests: what the disk of the data folder has free
+}
+
+// Validate reports everything that is wrong with the Config and fills in defaults. It may be called twice.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Data == "" {
+		errs = append(errs, errors.New("no data folder given"))
+	}
+	if len(c.Trust) == 0 {
+		errs = append(errs, errors.New("no trust document given: without one nobody could publish"))
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		errs = append(errs, errors.New("a certificate and its key go together"))
+	}
+	setDefault(&c.Listen, DefaultListen)
+	for _, address := range []string{c.Listen, c.Admin} {
+		if address == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			errs = append(errs, fmt.Errorf("listen address: %w", err))
+		}
+	}
+	if c.AccessLog < 0 || c.AccessLog > 1 {
+		errs = append(errs, fmt.Errorf("share of logged requests is %v, not between 0 and 1", c.AccessLog))
+	}
+	if c.Quota < 0 || c.ScrubRate < 0 || c.KeepReleases < 0 {
+		errs = append(errs, errors.New("quota, scrub rate and kept releases can not be negative"))
+	}
+	setDefault(&c.Hot, DefaultHot)
+	setDefault(&c.PatchReleases, DefaultPatchReleases)
+	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))
+	setDefault(&c.Uploads, DefaultUploads)
+	setDefault(&c.Prepare, DefaultPrepare)
+	setDefault(&c.Drain, DefaultDrain)
+	setDefault(&c.Finish, DefaultFinish)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	errs = append(errs, c.Wire.Validate())
+	return errors.Join(errs...)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,188 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"path"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/node/semantics"
+	"brink/protocol"
+	"brink/store"
+)
+
+// known returns a bundle that is here, with its index.
+func (n *Node) known(id digest.Digest) (*store.Bundle, error) {
+	b, err := n.store.Bundle(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, problem(protocol.CodeUnknownBundle, fmt.Sprintf("bundle %s is not here", id.Short()), "")
+	}
+	return b, err
+}
+
+// archive answers GET /v1/bundles/{bundle}/archive.
+func (n *Node) archive(r *request) error {
+	id, err := r.digestName()
+	if err != nil {
+		return err
+	}
+	b, err := n.known(id)
+	if err != nil {
+		return err
+	}
+	return n.serveBest(
+		r,
+		served{contentType: protocol.TypeArchive, vary: semantics.VaryDictionary, cache: semantics.CacheForever},
+		subject{bundle: id, source: id, size: b.Index.Archive.Size},
+		representation{
+			tag:  protocol.Tag(id),
+			size: b.Index.Archive.Size,
+			body: &plainBody{
+				node: n,
+				name: id,
+				size: b.Index.Archive.Size,
+				open: func(ctx context.Context) io.ReadSeeker {
+					return bundle.NewArchive(ctx, b.Index, n.store)
+				},
+			},
+		},
+	)
+}
+
+// file answers GET /v1/bundles/{bundle}/files/{path}.
+func (n *Node) file(r *request) error {
+	id, err := r.digestName()
+	if err != nil {
+		return err
+	}
+	b, err := n.known(id)
+	if err != nil {
+		return err
+	}
+	f := b.Index.File(r.names[1])
+	if f == nil {
+		return problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.names[1]),
+			"its index lists the files: "+protocol.IndexPath(id))
+	}
+	return n.serveBest(
+		r,
+		served{contentType: contentType(f.Path), vary: semantics.VaryCoding, cache: semantics.CacheForever},
+		subject{bundle: id, source: f.Digest, size: f.Size, path: f.Path},
+		representation{
+			tag:  protocol.Tag(f.Digest),
+			size: f.Size,
+			body: &plainBody{node: n, name: f.Digest, size: f.Size, open: func(ctx context.Context) io.ReadSeeker {
+				return bundle.NewFile(ctx, f, n.store)
+			}},
+		},
+	)
+}
+
+// contentType guesses the media type of a file by its name. Scripts and text are UTF-8, which the web has agreed on.
+func contentType(name string) string {
+	if kind := mime.TypeByExtension(path.Ext(name)); kind != "" {
+		return kind
+	}
+	return "application/octet-stream"
+}
+
+// index answers GET /v1/bundles/{bundle}/index.
+func (n *Node) index(r *request) error {
+	id, err := r.digestName()
+	if err != nil {
+		return err
+	}
+	b, err := n.known(id)
+	if err != nil {
+		return err
+	}
+	raw := b.Index.Encode()
+	return n.serve(
+		r,
+		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheForever},
+		representation{tag: protocol.Tag(digest.Sum(raw)), size: int64(len(raw)), body: memory(raw)},
+	)
+}
+
+// chunk answers GET /v1/chunks/{digest}. A chunk that is stored as zstd is sent as it is to who takes that.
+func (n *Node) chunk(r *request) error {
+	id, err := r.digestName()
+	if err != nil {
+		return err
+	}
+	frame, err := n.store.Frame(n.ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return problem(protocol.CodeUnknownChunk, fmt.Sprintf("chunk %s is not here", id.Short()), "")
+	}
+	if err != nil {
+		return err
+	}
+	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
+	rep := representation{tag: protocol.Tag(id)}
+	if frame.Encoding == bundle.Zstd {
+		coding, ok := accept.Choose(semantics.Zstd, semantics.Identity)
+		if !ok {
+			return errNotAcceptable
+		}
+		rep.coding = coding
+	}
+	raw := frame.Data
+	if rep.coding == semantics.Zstd {
+		rep.tag = protocol.Tag(digest.Sum(raw))
+	} else if raw, err = n.codec.Plain(frame); err != nil {
+		return err
+	}
+	rep.size, rep.body = int64(len(raw)), memory(raw)
+	return n.serve(
+		r,
+		served{contentType: "application/octet-stream", vary: semantics.VaryCoding, cache: semantics.CacheForever},
+		rep,
+	)
+}
+
+var errNotAcceptable = problem(protocol.CodeNotAcceptable, "none of the encodings that there are is accepted",
+	"accept identity, or zstd")
+
+// batch answers POST /v1/chunks: many chunks in one stream, those that are not here marked as absent.
+func (n *Node) batch(r *request) error {
+	var in protocol.Batch
+	if err := r.readJSON(protocol.MaxBatch*(digest.TextSize+3)+1024, &in); err != nil {
+		return err
+	}
+	if len(in.Chunks) > protocol.MaxBatch {
+		return problem(protocol.CodeTooLarge, fmt.Sprintf("%d chunks in one batch", len(in.Chunks)),
+			fmt.Sprintf("ask for %d at most", protocol.MaxBatch))
+	}
+	r.SetContentType(protocol.TypeChunks)
+	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
+	reader, writer := io.Pipe()
+	n.work.Go(func() { _ = writer.CloseWithError(n.writeBatch(writer, in.Chunks)) }) // always nil
+	r.SetBodyStream(
+		reader,
+		-1,
+	) // fasthttp closes it, whatever happens: the writer then fails
+	return nil
+}
+
+func (n *Node) writeBatch(w io.Writer, chunks []digest.Digest) error {
+	stream := bundle.NewStreamWriter(w)
+	for _, d := range chunks {
+		frame, err := n.store.Frame(n.ctx, d)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			frame = bundle.Frame{Digest: d, Encoding: bundle.Absent}
+		case err != nil:
+			return err
+		}
+		if err := stream.Write(frame); err != nil {
+			return err
+		}
+	}
+	return stream.Close()
+}

@@ -1,0 +1,60 @@
+package node
+
+import (
+	"net/http"
+	"sync"
+)
+
+// health is whether the node should get requests, and why not.
+type health struct {
+	mu     sync.Mutex
+	phase  string // "starting", "draining" or "" when it runs
+	reason func() []string
+}
+
+// The phases in which a node is not ready.
+const (
+	phaseStarting = "starting"
+	phaseDraining = "draining"
+)
+
+// Readiness is the body of /readyz.
+type Readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"` // why not, or what is amiss while it still serves
+}
+
+func (h *health) enter(phase string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.phase = phase
+}
+
+// check returns whether the node is ready. A node that can not be written to still serves devices: it is ready, and
+// says what is amiss, unless it can not be read either.
+func (h *health) check() Readiness {
+	h.mu.Lock()
+	phase := h.phase
+	h.mu.Unlock()
+	answer := Readiness{Ready: phase == "", Reasons: []string{}}
+	if phase != "" {
+		answer.Reasons = append(answer.Reasons, phase)
+	}
+	answer.Reasons = append(answer.Reasons, h.reason()...)
+	return answer
+}
+
+func (n *Node) live(r *request) error {
+	return r.writeJSON(http.StatusOK, struct {
+		Live bool `json:"live"`
+	}{true})
+}
+
+func (n *Node) ready(r *request) error {
+	answer := n.health.check()
+	status := http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	return r.writeJSON(status, answer)
+}

@@ -1,0 +1,153 @@
+package node
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"brink/node/semantics"
+)
+
+// metrics is what Prometheus reads. Labels are bounded: routes, classes of status, codings.
+type metrics struct {
+	registry *prometheus.Registry
+	requests [routeCount][6]prometheus.Counter // by route and class of status, looked up once
+	duration [routeCount]prometheus.Observer
+	active   prometheus.Gauge
+	panics   prometheus.Counter
+	garbled  prometheus.Counter
+	patches  *prometheus.CounterVec
+	builds   *prometheus.HistogramVec
+}
+
+func newMetrics(n *Node) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "brink_http_requests_total", Help: "Requests answered, by route and class of status.",
+	}, []string{"route", "class"})
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "brink_http_handler_seconds", Help: "Time until the answer was ready to be sent, by route.",
+		Buckets: prometheus.ExponentialBuckets(25e-6, 4, 10), // 25 microseconds to 6.5 seconds
+	}, []string{"route"})
+	m.active = prometheus.NewGauge(
+		prometheus.GaugeOpts{Name: "brink_http_handlers_active", Help: "Requests in a handler now."},
+	)
+	m.panics = prometheus.NewCounter(
+		prometheus.CounterOpts{Name: "brink_panics_total", Help: "Requests that hit an error of the program."},
+	)
+	m.garbled = prometheus.NewCounter(
+		prometheus.CounterOpts{Name: "brink_http_malformed_total", Help: "Requests that could not be read."},
+	)
+	m.patches = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "brink_patch_requests_total", Help: "Archives asked for with a known dictionary, by whether there was a patch.",
+	}, []string{"result"})
+	m.builds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "brink_representation_build_seconds", Help: "Time to make a representation, by coding.",
+		Buckets: prometheus.ExponentialBuckets(0.01, 4, 8), // 10 milliseconds to 160 seconds
+	}, []string{"coding"})
+	for route := range routeCount {
+		for class := range m.requests[route] {
+			m.requests[route][class] = requests.WithLabelValues(routeNames[route], strconv.Itoa(class)+"xx")
+		}
+		m.duration[route] = duration.WithLabelValues(routeNames[route])
+	}
+	m.registry.MustRegister(
+		requests,
+		duration,
+		m.active,
+		m.panics,
+		m.garbled,
+		m.patches,
+		m.builds,
+		&gauges{node: n},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	return m
+}
+
+func (m *metrics) begin() { m.active.Inc() }
+
+func (m *metrics) end(route route, status int, took time.Duration) {
+	m.active.Dec()
+	m.requests[route][min(status/100, 5)].Inc()
+	m.duration[route].Observe(took.Seconds())
+}
+
+func (m *metrics) panicked()  { m.panics.Inc() }
+func (m *metrics) malformed() { m.garbled.Inc() }
+
+func (m *metrics) patch(hit bool) {
+	result := "miss"
+	if hit {
+		result = "hit"
+	}
+	m.patches.WithLabelValues(result).Inc()
+}
+
+func (m *metrics) built(coding semantics.Coding, took time.Duration) {
+	m.builds.WithLabelValues(coding.String()).Observe(took.Seconds())
+}
+
+// gauges reads what others count, when Prometheus asks.
+type gauges struct{ node *Node }
+
+// Describe implements [prometheus.Collector]: what there is, is known when it is collected.
+func (g *gauges) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements [prometheus.Collector].
+func (g *gauges) Collect(out chan<- prometheus.Metric) {
+	n := g.node
+	send := func(kind prometheus.ValueType, name, help string, value float64) {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, value)
+	}
+	gauge := func(name, help string, value float64) { send(prometheus.GaugeValue, name, help, value) }
+	counter := func(name, help string, value float64) { send(prometheus.CounterValue, name, help, value) }
+	ready := 0.0
+	if n.health.check().Ready {
+		ready = 1
+	}
+	gauge("brink_ready", "1 when the node wants requests.", ready)
+	gauge("brink_channels", "Channels in force.", float64(n.channels.count()))
+	if cache := n.hot.cache; cache != nil {
+		counter("brink_hot_hits_total", "Representations found in RAM.", float64(cache.Metrics.Hits()))
+		counter("brink_hot_misses_total", "Representations not found in RAM.", float64(cache.Metrics.Misses()))
+		gauge(
+			"brink_hot_bytes",
+			"Bytes of representations in RAM.",
+			float64(cache.Metrics.CostAdded()-cache.Metrics.CostEvicted()),
+		)
+	}
+	conns := n.listener.Stats()
+	gauge("brink_connections_open", "Connections open.", float64(conns.Open))
+	counter("brink_connections_accepted_total", "Connections accepted.", float64(conns.Accepted))
+	counter("brink_connections_idle_total", "Connections closed because no request came.", float64(conns.Idle))
+	counter("brink_connections_stalled_total", "Connections closed because nothing moved.", float64(conns.Stalled))
+	counter("brink_connections_slow_total", "Connections closed below the minimum rate.", float64(conns.Slow))
+	stats, err := n.store.Stats()
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(prometheus.NewDesc("brink_store", "The store's figures.", nil, nil), err)
+		return
+	}
+	gauge("brink_store_bundles", "Bundles in the store.", float64(stats.Bundles))
+	gauge("brink_store_derived", "Representations in the store.", float64(stats.Derived))
+	gauge("brink_store_blobs", "Blobs in the store.", float64(stats.Blobs))
+	gauge("brink_store_bytes", "Bytes that count against the quota.", float64(stats.Stored))
+	gauge("brink_store_reserved_bytes", "Bytes promised to uploads.", float64(stats.Reserved))
+	gauge("brink_store_quota_bytes", "The quota.", float64(stats.Quota))
+	gauge("brink_store_disk_bytes", "Bytes of the disk that the data folder takes.", float64(stats.Disk))
+	gauge("brink_disk_free_bytes", "Bytes that the disk has left.", float64(stats.Free))
+	readOnly := 0.0
+	if stats.ReadOnly != "" {
+		readOnly = 1
+	}
+	gauge("brink_store_read_only", "1 while nothing can be written.", readOnly)
+	counter("brink_store_damaged_total", "Blobs found damaged and set aside.", float64(stats.Damaged))
+	counter("brink_store_bad_records_total", "Records found damaged.", float64(stats.BadRecords))
+	counter("brink_store_evicted_bundles_total", "Bundles evicted.", float64(stats.EvictedBundles))
+	counter("brink_store_evicted_derived_total", "Representations evicted.", float64(stats.EvictedDerived))
+	counter("brink_store_evicted_bytes_total", "Bytes evicted.", float64(stats.EvictedBytes))
+}

@@ -1,0 +1,132 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+)
+
+// move answers PUT /v1/apps/{app}/channels/{channel}: a signed manifest takes the place of the one that the request
+// names, or of none.
+//
+// When it answers with success the manifest is durable. It comes into force here after the representations that
+// devices will ask for first were made, or the time for that is over.
+func (n *Node) move(r *request) error {
+	raw, err := r.readAll(channel.MaxManifest)
+	if err != nil {
+		return err
+	}
+	expect, err := expected(r)
+	if err != nil {
+		return err
+	}
+	m, err := n.verify(raw, r.names[0], r.names[1])
+	if err != nil {
+		return err
+	}
+	if current := n.channels.get(m.App, m.Channel); current != nil {
+		if current.Digest() == m.Digest() {
+			return r.writeJSON(fasthttp.StatusOK, moved(m)) // the same once more: its answer may have been lost
+		}
+		if expect != current.Digest() {
+			return problem(
+				protocol.CodeConflict,
+				fmt.Sprintf("channel %s is at sequence %d, and not what your change was made from", m.Channel,
+					current.Sequence),
+				"publish again to put your release on top of it",
+			)
+		}
+		if err := channel.Newer(current, m); err != nil {
+			return err
+		}
+	}
+	if err := n.store.PutManifest(n.ctx, m.Raw(), m, expect); err != nil {
+		return err
+	}
+	n.config.Logger.Info("channel moved", "app", m.App, "channel", m.Channel, "sequence", m.Sequence,
+		"version", m.Release.Version, "bundle", m.Release.Bundle.Short())
+	n.activate(n.ctx, m)
+	return r.writeJSON(fasthttp.StatusOK, moved(m))
+}
+
+func moved(m *channel.Manifest) protocol.Moved {
+	return protocol.Moved{App: m.App, Channel: m.Channel, Sequence: m.Sequence, Manifest: m.Digest()}
+}
+
+// expected returns what the request says is in force: the zero digest for nothing.
+func expected(r *request) (digest.Digest, error) {
+	match := string(r.Request.Header.Peek(fasthttp.HeaderIfMatch))
+	none := string(r.Request.Header.Peek(fasthttp.HeaderIfNoneMatch))
+	switch {
+	case match == "" && none == "*":
+		return digest.Digest{}, nil
+	case match != "" && none == "":
+		if len(match) == digest.TextSize+2 && match[0] == '"' && match[len(match)-1] == '"' {
+			if d, err := digest.Parse(match[1 : len(match)-1]); err == nil {
+				return d, nil
+			}
+		}
+		return digest.Digest{}, problem(protocol.CodeBadRequest,
+			"If-Match is not the entity tag of a channel manifest", "")
+	}
+	return digest.Digest{}, problem(protocol.CodePrecondition, "say what the manifest is to replace",
+		"send If-Match with the entity tag of the manifest in force, or If-None-Match: * for a new channel")
+}
+
+// verify checks a manifest by its org's trust document, and that it is of the app and channel.
+func (n *Node) verify(raw []byte, app, name string) (*channel.Manifest, error) {
+	trust, err := n.channels.owner(app)
+	if err != nil {
+		return nil, err
+	}
+	m, err := trust.VerifyManifest(raw, n.config.Now())
+	if err != nil {
+		return nil, err
+	}
+	return m, m.CheckFor(app, name)
+}
+
+// activate brings a manifest into force, after making what devices will ask for first. The last one stays in force
+// until then; ctx ends the wait, and not the work.
+func (n *Node) activate(ctx context.Context, m *channel.Manifest) {
+	n.builder.prepare(ctx, m)
+	n.channels.set(m)
+}
+
+// restore brings into force what the store holds. What the trust documents no longer allow stays out, and is named.
+func (n *Node) restore() error {
+	return n.store.Manifests(func(app, name string, raw []byte, err error) bool {
+		log := n.config.Logger.With("app", app, "channel", name)
+		if err != nil {
+			log.Error("channel left out: its manifest can not be read", "error", err)
+			return true
+		}
+		m, err := n.reverify(raw)
+		if err != nil {
+			log.Error("channel left out: its manifest does not count any more", "error", err)
+			return true
+		}
+		n.channels.set(m)
+		n.builder.want(m)
+		return true
+	})
+}
+
+// reverify checks a manifest that was accepted before, by the trust documents of today. It does so as of the manifest's
+// own time: whether it has expired since is for each check of a device to say.
+func (n *Node) reverify(raw []byte) (*channel.Manifest, error) {
+	stored, err := channel.ParseManifest(raw)
+	if err != nil {
+		return nil, err
+	}
+	trust := n.channels.trusts[stored.Org]
+	if trust == nil {
+		return nil, fmt.Errorf("no trust document of org %s was given", stored.Org)
+	}
+	return trust.VerifyManifest(raw, stored.Issued)
+}

@@ -1,0 +1,353 @@
+// Package node is the running edge: HTTP over fasthttp, the store behind it, and the life of both.
+//
+// The life of one request: a connection comes through package wire, which ends it when it only costs. fasthttp reads
+// the request; [Node.dispatch] finds what the path names and calls its handler. What a handler serves is a
+// representation: bytes that never change, with a strong entity tag. Package semantics says whether to send the whole,
+// a part or nothing; the bytes come from RAM, or from the store, which checks them. An error becomes a problem: a code,
+// a message and a hint, by one table.
+//
+// The life of a publish: an offer (signed intent, index) opens an upload; the upload brings the missing chunks, and the
+// store checks the bundle as a whole; the signed channel manifest is checked, made durable, and comes into force when
+// the representations that devices ask for first are made.
+//
+// The invariants: nothing is served that was not checked; nothing comes into force that is not signed by keys that the
+// org's trust document allows; nothing is encoded on the path of a request.
+//
+// The end of a node, in this order: it says that it is not ready, waits for load balancers to see it, stops to accept,
+// lets running requests finish for a while, closes what is left, ends the work in the background, and closes the store.
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/node/wire"
+	"brink/store"
+)
+
+// Node is one running edge. Use [New], then [Node.Run] once.
+type Node struct {
+	config   Config
+	store    *store.Store
+	channels *channels
+	builder  *builder
+	hot      *hot
+	uploads  uploads
+	offers   *semaphore.Weighted // indexes that are read at the same time: each may be large
+	codec    *bundle.Codec
+	metrics  *metrics
+	access   access
+	health   health
+
+	listener *wire.Listener
+	server   *fasthttp.Server
+	tls      *tls.Config // nil: plain HTTP
+	admin    net.Listener
+
+	ctx    context.Context // of all work that is not one request's
+	cancel context.CancelFunc
+	work   sync.WaitGroup // all goroutines on ctx
+}
+
+// New opens the store, brings into force what it holds, and listens; requests are answered from [Node.Run] on. On error
+// nothing stays open.
+func New(config Config) (_ *Node, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	n := &Node{
+		config:   config,
+		channels: newChannels(),
+		uploads:  uploads{open: map[string]*upload{}, most: config.Uploads},
+		offers:   semaphore.NewWeighted(int64(config.Uploads)),
+		codec:    bundle.NewCodec(),
+		access:   newAccess(config),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.builder = newBuilder(n)
+	n.health = health{phase: phaseStarting, reason: n.amiss}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	for _, raw := range config.Trust {
+		trust, err := channel.ParseTrust(raw, config.Now())
+		if err != nil {
+			return nil, fmt.Errorf("trust document: %w", err)
+		}
+		if n.channels.trusts[trust.Org()] != nil {
+			return nil, fmt.Errorf("trust document: org %s is given twice", trust.Org())
+		}
+		n.channels.trusts[trust.Org()] = trust
+	}
+	if n.hot, err = newHot(config.Hot); err != nil {
+		return nil, err
+	}
+	n.store, err = store.Open(store.Config{
+		Dir:          config.Data,
+		Quota:        config.Quota,
+		KeepReleases: config.KeepReleases,
+		ScrubRate:    config.ScrubRate,
+		Logger:       config.Logger,
+		Now:          config.Now,
+		FreeSpace:    config.freeSpace,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := n.adopt(); err != nil {
+		return nil, err
+	}
+	if err := n.listen(); err != nil {
+		return nil, err
+	}
+	n.metrics = newMetrics(n)
+	if err := n.restore(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// adopt holds the trust documents against those that were in force before: one that is older, or that the former roots
+// did not sign, is refused.
+func (n *Node) adopt() error {
+	for org, trust := range n.channels.trusts {
+		if err := n.adoptOne(org, trust); err != nil {
+			return fmt.Errorf("trust document of %s: %w", org, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) adoptOne(org string, trust *channel.Trust) error {
+	raw, err := n.store.Trust(org)
+	if errors.Is(err, store.ErrNotFound) {
+		return n.store.PutTrust(n.ctx, org, trust.Raw(), digest.Digest{})
+	}
+	if err != nil {
+		return err
+	}
+	former, err := channel.LoadTrust(raw)
+	if err != nil {
+		return err
+	}
+	accepted, err := former.Accept(trust.Raw(), n.config.Now())
+	if err != nil || accepted == former {
+		return err
+	}
+	return n.store.PutTrust(n.ctx, org, accepted.Raw(), former.Digest())
+}
+
+// listen opens the sockets.
+func (n *Node) listen() error {
+	socket, err := net.Listen("tcp", n.config.Listen)
+	if err != nil {
+		return err
+	}
+	if n.listener, err = wire.New(socket, n.config.Wire); err != nil {
+		return errors.Join(err, socket.Close())
+	}
+	if n.config.CertFile != "" {
+		certificates, err := wire.OpenCertificates(wire.CertificatesConfig{
+			CertFile: n.config.CertFile,
+			KeyFile:  n.config.KeyFile,
+			OnError: func(err error) {
+				n.config.Logger.Error("certificate not taken, the last good one stays", "error", err)
+			},
+		})
+		if err != nil {
+			return err
+		}
+		n.tls = certificates.TLS()
+	}
+	if n.config.Admin != "" {
+		if n.admin, err = net.Listen("tcp", n.config.Admin); err != nil {
+			return err
+		}
+	}
+	n.server = &fasthttp.Server{
+		Handler:                      n.handle,
+		Name:                         "brink",
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		StreamRequestBody:            true,
+		MaxRequestBodySize:           64 << 10, // longer bodies are streamed to the handler, which has bounds of its own
+		ReadBufferSize:               16 << 10, // bounds a request's head
+		Concurrency:                  fasthttp.DefaultConcurrency,
+		DisablePreParseMultipartForm: true,
+		Logger:                       serverLog{n.config.Logger},
+		ErrorHandler:                 n.broken,
+		// No time limits here: they would be absolute, and end slow devices that move. Package wire has them.
+	}
+	return nil
+}
+
+// Addr returns the address of the public listener, and AdminAddr that of the operators' one, or "".
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// AdminAddr returns the address of the operators' listener, "" if there is none.
+func (n *Node) AdminAddr() string {
+	if n.admin == nil {
+		return ""
+	}
+	return n.admin.Addr().String()
+}
+
+// URL returns the base URL of the public listener.
+func (n *Node) URL() string {
+	if n.tls != nil {
+		return "https://" + n.Addr()
+	}
+	return "http://" + n.Addr()
+}
+
+// Run answers requests until ctx ends, and then stops the node in good order. It returns when everything is closed.
+func (n *Node) Run(ctx context.Context) error {
+	var serving sync.WaitGroup
+	failed := make(chan error, 2)
+	serving.Go(func() {
+		listener := net.Listener(n.listener)
+		if n.tls != nil {
+			listener = tls.NewListener(n.listener, n.tls)
+		}
+		if err := n.server.Serve(listener); err != nil && !errors.Is(err, net.ErrClosed) {
+			failed <- fmt.Errorf("serve: %w", err)
+		}
+	})
+	admin := &http.Server{Handler: n.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: nil}
+	if n.admin != nil {
+		serving.Go(func() {
+			if err := admin.Serve(n.admin); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve operators: %w", err)
+			}
+		})
+	}
+	n.health.enter("")
+	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels.count())
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, n.drain())
+	if n.admin != nil { // the last to go: it tells how the drain comes along
+		err = errors.Join(err, admin.Close())
+	}
+	serving.Wait()
+	return errors.Join(err, n.close())
+}
+
+// drain ends the public side.
+func (n *Node) drain() error {
+	n.health.enter(phaseDraining)
+	n.config.Logger.Info("node is draining", "wait", n.config.Drain)
+	if n.config.Drain > 0 {
+		<-time.After(n.config.Drain)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), n.config.Finish)
+	defer cancel()
+	err := n.server.ShutdownWithContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		n.config.Logger.Warn("requests are cut: they did not finish in time", "open", n.listener.Stats().Open)
+		err = nil
+	}
+	// A server that was told to stop before it had begun would accept for ever: the socket ends that.
+	if closing := n.listener.Close(); !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	n.listener.CloseConns()
+	return err
+}
+
+// close ends the work in the background and closes what was opened, in the reverse order.
+func (n *Node) close() error {
+	n.cancel()
+	var errs []error
+	if n.listener != nil {
+		if err := n.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+		n.listener.CloseConns()
+	}
+	if n.admin != nil {
+		if err := n.admin.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, n.uploads.close())
+	n.work.Wait()
+	if n.hot != nil {
+		n.hot.close()
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// amiss says what an operator should know of a node that serves.
+func (n *Node) amiss() []string {
+	var reasons []string
+	if why := n.store.ReadOnly(); why != "" {
+		reasons = append(reasons, "read-only: "+why)
+	}
+	now := n.config.Now()
+	for org, trust := range n.channels.trusts {
+		if expires := trust.Expires(); !expires.IsZero() && expires.Before(now) {
+			reasons = append(reasons, "trust document of "+org+" has expired")
+		}
+	}
+	return reasons
+}
+
+// handle is where fasthttp hands over. A panic is the program's fault: it costs the request, not the node.
+func (n *Node) handle(ctx *fasthttp.RequestCtx) {
+	r := &request{RequestCtx: ctx}
+	start := time.Now()
+	n.metrics.begin()
+	defer func() {
+		if cause := recover(); cause != nil {
+			n.metrics.panicked()
+			n.config.Logger.Error("panic", "route", routeNames[r.route], "cause", cause, "stack", string(debug.Stack()))
+			n.fail(r, fmt.Errorf("panic: %v", cause))
+		}
+		took := time.Since(start)
+		n.metrics.end(r.route, ctx.Response.StatusCode(), took)
+		n.access.log(r, took)
+	}()
+	if err := n.dispatch(r); err != nil {
+		n.fail(r, err)
+	}
+}
+
+// broken answers what fasthttp could not read as a request.
+func (n *Node) broken(ctx *fasthttp.RequestCtx, err error) {
+	n.metrics.malformed()
+	r := &request{RequestCtx: ctx}
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.As(err, &small):
+		n.fail(r, problem("too_large", "the head of the request is too long", ""))
+		ctx.SetStatusCode(fasthttp.StatusRequestHeaderFieldsTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		ctx.SetStatusCode(fasthttp.StatusRequestTimeout)
+	default:
+		n.fail(r, problem("bad_request", "the request can not be read", ""))
+	}
+	ctx.SetConnectionClose()
+}

@@ -1,0 +1,127 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+	"brink/store"
+)
+
+// statuses is the one table from a problem's code to its HTTP status.
+//
+//nolint:gochecknoglobals // a table that is never changed
+var statuses = map[string]int{
+	protocol.CodeBadRequest:               http.StatusBadRequest,
+	protocol.CodeMalformed:                http.StatusBadRequest,
+	string(channel.CodeWrongType):         http.StatusBadRequest,
+	string(channel.CodeUnknownSchema):     http.StatusBadRequest,
+	protocol.CodeUnsupportedMedia:         http.StatusUnsupportedMediaType,
+	protocol.CodeNotFound:                 http.StatusNotFound,
+	protocol.CodeUnknownApp:               http.StatusNotFound,
+	protocol.CodeUnknownOrg:               http.StatusNotFound,
+	protocol.CodeUnknownChannel:           http.StatusNotFound,
+	protocol.CodeUnknownBundle:            http.StatusNotFound,
+	protocol.CodeUnknownFile:              http.StatusNotFound,
+	protocol.CodeUnknownChunk:             http.StatusNotFound,
+	protocol.CodeUnknownUpload:            http.StatusNotFound,
+	protocol.CodeMethodNotAllowed:         http.StatusMethodNotAllowed,
+	protocol.CodeNotAcceptable:            http.StatusNotAcceptable,
+	protocol.CodeRangeInvalid:             http.StatusRequestedRangeNotSatisfiable,
+	protocol.CodeTooLarge:                 http.StatusRequestEntityTooLarge,
+	protocol.CodeConflict:                 http.StatusPreconditionFailed,
+	protocol.CodePreconditionFail:         http.StatusPreconditionFailed,
+	protocol.CodePrecondition:             http.StatusPreconditionRequired,
+	protocol.CodeIncomplete:               http.StatusConflict,
+	string(channel.CodeSequenceNotHigher): http.StatusConflict,
+	string(channel.CodeEquivocation):      http.StatusConflict,
+	string(channel.CodeDowngrade):         http.StatusConflict,
+	protocol.CodeMismatch:                 http.StatusUnprocessableEntity,
+	protocol.CodeQuota:                    http.StatusInsufficientStorage,
+	protocol.CodeReadOnly:                 http.StatusServiceUnavailable,
+	protocol.CodeDamaged:                  http.StatusServiceUnavailable,
+	protocol.CodeUnavailable:              http.StatusServiceUnavailable,
+	protocol.CodeBusy:                     http.StatusTooManyRequests,
+	protocol.CodeInternal:                 http.StatusInternalServerError,
+}
+
+// statusOf returns the status of a code. What package channel refuses, and this table does not name, is forbidden.
+func statusOf(code string) int {
+	if status, known := statuses[code]; known {
+		return status
+	}
+	return http.StatusForbidden
+}
+
+func problem(code, message, hint string) error {
+	return &protocol.Problem{Status: statusOf(code), Code: code, Message: message, Hint: hint}
+}
+
+// asProblem gives every error that a handler may return its code.
+func asProblem(err error) *protocol.Problem {
+	if p, ok := errors.AsType[*protocol.Problem](err); ok {
+		return p
+	}
+	if refused, ok := errors.AsType[*channel.RefusedError](err); ok {
+		return &protocol.Problem{
+			Status:  statusOf(string(refused.Code)),
+			Code:    string(refused.Code),
+			Message: refused.Reason,
+			Hint:    refused.Hint,
+		}
+	}
+	code, hint := protocol.CodeInternal, "the node's log has the details"
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		code, hint = protocol.CodeConflict, "someone else moved the channel: publish again, on top of theirs"
+	case errors.Is(err, store.ErrQuota):
+		code, hint = protocol.CodeQuota, "raise --quota, or publish smaller bundles"
+	case errors.Is(err, store.ErrReadOnly):
+		code, hint = protocol.CodeReadOnly, "free some disk space on the node; it takes writes again by itself"
+	case errors.Is(err, store.ErrIncomplete):
+		code, hint = protocol.CodeIncomplete, "send the chunks that are missing; publishing again does that"
+	case errors.Is(err, store.ErrMissingBundle):
+		code, hint = protocol.CodeIncomplete, "upload the bundle first, as publish does"
+	case errors.Is(err, store.ErrNotFound):
+		code, hint = protocol.CodeDamaged, "publish the bundle again: only what is missing is sent"
+	case errors.Is(err, store.ErrUnwanted):
+		code, hint = protocol.CodeBadRequest, "send only what the answer to the offer names"
+	case errors.Is(err, store.ErrMismatch), errors.Is(err, digest.ErrMismatch):
+		code, hint = protocol.CodeMismatch, "the bytes were damaged on their way, or are not what was signed"
+	case errors.Is(err, bundle.ErrMalformed):
+		code, hint = protocol.CodeMalformed, ""
+	}
+	return &protocol.Problem{Status: statusOf(code), Code: code, Message: err.Error(), Hint: hint}
+}
+
+// fail answers with a problem. What went wrong inside the node is logged, and not told to strangers.
+func (n *Node) fail(r *request, err error) {
+	p := asProblem(err)
+	if p.Code == protocol.CodeInternal {
+		n.config.Logger.Error("request failed", "route", routeNames[r.route], "path", string(r.URI().PathOriginal()),
+			"error", err)
+		p.Message = "the node failed to answer"
+	}
+	r.Response.ResetBody()
+	h := &r.Response.Header
+	h.Del(fasthttp.HeaderContentEncoding)
+	h.Del(fasthttp.HeaderETag)
+	h.Set(fasthttp.HeaderCacheControl, "no-store")
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		h.Set(fasthttp.HeaderRetryAfter, "5")
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("node: encode problem: %v", err)) // three strings always encode
+	}
+	r.SetStatusCode(p.Status)
+	r.SetContentType("application/json")
+	r.SetBody(append(body, '\n'))
+}

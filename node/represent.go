@@ -1,0 +1,211 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/node/semantics"
+	"brink/protocol"
+	"brink/store"
+)
+
+// subject is what representations are made of: the archive of a bundle, or one file of it.
+type subject struct {
+	bundle digest.Digest
+	source digest.Digest // of the plain bytes
+	size   int64         // of the plain bytes
+	path   string        // of the file; empty for the archive
+}
+
+// isArchive reports whether the subject is an archive, for which patches are made.
+func (s subject) isArchive() bool { return s.path == "" }
+
+// smallest is the size in bytes below which encoding something is not worth a second representation: it fits a few
+// packets as it is.
+const smallest = 1 << 10
+
+// encodings are what is made of each subject.
+//
+//nolint:gochecknoglobals // a table that is never changed
+var encodings = []semantics.Coding{semantics.Zstd, semantics.Gzip, semantics.Brotli}
+
+// serveBest answers with the representation of s that the client likes best. One that turns out to be gone or damaged
+// is dropped by the store, and the next best is sent instead.
+func (n *Node) serveBest(r *request, what served, s subject, identity representation) error {
+	var err error
+	for range len(encodings) + 2 { // each may fail once, and a patch
+		var rep representation
+		if rep, err = n.choose(r, s, identity); err != nil {
+			return err
+		}
+		err = n.serve(r, what, rep)
+		if rep.coding == semantics.Identity || !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		n.config.Logger.Warn("representation is damaged, sending another", "bundle", s.bundle.Short(),
+			"coding", rep.coding.String(), "error", err)
+		r.Response.Header.Del(fasthttp.HeaderContentEncoding)
+	}
+	return err
+}
+
+// choose returns the representation of s that the client likes best among those that are there: a patch before all
+// others, then the smallest. What it would have liked better is made in the background, for whoever asks next.
+func (n *Node) choose(r *request, s subject, identity representation) (representation, error) {
+	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
+	if s.isArchive() && accept.Accepts(semantics.DCZ) {
+		if rep, ok := n.patch(r, s); ok {
+			return rep, nil
+		}
+	}
+	there := []representation{identity}
+	if s.size >= smallest {
+		for _, coding := range encodings {
+			if !accept.Accepts(coding) {
+				continue
+			}
+			if rep, ok := n.derived(derivation{subject: s, coding: coding}); ok {
+				there = append(there, rep)
+			}
+		}
+	}
+	sort.SliceStable(there, func(i, j int) bool { return there[i].size < there[j].size })
+	offers := make([]semantics.Coding, len(there))
+	for i, rep := range there {
+		offers[i] = rep.coding
+	}
+	coding, ok := accept.Choose(offers...)
+	if !ok {
+		return representation{}, errNotAcceptable
+	}
+	for _, rep := range there {
+		if rep.coding == coding {
+			return rep, nil
+		}
+	}
+	return identity, nil
+}
+
+// patch returns the representation of an archive against the one that the client has, if there is one.
+func (n *Node) patch(r *request, s subject) (representation, bool) {
+	name, err := digest.ParseField(string(r.Request.Header.Peek("Available-Dictionary")))
+	if err != nil {
+		return representation{}, false
+	}
+	base, known := n.channels.dictionary(name)
+	if !known || base.bundle == s.bundle || base.size > bundle.MaxPatch || s.size > bundle.MaxPatch {
+		return representation{}, false
+	}
+	rep, ok := n.derived(derivation{subject: s, coding: semantics.DCZ, base: base.bundle, baseName: name})
+	n.metrics.patch(ok)
+	return rep, ok
+}
+
+// derivation is how one representation is made.
+type derivation struct {
+	subject
+
+	coding   semantics.Coding
+	base     digest.Digest // bundle that a patch is against
+	baseName digest.SHA256 // of its archive
+}
+
+func (d derivation) key() store.DerivedKey {
+	return store.DerivedKey{Source: d.source, Kind: d.coding.String(), Base: d.base}
+}
+
+// derived returns a representation that is in the store. When it is not, it is made in the background.
+func (n *Node) derived(d derivation) (representation, bool) {
+	object, err := n.store.Derived(d.key())
+	if err != nil {
+		if !errors.Is(err, store.ErrNotFound) {
+			n.config.Logger.Error("representation can not be read", "bundle", d.bundle.Short(),
+				"coding", d.coding.String(), "error", err)
+		}
+		n.builder.add(d)
+		return representation{}, false
+	}
+	if object.Size() == 0 {
+		return representation{}, false // it was made, and was not worth it
+	}
+	return representation{
+		coding: d.coding,
+		tag:    protocol.Tag(object.Digest()),
+		size:   object.Size(),
+		body:   &derivedBody{node: n, object: object},
+	}, true
+}
+
+// plain returns a reader of the plain bytes of a subject.
+func (n *Node) plain(ctx context.Context, s subject) (io.Reader, error) {
+	b, err := n.store.Bundle(s.bundle)
+	if err != nil {
+		return nil, err
+	}
+	if s.isArchive() {
+		return bundle.NewArchive(ctx, b.Index, n.store), nil
+	}
+	f := b.Index.File(s.path)
+	if f == nil {
+		return nil, fmt.Errorf("file %q: %w", s.path, store.ErrNotFound)
+	}
+	return bundle.NewFile(ctx, f, n.store), nil
+}
+
+// memory is a body that is in memory as it is.
+type memory []byte
+
+func (m memory) whole() ([]byte, error) { return m, nil }
+
+func (m memory) stream() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(m)}, nil }
+
+// plainBody is the plain bytes of a subject, made from chunks.
+type plainBody struct {
+	node *Node
+	open func(ctx context.Context) io.ReadSeeker
+	name digest.Digest
+	size int64
+}
+
+func (p *plainBody) whole() ([]byte, error) {
+	return p.node.hot.get(p.node.ctx, p.name.String(), func(ctx context.Context) ([]byte, error) {
+		return readWhole(p.open(ctx), p.size)
+	})
+}
+
+func (p *plainBody) stream() (io.ReadSeekCloser, error) { return nopCloser{p.open(p.node.ctx)}, nil }
+
+// derivedBody is a representation that the store holds.
+type derivedBody struct {
+	node   *Node
+	object *store.Object
+}
+
+func (d *derivedBody) whole() ([]byte, error) {
+	return d.node.hot.get(d.node.ctx, d.object.Digest().String(), func(context.Context) ([]byte, error) {
+		return readWhole(d.object.Reader(), d.object.Size())
+	})
+}
+
+func (d *derivedBody) stream() (io.ReadSeekCloser, error) {
+	return nopCloser{d.object.Reader()}, nil
+}
+
+// readWhole reads size bytes. Who waits for them shares the result.
+func readWhole(r io.Reader, size int64) ([]byte, error) {
+	data := make([]byte, size)
+	_, err := io.ReadFull(r, data)
+	return data, err
+}
+
+type nopCloser struct{ io.ReadSeeker }
+
+func (nopCloser) Close() error { return nil }

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"io"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/node/semantics"
+	"brink/protocol"
+)
+
+// representation is one way of sending something whose bytes never change.
+type representation struct {
+	coding semantics.Coding
+	tag    string // strong entity tag, with its quotes; it names the bytes, so it is the same on every node
+	size   int64  // bytes as sent
+	body   body
+}
+
+// body is where the bytes of a representation come from.
+//
+// whole returns them in one piece, to be read only; it may block until they are loaded, for everyone who waits alike.
+// stream returns a reader that holds little memory and may be told to seek; it is closed after use. Both return an
+// error before the first byte if it is known by then that the bytes can not be had.
+type body interface {
+	whole() ([]byte, error)
+	stream() (io.ReadSeekCloser, error)
+}
+
+// served is what all representations of one thing have in common.
+type served struct {
+	contentType string
+	vary        string
+	cache       string
+}
+
+// serve answers with a representation: the whole, a part, or nothing (RFC 9110, sections 13 and 14).
+func (n *Node) serve(r *request, s served, rep representation) error {
+	h := &r.Response.Header
+	in := &r.Request.Header
+	answer := semantics.Conditions{
+		Head:        r.IsHead(),
+		IfMatch:     field(in, fasthttp.HeaderIfMatch),
+		IfNoneMatch: field(in, fasthttp.HeaderIfNoneMatch),
+		IfRange:     field(in, fasthttp.HeaderIfRange),
+		Range:       field(in, fasthttp.HeaderRange),
+	}.Evaluate([]byte(rep.tag), rep.size)
+	h.Set(fasthttp.HeaderVary, s.vary)
+	switch answer.Status {
+	case fasthttp.StatusPreconditionFailed:
+		return problem(protocol.CodePreconditionFail, "it is not what If-Match names", "")
+	case fasthttp.StatusRequestedRangeNotSatisfiable:
+		h.SetBytesV(fasthttp.HeaderContentRange, answer.AppendContentRange(nil))
+		return problem(protocol.CodeRangeInvalid, "the range lies behind the end",
+			"it has "+strconv.FormatInt(rep.size, 10)+" bytes in this encoding")
+	}
+	h.Set(fasthttp.HeaderETag, rep.tag)
+	h.Set(fasthttp.HeaderCacheControl, s.cache)
+	if answer.Status == fasthttp.StatusNotModified {
+		r.SetStatusCode(answer.Status)
+		return nil
+	}
+	r.SetContentType(s.contentType)
+	h.Set(fasthttp.HeaderAcceptRanges, "bytes")
+	if rep.coding != semantics.Identity {
+		h.Set(fasthttp.HeaderContentEncoding, rep.coding.String())
+	}
+	if answer.Status == fasthttp.StatusPartialContent {
+		h.SetBytesV(fasthttp.HeaderContentRange, answer.AppendContentRange(nil))
+	}
+	r.SetStatusCode(answer.Status)
+	if r.IsHead() {
+		// fasthttp takes the length of a HEAD answer from the body that would have been sent.
+		r.Response.SkipBody = true
+		h.SetContentLength(int(answer.Length))
+		return nil
+	}
+	return n.send(r, rep, answer)
+}
+
+// send hands the span of a representation to the server: from RAM when it is small enough to be held there, as a
+// stream with little memory otherwise.
+func (n *Node) send(r *request, rep representation, answer semantics.Answer) error {
+	if rep.size <= n.hot.largest() {
+		whole, err := rep.body.whole()
+		if err != nil {
+			return err
+		}
+		r.Response.SetBodyRaw(whole[answer.Start : answer.Start+answer.Length])
+		return nil
+	}
+	stream, err := rep.body.stream()
+	if err != nil {
+		return err
+	}
+	if _, err := stream.Seek(answer.Start, io.SeekStart); err != nil {
+		return err
+	}
+	// An error on the way closes the connection before Content-Length is reached: the client sees that it was cut.
+	r.SetBodyStream(&span{stream: stream, left: answer.Length}, int(answer.Length))
+	return nil
+}
+
+// span reads so many bytes of a stream, and closes it.
+type span struct {
+	stream io.ReadSeekCloser
+	left   int64
+}
+
+func (s *span) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := s.stream.Read(p[:min(int64(len(p)), s.left)])
+	s.left -= int64(n)
+	return n, err
+}
+
+func (s *span) Close() error { return s.stream.Close() }
+
+// field returns the value of a request field that may come in several lines, nil when it is not there.
+func field(h *fasthttp.RequestHeader, name string) []byte {
+	if one := h.Peek(name); one != nil {
+		if lines := h.PeekAll(name); len(lines) > 1 {
+			return semantics.Join(lines)
+		}
+		return one
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// checkEvery is how long a look at the certificate files is good for.
+const checkEvery = time.Second
+
+// CertificatesConfig names what [OpenCertificates] opens. All fields are required.
+type CertificatesConfig struct {
+	CertFile, KeyFile string // PEM; the certificate file holds the chain, leaf first
+	// OnError is told when the files changed and cannot be used, once per change. It is called in the course of a
+	// handshake and must not block.
+	OnError func(error)
+}
+
+// Validate reports what is missing.
+func (c CertificatesConfig) Validate() error {
+	switch {
+	case c.CertFile == "" || c.KeyFile == "":
+		return errors.New("certificate file and key file are both needed")
+	case c.OnError == nil:
+		return errors.New("nobody to tell of a certificate that cannot be used")
+	}
+	return nil
+}
+
+// Certificates is a certificate and its key, read from two files and read again when these change. It has no
+// goroutine: the files are looked at in the course of a handshake, at most once a second. A pair that cannot be read
+// or does not match, as when one file of two is written, changes nothing: the last good pair stays in use.
+type Certificates struct {
+	config  CertificatesConfig
+	current atomic.Pointer[tls.Certificate]
+	checked atomic.Int64 // when the files were last looked at, in nanoseconds since the epoch
+
+	mu     sync.Mutex
+	stamp  [2]stamp // of the files as last read
+	failed bool     // whether they could not be used
+}
+
+// stamp tells whether a file has changed. The zero stamp is a file that is not there.
+type stamp struct {
+	modified int64 // nanoseconds since the epoch
+	size     int64
+}
+
+// OpenCertificates reads both files, and fails if they are no pair.
+func OpenCertificates(config CertificatesConfig) (*Certificates, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	c := &Certificates{config: config}
+	c.checked.Store(time.Now().UnixNano())
+	c.stamp = c.stat()
+	if err := c.load(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// TLS returns a configuration for servers: TLS 1.2 and up with the cipher suites and curves Go chooses, HTTP/1.1 only.
+func (c *Certificates) TLS() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"http/1.1"},
+		GetCertificate: c.GetCertificate,
+	}
+}
+
+// GetCertificate is for [tls.Config]. It never fails.
+func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	now := time.Now().UnixNano()
+	// A clock that was set back must not stop the looking. Whoever finds the files being looked at does not wait.
+	if last := c.checked.Load(); (now-last >= int64(checkEvery) || now < last) && c.mu.TryLock() {
+		defer c.mu.Unlock()
+		c.checked.Store(now)
+		// Files are stamped before they are read: what is written meanwhile differs from the stamp next time. After a
+		// failure they are read again though the stamp is the same, because a change of permissions does not show.
+		if found := c.stat(); found != c.stamp || c.failed {
+			err := c.load()
+			if err != nil && found != c.stamp {
+				c.config.OnError(err)
+			}
+			c.stamp, c.failed = found, err != nil
+		}
+	}
+	return c.current.Load(), nil
+}
+
+func (c *Certificates) load() error {
+	pair, err := tls.LoadX509KeyPair(c.config.CertFile, c.config.KeyFile)
+	if err != nil {
+		// The text of a PathError has the name already; that of a bad pair has none.
+		if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+			return fmt.Errorf("certificates: %w", err)
+		}
+		return fmt.Errorf("certificates %s and %s: %w", c.config.CertFile, c.config.KeyFile, err)
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+func (c *Certificates) stat() (s [2]stamp) {
+	for i, name := range [...]string{c.config.CertFile, c.config.KeyFile} {
+		if info, err := os.Stat(name); err == nil {
+			s[i] = stamp{info.ModTime().UnixNano(), info.Size()}
+		}
+	}
+	return s
+}

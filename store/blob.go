@@ -1,0 +1,221 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"brink/bundle"
+	"brink/digest"
+)
+
+// blobs keeps chunks, and the parts of larger objects, under the digest of their plain bytes.
+type blobs struct {
+	db    *database
+	codec *bundle.Codec
+	quota *quota
+	pins  *pins
+	sick  *quarantine
+
+	// writing orders the writers of one blob, so that it is written and accounted for once. Lock order: pins.mu, then
+	// one of these.
+	writing [64]sync.Mutex
+	buffers sync.Pool // of *[]byte: envelopes on their way
+
+	evictedBytes, evictedBlobs atomic.Int64
+}
+
+func (b *blobs) lock(d digest.Digest) *sync.Mutex { return &b.writing[d[0]%64] }
+
+// read calls do with the value of d, which do must not keep, and again when do finds it damaged: value log collection
+// may remove the file after Badger looked the pointer up and before it follows it (v4.9.6), which looks like an empty
+// value.
+func (b *blobs) read(d digest.Digest, do func(value []byte) error) (err error) {
+	for range 3 {
+		err = b.db.view(func(txn *badger.Txn) error {
+			item, err := txn.Get(d[:])
+			if err != nil {
+				return err
+			}
+			return item.Value(do)
+		})
+		if !errors.Is(err, ErrDamaged) {
+			break
+		}
+	}
+	return err
+}
+
+// frame returns the blob d as it is stored. With sum, the checksum of the envelope was compared; without it, only its
+// header, and the caller compares the digest of the plain bytes.
+func (b *blobs) frame(d digest.Digest, sum bool) (bundle.Frame, error) {
+	var value []byte
+	err := b.read(d, func(v []byte) error {
+		value = slices.Clone(v)
+		return checkHeader(d, v)
+	})
+	switch {
+	case isNotFound(err):
+		return bundle.Frame{}, fmt.Errorf("blob %s: %w", d.Short(), ErrNotFound)
+	case err != nil:
+		return bundle.Frame{}, fmt.Errorf("blob %s: %w", d.Short(), err)
+	}
+	if sum {
+		err = checkSum(d, value)
+	}
+	return openEnvelope(d, value), err
+}
+
+// plain returns the verified bytes of d. The caller owns them.
+func (b *blobs) plain(d digest.Digest) ([]byte, error) {
+	f, err := b.frame(d, false)
+	if err != nil {
+		return nil, b.failed(d, err)
+	}
+	data, err := b.codec.Plain(f)
+	if err != nil {
+		return nil, b.failed(d, fmt.Errorf("%w: %w", ErrDamaged, err))
+	}
+	return data, nil
+}
+
+// sealed returns the frame of d, verified by the checksum of its envelope. The caller owns its bytes.
+func (b *blobs) sealed(d digest.Digest) (bundle.Frame, error) {
+	f, err := b.frame(d, true)
+	if err != nil {
+		return bundle.Frame{}, b.failed(d, err)
+	}
+	return f, nil
+}
+
+// failed sets a damaged blob aside and returns what its reader is told.
+func (b *blobs) failed(d digest.Digest, err error) error {
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	b.setAside(d, err)
+	return fmt.Errorf("%w: %w", ErrNotFound, err)
+}
+
+// known reports whether there is a blob under the name d, without looking at its bytes.
+func (b *blobs) known(d digest.Digest) (found bool, err error) {
+	err = b.db.view(func(txn *badger.Txn) error {
+		_, err := txn.Get(d[:])
+		return err
+	})
+	if isNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// has reports whether there is a blob of the name d whose envelope looks right. One whose envelope does not is set
+// aside.
+func (b *blobs) has(d digest.Digest) (bool, error) {
+	err := b.read(d, func(v []byte) error { return checkHeader(d, v) })
+	switch {
+	case err == nil:
+		return true, nil
+	case isNotFound(err):
+		return false, nil
+	case errors.Is(err, ErrDamaged):
+		b.setAside(d, err)
+		return false, nil
+	}
+	return false, err
+}
+
+// put writes f, which the caller has verified and whose digest it has pinned, unless it is there already. It returns
+// how many bytes the store has grown by; they are accounted for. The blob is visible on return, and durable after
+// db.sync.
+func (b *blobs) put(f bundle.Frame) (int64, error) {
+	mu := b.lock(f.Digest)
+	mu.Lock()
+	defer mu.Unlock()
+	if found, err := b.known(f.Digest); err != nil || found {
+		return 0, err
+	}
+	if err := b.quota.writable(int64(len(f.Data))); err != nil {
+		return 0, err
+	}
+	buffer, _ := b.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	*buffer = appendEnvelope((*buffer)[:0], f)
+	err := b.db.update(func(txn *badger.Txn) error { return txn.Set(f.Digest[:], *buffer) })
+	if err != nil {
+		return 0, fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // the buffer may still be in Badger's hands
+	}
+	b.buffers.Put(buffer)
+	n := footprint(int64(len(f.Data)))
+	b.quota.grow(n, 1)
+	return n, nil
+}
+
+// setAside removes the blob d if it is still damaged: somebody may have healed it since it was read. The caller holds
+// no lock.
+func (b *blobs) setAside(d digest.Digest, reason error) {
+	b.pins.mu.Lock() // keeps the sweep away, which accounts for what it removes as well
+	defer b.pins.mu.Unlock()
+	mu := b.lock(d)
+	mu.Lock()
+	defer mu.Unlock()
+	f, err := b.frame(d, true)
+	if err == nil {
+		_, err = b.codec.Plain(f) // the reader may have seen that the plain bytes are wrong
+	}
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) {
+		return
+	}
+	if b.quota.roomForUpkeep() {
+		var size int64
+		err = b.db.update(func(txn *badger.Txn) error {
+			item, err := txn.Get(d[:])
+			if err != nil {
+				return err
+			}
+			size = stored(item)
+			return txn.Delete(slices.Clone(d[:]))
+		})
+		if err == nil {
+			b.quota.grow(-size, -1)
+		}
+	}
+	b.sick.add(d, reason)
+}
+
+// stored is what a blob was accounted for: its footprint, from the tree alone.
+func stored(item *badger.Item) int64 {
+	// For a value in the value log, and all are, Badger's estimate is the exact length of its entry there.
+	return item.EstimatedSize() + treeSize
+}
+
+// each calls do for the key and the accounted size of every blob from first on, in order of keys, until do returns
+// false.
+func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.Digest, size int64) bool) error {
+	return b.db.view(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchValues = false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Seek(first[:]); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			item := it.Item()
+			if len(item.Key()) != digest.Size {
+				continue // a key of reclaim.go
+			}
+			if !do(digest.Digest(item.Key()), stored(item)) {
+				return nil
+			}
+		}
+		return nil
+	})
+}

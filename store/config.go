@@ -1,0 +1,97 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"brink/digest"
+)
+
+// Defaults of [Config].
+const (
+	DefaultQuota        = 10 << 30 // bytes: a few hundred bundles of 5 MB with their history, on any disk
+	DefaultHighWater    = 0.95
+	DefaultLowWater     = 0.85 // ten points below: one eviction pass makes room for a tenth of the quota
+	DefaultKeepReleases = 5
+)
+
+// Config says where a store lies and how large it may grow. The zero value of every field but Dir is usable.
+type Config struct {
+	// Dir is the data folder. It is made when it does not exist. It must be on a local file system: the databases in it
+	// are mapped into memory.
+	Dir string
+	// Quota bounds the bytes that blobs take, their overhead on disk included; 0 means DefaultQuota. The folder itself
+	// may be half as large again, see reclaim.go.
+	Quota int64
+	// HighWater and LowWater are shares of Quota. Above the first, eviction begins; it ends below the second. 0 means
+	// the default.
+	HighWater, LowWater float64
+	// KeepReleases is how many releases before the one that a channel serves are not evicted; 0 means
+	// DefaultKeepReleases, a negative number none.
+	KeepReleases int
+	// ScrubRate is how many bytes a second are read in the background to find damage; 0 means no scrubbing.
+	ScrubRate int64
+	// MinFree is how many bytes of the disk are left alone; 0 means four files of the value log, 256 MiB with a Quota of
+	// 1 GiB or more. The databases write through memory maps, where a full disk is a SIGBUS instead of an error, so
+	// there must be a margin, and it must hold a file that value log collection rewrites.
+	MinFree int64
+	// Reachable, if set, says that a bundle that is not complete here can be had by read-through, so that a manifest may
+	// serve it. It may block and must be safe for concurrent use.
+	Reachable func(ctx context.Context, bundle digest.Digest) bool
+	// Logger takes what an operator should know; nil means nowhere.
+	Logger *slog.Logger
+	// Now and FreeSpace are for tests; nil means the clock, and the bytes that the file system of dir has free.
+	Now       func() time.Time
+	FreeSpace func(dir string) (uint64, error)
+}
+
+// Validate reports everything that is wrong with the configuration, joined.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("data folder is not set"))
+	}
+	if c.Quota < 0 || c.MinFree < 0 || c.ScrubRate < 0 {
+		errs = append(errs, errors.New("quota, minimum of free space and scrub rate can not be negative"))
+	}
+	c = c.withDefaults()
+	if math.IsNaN(c.HighWater) || math.IsNaN(c.LowWater) || c.LowWater <= 0 || c.HighWater > 1 || c.LowWater > c.HighWater {
+		errs = append(errs, fmt.Errorf("watermarks %v and %v: want 0 < low <= high <= 1", c.LowWater, c.HighWater))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Quota == 0 {
+		c.Quota = DefaultQuota
+	}
+	if c.HighWater == 0 {
+		c.HighWater = DefaultHighWater
+	}
+	if c.LowWater == 0 {
+		c.LowWater = min(DefaultLowWater, c.HighWater)
+	}
+	switch {
+	case c.KeepReleases == 0:
+		c.KeepReleases = DefaultKeepReleases
+	case c.KeepReleases < 0:
+		c.KeepReleases = 0
+	}
+	if c.MinFree == 0 {
+		c.MinFree = 4 * valueLogFileSize(c.Quota)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.FreeSpace == nil {
+		c.FreeSpace = freeSpace
+	}
+	return c
+}

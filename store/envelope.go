@@ -1,0 +1,83 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"brink/bundle"
+	"brink/digest"
+)
+
+// A blob is stored under the 32 bytes of its digest, in an envelope of its own, because the database tells nobody when
+// what it reads is damaged:
+//
+//	offset  size  what
+//	0       1     version of the envelope, 1
+//	1       1     encoding of the frame, as in bundle.Encoding
+//	2       4     size of the plain bytes, big endian
+//	6       32    digest of the plain bytes: a value that lies under a foreign key is found out
+//	38      n     the frame
+//	38+n    32    digest of all before it
+const (
+	envelopeVersion  = 1
+	envelopeHeader   = 6 + digest.Size
+	envelopeOverhead = envelopeHeader + digest.Size
+)
+
+// appendEnvelope appends the envelope of f to b.
+func appendEnvelope(b []byte, f bundle.Frame) []byte {
+	start := len(b)
+	b = append(b, envelopeVersion, byte(f.Encoding))
+	b = binary.BigEndian.AppendUint32(b, uint32(f.Size))
+	b = append(b, f.Digest[:]...)
+	b = append(b, f.Data...)
+	sum := digest.Sum(b[start:])
+	return append(b, sum[:]...)
+}
+
+// checkHeader reports whether value can be the envelope of the blob d. It looks at the header and the length only.
+func checkHeader(d digest.Digest, value []byte) error {
+	if len(value) < envelopeOverhead || value[0] != envelopeVersion || digest.Digest(value[6:envelopeHeader]) != d {
+		return fmt.Errorf("blob %s: %w: no envelope in %d bytes", d.Short(), ErrDamaged, len(value))
+	}
+	size := int64(binary.BigEndian.Uint32(value[2:6]))
+	data := int64(len(value) - envelopeOverhead)
+	raw := bundle.Encoding(value[1]) == bundle.Raw
+	if size > bundle.MaxChunk || data > bundle.MaxFrame || raw && data != size {
+		return fmt.Errorf("blob %s: %w: envelope of %d bytes for %d", d.Short(), ErrDamaged, data, size)
+	}
+	return nil
+}
+
+// openEnvelope returns the frame in a value that checkHeader has accepted; its Data are bytes of value. The caller
+// still has to compare the digest of the plain bytes, or with checkSum that of the envelope.
+func openEnvelope(d digest.Digest, value []byte) bundle.Frame {
+	return bundle.Frame{
+		Digest:   d,
+		Encoding: bundle.Encoding(value[1]),
+		Size:     int64(binary.BigEndian.Uint32(value[2:6])),
+		Data:     value[envelopeHeader : len(value)-digest.Size],
+	}
+}
+
+// checkSum compares the checksum of a value that checkHeader has accepted.
+func checkSum(d digest.Digest, value []byte) error {
+	body := value[:len(value)-digest.Size]
+	if digest.Sum(body) != digest.Digest(value[len(body):]) {
+		return fmt.Errorf("blob %s: %w: checksum of the envelope", d.Short(), ErrDamaged)
+	}
+	return nil
+}
+
+// treeSize is what a blob costs in Badger's tree: key, version, pointer, block index and bloom filter.
+const treeSize = 80
+
+// footprint is how many bytes of the disk a blob takes whose frame has n bytes.
+func footprint(n int64) int64 { return entrySize(n+envelopeOverhead) + treeSize }
+
+// entrySize is the length of the entry that Badger's value log has for a blob with a value of n bytes: two bytes of
+// flags, the lengths of key and value, no expiry, the key with its version, the value and a CRC.
+func entrySize(n int64) int64 {
+	var varint [binary.MaxVarintLen64]byte
+	return 2 + 1 + int64(binary.PutUvarint(varint[:], uint64(n))) + 1 + digest.Size + 8 + n + 4
+}

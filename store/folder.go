@@ -1,0 +1,130 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/gofrs/flock"
+)
+
+// The data folder:
+//
+//	FORMAT   one line, "brink-store 1"
+//	LOCK     held by the process that has the folder open; its text says who
+//	chunks/  the database of blobs: a value log, tuned for bulk
+//	meta/    the database of records: a tree, every write synced; and HEAD, see head.go
+const (
+	formatName    = "brink-store"
+	formatVersion = 1
+
+	formatFile = "FORMAT"
+	lockFile   = "LOCK"
+	chunksDir  = "chunks"
+	metaDir    = "meta"
+)
+
+// openFolder makes or checks the data folder and takes its lock.
+func openFolder(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, err
+	}
+	if err := syncFile(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
+	// Before the lock, so that no file is left in a folder that is somebody else's.
+	if err := checkFolder(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, lockFile)
+	lock := flock.New(path, flock.SetPermissions(0o640))
+	switch held, err := lock.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("lock data folder: %w", err)
+	case !held:
+		_ = lock.Close()
+		holder := "another process"
+		if text, err := os.ReadFile(path); err == nil && len(text) > 0 {
+			holder = strings.TrimSpace(string(text))
+		}
+		return nil, fmt.Errorf("data folder %s: %w by %s: stop it first", dir, ErrLocked, holder)
+	}
+	err := os.WriteFile(path, fmt.Appendf(nil, "process %d (%s)\n", os.Getpid(), filepath.Base(os.Args[0])), 0o640)
+	if err == nil {
+		err = checkFolder(dir)
+	}
+	if err == nil {
+		err = writeFormat(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// checkFolder returns ErrFormat for a folder that holds something else than a store of this version.
+func checkFolder(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, formatFile))
+	if err == nil {
+		name, number, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+		version, err := strconv.Atoi(number)
+		switch {
+		case name != formatName || err != nil:
+			return fmt.Errorf("data folder %s: %w: its %s file is not Brink's", dir, ErrFormat, formatFile)
+		case version != formatVersion:
+			return fmt.Errorf("data folder %s: %w: it has format %d, this program knows %d: use the version of Brink that "+
+				"wrote it, or a later one", dir, ErrFormat, version, formatVersion)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		switch entry.Name() {
+		case lockFile, formatFile + ".new", "lost+found": // the last is what a fresh file system has
+		default:
+			return fmt.Errorf("data folder %s: %w: it has no %s file but holds %s: name an empty folder", dir, ErrFormat,
+				formatFile, entry.Name())
+		}
+	}
+	return nil
+}
+
+// writeFormat stamps a new folder. It comes before anything else is put there, so that a crash leaves either an empty
+// folder or a store.
+func writeFormat(dir string) error {
+	path := filepath.Join(dir, formatFile)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%s %d\n", formatName, formatVersion)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncFile(dir)
+}
+
+// syncFile makes what was written to a file or a folder durable.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,246 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"brink/bundle"
+	"brink/digest"
+)
+
+const (
+	partSize    = bundle.MaxChunk
+	listEntries = partSize / digest.Size // digests in a full list
+	inlineParts = 16                     // an object of up to 4 MiB has its parts in its record
+)
+
+// parts is how many parts the object has.
+func (o *object) parts() int64 { return (o.Size + partSize - 1) / partSize }
+
+func (o *object) check() error {
+	want, got := o.parts(), int64(len(o.Parts))
+	if len(o.Lists) > 0 {
+		want, got = (want+listEntries-1)/listEntries, int64(len(o.Lists))+got
+	}
+	if o.Size < 0 || got != want {
+		return fmt.Errorf("object of %d bytes with %d parts and %d lists", o.Size, len(o.Parts), len(o.Lists))
+	}
+	return nil
+}
+
+// writer cuts a stream into the parts of an object.
+type objectWriter struct {
+	// put stores one part, and pins it first. plain is only valid until it returns.
+	put    func(plain []byte) (digest.Digest, error)
+	hasher *digest.Hasher
+	parts  []digest.Digest
+}
+
+// write reads r to its end and returns the object. It holds one part at a time.
+func (w *objectWriter) write(ctx context.Context, r io.Reader) (object, error) {
+	w.hasher = digest.NewHasher()
+	buffer := make([]byte, partSize)
+	for {
+		if err := ctx.Err(); err != nil {
+			return object{}, err
+		}
+		n, err := io.ReadFull(r, buffer)
+		if n > 0 {
+			_, _ = w.hasher.Write(buffer[:n])
+			d, err := w.put(buffer[:n])
+			if err != nil {
+				return object{}, err
+			}
+			w.parts = append(w.parts, d)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return object{}, err
+		}
+	}
+	o := object{Size: w.hasher.Size(), Digest: w.hasher.Digest()}
+	if len(w.parts) <= inlineParts {
+		o.Parts = w.parts
+		return o, nil
+	}
+	for rest := w.parts; len(rest) > 0; {
+		n := min(len(rest), listEntries)
+		d, err := w.put(joinDigests(buffer[:0], rest[:n]))
+		if err != nil {
+			return object{}, err
+		}
+		o.Lists = append(o.Lists, d)
+		rest = rest[n:]
+	}
+	return o, nil
+}
+
+func joinDigests(b []byte, digests []digest.Digest) []byte {
+	for _, d := range digests {
+		b = append(b, d[:]...)
+	}
+	return b
+}
+
+func splitDigests(b []byte) []digest.Digest {
+	digests := make([]digest.Digest, 0, len(b)/digest.Size)
+	for ; len(b) >= digest.Size; b = b[digest.Size:] {
+		digests = append(digests, digest.Digest(b))
+	}
+	return digests
+}
+
+// open returns the object with all its parts known.
+func (b *blobs) open(o object) (*Object, error) {
+	parts := o.Parts
+	for _, list := range o.Lists {
+		plain, err := b.plain(list)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, splitDigests(plain)...)
+	}
+	if int64(len(parts)) != o.parts() {
+		return nil, fmt.Errorf("object %s: %w: %d parts", o.Digest.Short(), ErrDamaged, len(parts))
+	}
+	return &Object{blobs: b, size: o.Size, digest: o.Digest, parts: parts}, nil
+}
+
+// Object is a large sequence of bytes in the store: a derived representation, or an encoded index. It is immutable and
+// safe for concurrent use.
+//
+// Every part is verified when it is read. A part that is gone or damaged is [ErrNotFound]; the object is then dropped
+// if it is derived, so that it can be made again. An object may be evicted while it is read, with the same error.
+type Object struct {
+	blobs  *blobs
+	size   int64
+	digest digest.Digest
+	parts  []digest.Digest
+	lost   func() // is called when a part can not be had; may be nil
+}
+
+// Size returns the length in bytes.
+func (o *Object) Size() int64 { return o.size }
+
+// Digest returns the digest of the whole.
+func (o *Object) Digest() digest.Digest { return o.digest }
+
+// part returns the bytes of part i.
+func (o *Object) part(i int64) ([]byte, error) {
+	plain, err := o.blobs.plain(o.parts[i])
+	if err == nil {
+		if want := min(partSize, o.size-i*partSize); int64(len(plain)) == want {
+			return plain, nil
+		}
+		err = fmt.Errorf("%w: %w: part of %d bytes", ErrNotFound, ErrDamaged, len(plain))
+	}
+	if errors.Is(err, ErrNotFound) && o.lost != nil {
+		o.lost()
+	}
+	return nil, fmt.Errorf("object %s, part %d: %w", o.digest.Short(), i, err)
+}
+
+// ReadAt implements [io.ReaderAt].
+func (o *Object) ReadAt(p []byte, offset int64) (n int, err error) {
+	if offset < 0 {
+		return 0, errors.New("read before the start of the object")
+	}
+	for n < len(p) && offset < o.size {
+		plain, err := o.part(offset / partSize)
+		if err != nil {
+			return n, err
+		}
+		copied := copy(p[n:], plain[offset%partSize:])
+		n += copied
+		offset += int64(copied)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Reader returns a reader at the start of the object.
+func (o *Object) Reader() *ObjectReader { return &ObjectReader{object: o, loaded: -1} }
+
+// ObjectReader reads an [Object] and holds one part of it. It is an [io.Reader], [io.Seeker] and [io.WriterTo], and not
+// safe for concurrent use.
+type ObjectReader struct {
+	object *Object
+	offset int64
+	plain  []byte // of the part loaded
+	loaded int64
+}
+
+var (
+	_ io.ReadSeeker = (*ObjectReader)(nil)
+	_ io.WriterTo   = (*ObjectReader)(nil)
+	_ io.ReaderAt   = (*Object)(nil)
+)
+
+// next returns what is left of the part at the offset.
+func (r *ObjectReader) next() ([]byte, error) {
+	if r.offset >= r.object.size {
+		return nil, io.EOF
+	}
+	if i := r.offset / partSize; i != r.loaded {
+		plain, err := r.object.part(i)
+		if err != nil {
+			return nil, err
+		}
+		r.plain, r.loaded = plain, i
+	}
+	return r.plain[r.offset%partSize:], nil
+}
+
+// Read implements [io.Reader].
+func (r *ObjectReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	rest, err := r.next()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, rest)
+	r.offset += int64(n)
+	return n, nil
+}
+
+// WriteTo implements [io.WriterTo].
+func (r *ObjectReader) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		rest, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		n, err := w.Write(rest)
+		total += int64(n)
+		r.offset += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Seek implements [io.Seeker]. It reads nothing.
+func (r *ObjectReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.offset
+	case io.SeekEnd:
+		offset += r.object.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start of the object")
+	}
+	r.offset = offset
+	return offset, nil
+}

@@ -1,0 +1,179 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
+)
+
+// preflight looks at the files of a database before Badger does, because Badger (v4.9.6) does not survive some damage:
+// it opens tables in goroutines of its own, where a damaged one is a panic that nobody can recover, and it ends the
+// process in others. What can be made good is made good; anything else is ErrCorrupt. No other process has the folder.
+//
+//	MANIFEST     a damaged length reads like a torn tail, and all tables added after it would be deleted
+//	*.sst        a damaged footer or block panics in a goroutine of Open
+//	*.mem *.vlog an empty file, left by a crash between creat and ftruncate, keeps the database from opening, and so does
+//	             a key number in the first 8 bytes, which is always 0 without encryption
+//	DISCARD      a garbled file number makes value log collection loop for ever with a lock held; it holds statistics
+//	last *.vlog  is cut at the first damaged entry, see valuelog.go
+//	KEYREGISTRY  holds nothing without encryption, and is made anew
+func preflight(o badger.Options, log *slog.Logger) error {
+	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+		return err
+	}
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		paths, err := filepath.Glob(filepath.Join(o.Dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			if err := mendHeader(path, log); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.Remove(filepath.Join(o.Dir, badger.KeyRegistryFileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := checkDiscard(o.Dir, log); err != nil {
+		return err
+	}
+	if err := checkTables(o); err != nil {
+		return err
+	}
+	return shieldLog(o.Dir)
+}
+
+// mendHeader removes an empty log and clears a key number.
+func mendHeader(path string, log *slog.Logger) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var key [8]byte
+	switch n, _ := f.ReadAt(key[:], 0); {
+	case n == 0:
+		return os.Remove(path)
+	case key != [8]byte{}:
+		log.Warn("mended the header of a damaged log", "file", path)
+		_, err = f.WriteAt(make([]byte, n), 0)
+	}
+	return err
+}
+
+// discardFile is where Badger counts the garbage of each value log file.
+const discardFile = "DISCARD"
+
+// checkDiscard removes the statistics of garbage when they can not be right: entries of 16 bytes, file number and
+// bytes, up to the first number 0.
+func checkDiscard(dir string, log *slog.Logger) error {
+	path := filepath.Join(dir, discardFile)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, newest, err := valueLogFiles(dir)
+	if err != nil {
+		return err
+	}
+	sound := len(raw) > 0 && len(raw)%(1<<20) == 0
+	for last := uint64(0); sound && len(raw) >= 16; raw = raw[16:] {
+		number, discard := binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:])
+		if number == 0 {
+			break
+		}
+		sound = number > last && number <= newest && discard < 1<<32
+		last = number
+	}
+	if sound {
+		return nil
+	}
+	log.Warn("removed damaged statistics; some garbage will stay on disk", "file", path)
+	return os.Remove(path)
+}
+
+// checkTables reads every block of every table that the MANIFEST names.
+func checkTables(o badger.Options) error {
+	f, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		tables, _ := filepath.Glob(filepath.Join(o.Dir, "*.sst"))
+		if len(tables) > 0 {
+			return fmt.Errorf("%w: MANIFEST is gone", ErrCorrupt)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	manifest, end, err := badger.ReplayManifestFile(f, 0, o)
+	if err != nil {
+		return fmt.Errorf("%w: MANIFEST: %w", ErrCorrupt, err)
+	}
+	if err := checkTail(f, end); err != nil {
+		return err
+	}
+	for id := range manifest.Tables {
+		if err := checkTable(table.NewFilename(id, o.Dir)); err != nil {
+			return fmt.Errorf("%w: table %d: %w", ErrCorrupt, id, err)
+		}
+	}
+	return nil
+}
+
+// checkTail tells a record that was torn when the machine died, after which there is nothing, from a damaged one, after
+// which there are others: 4 bytes of length, 4 of CRC-32C, and as many as the length says.
+func checkTail(f *os.File, end int64) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == end {
+		return err
+	}
+	tail := make([]byte, info.Size()-end)
+	if _, err := f.ReadAt(tail, end); err != nil {
+		return err
+	}
+	for at := 1; at+8 < len(tail); at++ {
+		length := uint64(binary.BigEndian.Uint32(tail[at:]))
+		rest := tail[at+8:]
+		if length == 0 || length > uint64(len(rest)) {
+			continue
+		}
+		if crc32.Checksum(rest[:length], castagnoli) == binary.BigEndian.Uint32(tail[at+4:]) {
+			return fmt.Errorf("%w: MANIFEST: a record before its end is damaged", ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+func checkTable(path string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			reason, _, _ := bytes.Cut(fmt.Append(nil, r), []byte("\n"))
+			err = fmt.Errorf("unreadable %s", reason)
+		}
+	}()
+	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	t, err := table.OpenTable(file, table.Options{ChkMode: options.OnTableRead, Compression: options.None})
+	if err != nil {
+		return err
+	}
+	return t.Close(-1)
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// quota counts bytes: those that blobs take, and those that were promised to somebody who is going to write. It also
+// watches the disk, because a promise that the disk can not keep ends in a crash, see Config.MinFree.
+type quota struct {
+	dir       string
+	limit     int64 // bytes
+	high, low int64 // bytes: eviction begins above the first and ends below the second
+	minFree   int64
+	freeSpace func(dir string) (uint64, error)
+	log       *slog.Logger
+	// evict makes room, see Store.evict.
+	evict func(ctx context.Context, n int64, scope evictScope) error
+
+	mu       sync.Mutex
+	stored   int64
+	count    int64  // blobs
+	reserved int64  // promised and not yet written
+	reason   string // why the store is read-only; empty when it is not
+}
+
+// reserve promises n bytes. It evicts what the scope allows when they would go above the high watermark. It returns
+// ErrQuota, or ErrReadOnly. What was promised must be given back with release, or become bytes with settle.
+func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
+	if err := q.writable(n); err != nil {
+		return err
+	}
+	if q.take(n, q.high) {
+		return nil
+	}
+	if n > q.limit {
+		return fmt.Errorf("%w: %d bytes wanted, the quota is %d", ErrQuota, n, q.limit)
+	}
+	if err := q.evict(ctx, n, scope); err != nil {
+		return err
+	}
+	if q.take(n, q.limit) {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return fmt.Errorf("%w: %d bytes wanted, %d of %d are used and %d promised", ErrQuota, n, q.stored, q.limit, q.reserved)
+}
+
+func (q *quota) take(n, limit int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stored+q.reserved+n > limit {
+		return false
+	}
+	q.reserved += n
+	return true
+}
+
+// release gives n promised bytes back.
+func (q *quota) release(n int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved -= n
+}
+
+// grow accounts for blobs that were written, or with negative numbers removed.
+func (q *quota) grow(bytes, blobs int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stored += bytes
+	q.count += blobs
+}
+
+// over is how many bytes would have to go so that at most target are stored or promised.
+func (q *quota) over(target int64) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stored + q.reserved - target
+}
+
+// writable looks at the disk and returns ErrReadOnly when writing n more bytes, after all that was promised, would
+// leave less than the margin free.
+func (q *quota) writable(n int64) error {
+	free, err := q.freeSpace(q.dir)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before := q.reason
+	switch want := q.minFree + q.reserved + n; {
+	case err != nil:
+		q.reason = err.Error()
+	case free < uint64(want):
+		q.reason = fmt.Sprintf("disk of %s has %d bytes free, %d are wanted: %d to keep free, %d to write",
+			q.dir, free, want, q.minFree, want-q.minFree)
+	default:
+		q.reason = ""
+	}
+	switch {
+	case before == "" && q.reason != "":
+		q.log.Error("store is read-only", "reason", q.reason)
+	case before != "" && q.reason == "":
+		q.log.Info("store can be written again", "free", free)
+	}
+	if q.reason != "" {
+		return fmt.Errorf("%w: %s", ErrReadOnly, q.reason)
+	}
+	return nil
+}
+
+// roomForUpkeep reports whether the disk has room for small writes of our own: deletions, times of use, compaction.
+func (q *quota) roomForUpkeep() bool { return q.roomFor(q.minFree / 2) }
+
+// roomFor reports whether the disk has n bytes left, at least.
+func (q *quota) roomFor(n int64) bool {
+	free, err := q.freeSpace(q.dir)
+	return err == nil && free >= uint64(n)
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Badger gives disk space back in four steps, and none of them follows from the one before: a deletion is a tombstone
+// in the memtable; the memtable becomes a table only when it is full; compaction, when a tombstone meets its value
+// there, counts the value as garbage of its value log file; and a file is rewritten only when it is asked to and enough
+// of it is garbage. A store that deletes and waits stays as large as all that was ever written (five times the live set
+// with Badger's defaults). So after each sweep the memtable is filled up and the files are rewritten until no more is
+// gained.
+//
+// With the settings of badger.go the disk stays below 1.5 times the live bytes, see TestStore_DiskShrinks.
+
+// reclaimRounds bounds how often the steps are repeated: a second one finds what the compaction of the first had not
+// counted yet, and rewriting makes garbage of its own.
+const reclaimRounds = 4
+
+// settle bounds the wait for compaction. What it has not counted by then is found after the next sweep.
+const settle = 2 * time.Second
+
+// wakeReclaim asks the reclaimer to run. It does not block.
+func (s *Store) wakeReclaim() {
+	select {
+	case s.reclaimWanted <- struct{}{}:
+	default:
+	}
+}
+
+// reclaimer gives disk space back whenever a sweep has removed something.
+func (s *Store) reclaimer(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.reclaimWanted:
+		}
+		if err := s.reclaim(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.Warn("disk space could not be given back", "reason", err)
+		}
+	}
+}
+
+// reclaim gives back what it can now.
+func (s *Store) reclaim(ctx context.Context) error {
+	s.reclaiming.Lock()
+	defer s.reclaiming.Unlock()
+	db := s.blobs.db
+	for range reclaimRounds {
+		switch {
+		case db.poisoned.Load():
+			return errors.New("a damaged value log file can not be rewritten before the next start")
+		case !s.quota.roomForUpkeep() || !s.quota.roomFor(valueLogFileSize(s.config.Quota)+2*chunksMemTable):
+			return errors.New("the disk has no room to rewrite a file")
+		}
+		if err := db.flush(); err != nil {
+			return err
+		}
+		if err := db.settle(ctx); err != nil {
+			return err
+		}
+		rewritten, err := db.rewrite(ctx)
+		s.rewritten.Add(int64(rewritten))
+		if err != nil || rewritten == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush turns the memtable into a table. Badger has no call for it, but a memtable is full when its log is, and a key
+// may be long: tombstones of keys that no blob has fill it without touching the value log, and the compaction that
+// follows drops them.
+func (db *database) flush() error {
+	const keySize = 32 << 10
+	key := make([]byte, keySize)
+	for i := range chunksMemTable/keySize + 1 {
+		padding := append([]byte(nil), key...)
+		padding[0], padding[1] = 0xff, byte(i)
+		err := db.update(func(txn *badger.Txn) error { return txn.Delete(padding) })
+		if err != nil {
+			return fmt.Errorf("flush memtable: %w", err)
+		}
+	}
+	return nil
+}
+
+// settle waits until no table is left on level 0. Badger tells nobody, so it has to be asked.
+func (db *database) settle(ctx context.Context) error {
+	ticker := time.NewTicker(25 * time.Millisecond) // half of the interval at which Badger looks for work
+	defer ticker.Stop()
+	end := time.NewTimer(settle)
+	defer end.Stop()
+	for calm := 0; calm < 3; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end.C:
+			return nil
+		case <-ticker.C:
+		}
+		switch tables, err := db.levelZero(); {
+		case err != nil:
+			return err
+		case tables == 0:
+			calm++
+		default:
+			calm = 0
+		}
+	}
+	return nil
+}
+
+// rewriteOne rewrites the value log file with the most garbage and removes it, once what was sound in it is durable
+// elsewhere. Badger removes the file at once, synced or not, and a machine that dies then takes acknowledged blobs with
+// it; but not while an iterator is open.
+func (db *database) rewriteOne() error {
+	txn := db.badger.NewTransaction(false)
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false
+	it := txn.NewIterator(o)
+	db.rewriting.Lock()
+	err := db.badger.RunValueLogGC(discardRatio)
+	db.rewriting.Unlock()
+	if err == nil {
+		if err := db.syncFiles(); err != nil {
+			db.poisoned.Store(true) // and leave the iterator open: the file must stay
+			return err
+		}
+	}
+	it.Close()
+	txn.Discard()
+	return err
+}
+
+// rewrite rewrites value log files until none has enough garbage, and returns how many.
+func (db *database) rewrite(ctx context.Context) (n int, err error) {
+	mended := make(map[uint64]bool)
+	for ctx.Err() == nil && !db.poisoned.Load() {
+		if err := db.mendLogs(mended); err != nil {
+			return n, fmt.Errorf("mend value log: %w", err)
+		}
+		err := db.guard(db.rewriteOne)
+		switch {
+		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
+			return n, nil
+		case err != nil:
+			return n, fmt.Errorf("rewrite value log: %w", err)
+		}
+		n++
+	}
+	return n, ctx.Err()
+}

@@ -1,0 +1,210 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"brink/digest"
+)
+
+// Records in meta lie under a kind, a slash and a name. A value begins with the digest of the key and the payload
+// together, so that one found under a foreign key is found out, too; the payload follows.
+const (
+	bundleKind     = "bundle/"     // and a bundle id; JSON of bundleRecord
+	intentKind     = "intent/"     // and a bundle id; the signed intent as it came
+	derivedKind    = "derived/"    // and a DerivedKey; JSON of derivedRecord
+	manifestKind   = "manifest/"   // app/channel; the signed envelope as it came
+	trustKind      = "trust/"      // org; the signed envelope as it came
+	usedKind       = "used/"       // the key of a bundle or derived record; seconds since 1970, big endian
+	quarantineKind = "quarantine/" // JSON of []Damage
+	countKind      = "count/"      // transactions so far, big endian, see head.go
+)
+
+// sealRecord returns payload as it is stored under key.
+func sealRecord(key string, payload []byte) []byte {
+	sum := recordSum(key, payload)
+	return append(sum[:], payload...)
+}
+
+// openRecord returns the payload of a value that was found under key. It shares memory with value.
+func openRecord(key string, value []byte) ([]byte, error) {
+	if len(value) < digest.Size {
+		return nil, fmt.Errorf("record %s: %w: %d bytes", key, ErrDamaged, len(value))
+	}
+	payload := value[digest.Size:]
+	if recordSum(key, payload) != digest.Digest(value[:digest.Size]) {
+		return nil, fmt.Errorf("record %s: %w: checksum", key, ErrDamaged)
+	}
+	return payload, nil
+}
+
+func recordSum(key string, payload []byte) digest.Digest {
+	b := make([]byte, 0, len(key)+1+len(payload))
+	return digest.Sum(append(append(append(b, key...), 0), payload...))
+}
+
+// records is the database of records.
+type records struct {
+	db   *database
+	head *head
+}
+
+// get returns the payload of the record, ErrNotFound, or ErrDamaged. The caller owns the bytes.
+func (r *records) get(key string) (payload []byte, err error) {
+	err = r.db.view(func(txn *badger.Txn) error {
+		payload, err = getRecord(txn, key)
+		return err
+	})
+	return payload, err
+}
+
+func getRecord(txn *badger.Txn, key string) ([]byte, error) {
+	item, err := txn.Get([]byte(key))
+	if isNotFound(err) {
+		return nil, fmt.Errorf("record %s: %w", key, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	value, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	return openRecord(key, value)
+}
+
+// each calls do for every record of a kind, in order of names: with its name and its payload, or with the reason why it
+// can not be read. do owns the bytes and must not call the records again. It stops at the first error of do.
+func (r *records) each(kind string, do func(name string, payload []byte, err error) error) error {
+	return r.db.view(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix = []byte(kind)
+		o.PrefetchValues = false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			key := string(it.Item().Key())
+			value, err := it.Item().ValueCopy(nil)
+			if err == nil {
+				value, err = openRecord(key, value)
+			}
+			if err := do(key[len(kind):], value, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// change is what one transaction does.
+type change struct {
+	put    map[string][]byte // payloads by key
+	remove []string          // keys
+}
+
+// acknowledge makes a change durable. It is all there on return, whatever happens to the process or the machine. The
+// caller holds Store.changing.
+func (r *records) acknowledge(c change) error {
+	var n uint64
+	err := r.db.update(func(txn *badger.Txn) error {
+		var err error
+		if n, err = committed(txn); err != nil {
+			return err
+		}
+		n++
+		if err := putRecord(txn, countKind, countPayload(n)); err != nil {
+			return err
+		}
+		return c.apply(txn)
+	})
+	if err == nil {
+		err = r.head.write(n)
+	}
+	if err != nil {
+		return fmt.Errorf("write records: %w", err)
+	}
+	return nil
+}
+
+// keep makes a change that nobody was promised, a time of use for example.
+func (r *records) keep(c change) error { return r.db.update(c.apply) }
+
+func (c change) apply(txn *badger.Txn) error {
+	for key, payload := range c.put {
+		if err := putRecord(txn, key, payload); err != nil {
+			return err
+		}
+	}
+	for _, key := range c.remove {
+		if err := txn.Delete([]byte(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putRecord(txn *badger.Txn, key string, payload []byte) error {
+	if len(payload) > MaxRecord {
+		return fmt.Errorf("record %s: %w: %d bytes", key, ErrTooLarge, len(payload))
+	}
+	return txn.Set([]byte(key), sealRecord(key, payload))
+}
+
+// object is a sequence of bytes cut into parts of bundle.MaxChunk that are blobs; the last part may be shorter. An
+// object of many parts has lists: blobs that hold the digests of its parts, one after the other.
+type object struct {
+	Size   int64           `json:"size"`
+	Digest digest.Digest   `json:"digest"`
+	Parts  []digest.Digest `json:"parts,omitempty"`
+	Lists  []digest.Digest `json:"lists,omitempty"` // instead of Parts
+}
+
+// bundleRecord is what is known about a bundle that was committed.
+type bundleRecord struct {
+	Size      int64         `json:"size"` // bytes of the archive
+	SHA256    digest.SHA256 `json:"sha256"`
+	Files     int           `json:"files"`
+	Index     object        `json:"index"`   // the encoded index
+	Chunks    object        `json:"chunks"`  // the digests of all distinct chunks, one after the other
+	CreatedAt int64         `json:"created"` // seconds since 1970
+}
+
+// derivedRecord is a derived object.
+type derivedRecord struct {
+	Object    object `json:"object"`
+	CreatedAt int64  `json:"created"` // seconds since 1970
+}
+
+// decodeRecord reads the JSON of a record.
+func decodeRecord[T bundleRecord | derivedRecord](payload []byte) (T, error) {
+	var record T
+	err := json.Unmarshal(payload, &record)
+	if err == nil {
+		switch r := any(&record).(type) {
+		case *bundleRecord:
+			if err = r.Index.check(); err == nil {
+				err = r.Chunks.check()
+			}
+		case *derivedRecord:
+			err = r.Object.check()
+		}
+	}
+	if err != nil {
+		return record, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return record, nil
+}
+
+func encodeRecord[T bundleRecord | derivedRecord](record T) []byte {
+	payload, err := json.Marshal(record)
+	if err != nil {
+		panic(fmt.Sprintf("store: encode record: %v", err)) // structs of strings and numbers always encode
+	}
+	return payload
+}
+
+// names returns the blobs that the record of the object names itself.
+func (o *object) names() []digest.Digest { return slices.Concat(o.Parts, o.Lists) }

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Stats is what there is to know about a store at one moment. Counters begin when the store is opened, unless they say
+// otherwise.
+type Stats struct {
+	Bundles        int       `json:"bundles"`
+	Derived        int       `json:"derived"`
+	Blobs          int64     `json:"blobs"`
+	Stored         int64     `json:"stored"`   // bytes that count against the quota
+	Reserved       int64     `json:"reserved"` // bytes promised to what is coming in
+	Quota          int64     `json:"quota"`
+	Disk           int64     `json:"disk"` // bytes of the disk that the folder takes
+	Free           uint64    `json:"free"` // bytes that the disk has left
+	ReadOnly       string    `json:"readOnly,omitempty"`
+	Damaged        int64     `json:"damaged"`              // blobs set aside
+	Quarantine     []Damage  `json:"quarantine,omitempty"` // those of earlier runs among them
+	BadRecords     int64     `json:"badRecords"`
+	EvictedBundles int64     `json:"evictedBundles"`
+	EvictedDerived int64     `json:"evictedDerived"`
+	EvictedBlobs   int64     `json:"evictedBlobs"`
+	EvictedBytes   int64     `json:"evictedBytes"`
+	Rewritten      int64     `json:"rewritten"`          // files of the value log
+	Poisoned       bool      `json:"poisoned,omitempty"` // disk space comes back only after a restart
+	Scrubbed       time.Time `json:"scrubbed,omitzero"`  // when the last complete pass began
+}
+
+// Stats returns the figures of now. It looks at the files of the folder, a few dozen for each GB.
+func (s *Store) Stats() (Stats, error) {
+	var stats Stats
+	s.catalog.mu.RLock()
+	stats.Bundles, stats.Derived = len(s.catalog.bundles), len(s.catalog.derived)
+	s.catalog.mu.RUnlock()
+	s.quota.mu.Lock()
+	stats.Blobs, stats.Stored, stats.Reserved = s.quota.count, s.quota.stored, s.quota.reserved
+	stats.Quota, stats.ReadOnly = s.quota.limit, s.quota.reason
+	s.quota.mu.Unlock()
+	stats.Damaged, stats.Quarantine = s.sick.damaged()
+	stats.BadRecords = s.badRecords.Load()
+	stats.EvictedBundles, stats.EvictedDerived = s.evictedBundles.Load(), s.evictedDerived.Load()
+	stats.EvictedBlobs, stats.EvictedBytes = s.blobs.evictedBlobs.Load(), s.blobs.evictedBytes.Load()
+	stats.Rewritten = s.rewritten.Load()
+	stats.Poisoned = s.blobs.db.poisoned.Load() || s.records.db.poisoned.Load()
+	if at := s.scrubbed.Load(); at > 0 {
+		stats.Scrubbed = time.Unix(at, 0).UTC()
+	}
+	var err error
+	if stats.Disk, err = diskBlocks(s.config.Dir); err != nil {
+		return stats, fmt.Errorf("disk usage: %w", err)
+	}
+	stats.Free, err = s.config.FreeSpace(s.config.Dir)
+	return stats, err
+}
+
+// ReadOnly returns why nothing can be written now, or nothing when it can.
+func (s *Store) ReadOnly() string {
+	s.quota.mu.Lock()
+	defer s.quota.mu.Unlock()
+	return s.quota.reason
+}
+
+func (q *quota) blobs() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.count
+}
+
+func encodeDamage(list []Damage) []byte {
+	payload, err := json.Marshal(list)
+	if err != nil {
+		panic(fmt.Sprintf("store: encode damage: %v", err)) // structs of strings and times always encode
+	}
+	return payload
+}

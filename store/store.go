@@ -1,0 +1,254 @@
+// Package store keeps what a node has: chunks, bundles, signed records, and content derived from them. It is
+// content-addressed and lies in one folder, in two Badger databases.
+//
+// The life of one bundle: [Store.Ingest] has room promised for what is missing and pins the rest, [Ingest.Put] verifies
+// one chunk after the other, and [Ingest.Commit] rebuilds the archive from them, compares it with the index, and makes
+// the bundle durable. From then on [Store.Bundle] returns its index and [Store.Chunk] its bytes, verified each time
+// they leave the disk. When room is wanted, unreferenced blobs go first, then derived content, then bundles that no
+// channel manifest needs; [Store.Ingest] heals what was damaged.
+//
+// The invariant: a byte that does not match its digest is never returned. Content has one door in and is verified
+// there; it is verified again when it is read; and what is found damaged is set aside and reported as not there, so
+// that it can be brought in again. What Commit, PutManifest or PutTrust has acknowledged survives kill -9 and power
+// loss.
+//
+// Reads share no lock with writes but those inside Badger. All methods are safe for concurrent use.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/gofrs/flock"
+
+	"brink/bundle"
+	"brink/digest"
+)
+
+// Store is an open data folder. Use [Open].
+//
+// Locks are taken in this order: sweeping, an Ingest's own, changing, pins.mu, blobs.writing, the rest.
+type Store struct {
+	config  Config
+	lock    *flock.Flock
+	blobs   *blobs
+	records *records
+	catalog catalog
+	indexes indexCache
+	quota   *quota
+	pins    *pins
+	sick    *quarantine
+
+	sweeping   sync.Mutex // one eviction pass at a time
+	barren     [evictAll + 1]barren
+	changing   sync.Mutex // held by those who change signed, bundle or derived records
+	reclaiming sync.Mutex // one at a time
+
+	context       context.Context // of the goroutines; done when Close begins
+	stop          context.CancelFunc
+	work          sync.WaitGroup
+	reclaimWanted chan struct{}
+	closing       sync.Once
+	closed        error
+
+	evictedBundles, evictedDerived, rewritten, badRecords, scrubbed atomic.Int64
+}
+
+// upkeepInterval is how often times of use are written and a full disk is looked at again. A crash loses no more.
+const upkeepInterval = 30 * time.Second
+
+// openMargin is how many bytes Badger may write when it opens: the memtables that it replays, and a compaction of them.
+// A disk with less is not opened; with less than Config.MinFree, the store is opened and read-only.
+const openMargin = 32 << 20
+
+// Open opens a data folder, or makes a new one, and starts the work in the background. It reads all keys: about a
+// second for each million of blobs. It returns [ErrFormat], [ErrLocked], [ErrCorrupt], or [ErrReadOnly] when the disk
+// has no room at all. Close the result.
+func Open(config Config) (_ *Store, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	config = config.withDefaults()
+	if config.Dir, err = filepath.Abs(config.Dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	lock, err := openFolder(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{config: config, lock: lock, reclaimWanted: make(chan struct{}, 1), pins: newPins()}
+	s.context, s.stop = context.WithCancel(context.Background())
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("open store: %w", errors.Join(err, s.shut()))
+	}
+	s.work.Go(func() { s.reclaimer(s.context) })
+	s.work.Go(func() { s.upkeep(s.context) })
+	if config.ScrubRate > 0 {
+		s.work.Go(func() { s.scrubber(s.context) })
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	c := &s.config
+	s.quota = &quota{
+		dir: c.Dir, limit: c.Quota, minFree: c.MinFree, freeSpace: c.FreeSpace, log: c.Logger, evict: s.evict,
+		high: int64(float64(c.Quota) * c.HighWater), low: int64(float64(c.Quota) * c.LowWater),
+	}
+	s.sick = &quarantine{log: c.Logger, now: c.Now}
+	if need := min(c.MinFree/2, openMargin); !s.quota.roomFor(need) {
+		// A write of Badger's that finds no room ends the process.
+		return fmt.Errorf("%w: disk of %s has less than %d bytes free", ErrReadOnly, c.Dir, need)
+	}
+	chunks := filepath.Join(c.Dir, chunksDir)
+	db, err := openDatabase(chunksOptions(chunks, c.Quota), c.Logger,
+		"to go on, move "+chunks+" aside: chunks come back from peers, the origin, or the next publish")
+	if err != nil {
+		return err
+	}
+	s.blobs = &blobs{db: db, codec: bundle.NewCodec(), quota: s.quota, pins: s.pins, sick: s.sick}
+	meta := filepath.Join(c.Dir, metaDir)
+	db, err = openDatabase(metaOptions(meta), c.Logger,
+		"to go on, move "+meta+" aside: records come back from peers or the origin, bundles have to be filled again")
+	if err != nil {
+		return err
+	}
+	s.records = &records{db: db}
+	var count uint64
+	err = db.view(func(txn *badger.Txn) (err error) {
+		count, err = committed(txn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if s.records.head, err = openHead(meta, count, c.Logger); err != nil {
+		return err
+	}
+	if err := syncFile(c.Dir); err != nil { // the folders of both databases are in it from now on
+		return err
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	if payload, err := s.records.get(quarantineKind); err == nil {
+		_ = json.Unmarshal(payload, &s.sick.list) // for people to read; nothing depends on it
+	}
+	err = s.blobs.each(s.context, digest.Digest{}, func(_ digest.Digest, size int64) bool {
+		s.quota.grow(size, 1)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	_ = s.quota.writable(0) // sets what ReadOnly says
+	return nil
+}
+
+// upkeep does what nobody waits for.
+func (s *Store) upkeep(ctx context.Context) {
+	ticker := time.NewTicker(upkeepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		_ = s.quota.writable(0) // notices a disk that has room again, and logs it
+		if err := s.keep(); err != nil {
+			s.config.Logger.Warn("upkeep failed", "reason", err)
+		}
+	}
+}
+
+// bounded returns a context that also ends when the store is closed.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.context, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// GCReport says what [Store.GC] gave back, in bytes.
+type GCReport struct {
+	Evicted int64 `json:"evicted"` // of unreferenced blobs
+	Disk    int64 `json:"disk"`    // of the disk; less than 0 when others wrote more meanwhile
+}
+
+// GC removes all blobs that nothing refers to and gives disk space back. It takes seconds and more.
+func (s *Store) GC(ctx context.Context) (GCReport, error) {
+	var report GCReport
+	before, err := diskBlocks(s.config.Dir)
+	if err != nil {
+		return report, err
+	}
+	s.sweeping.Lock()
+	report.Evicted, err = s.collect(ctx, 1, 1, evictUnreferenced)
+	s.sweeping.Unlock()
+	if err != nil {
+		return report, fmt.Errorf("collect garbage: %w", err)
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if err := s.reclaim(ctx); err != nil {
+		return report, fmt.Errorf("give disk space back: %w", err)
+	}
+	after, err := diskBlocks(s.config.Dir)
+	report.Disk = before - after
+	return report, err
+}
+
+// Close stops the background work, waits for it, and closes the folder. Calls under way end with [ErrClosed] or finish.
+// It is idempotent.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.stop()
+		s.work.Wait()
+		s.closed = errors.Join(s.keep(), s.shut())
+	})
+	return s.closed
+}
+
+// shut closes what open has opened.
+func (s *Store) shut() error {
+	s.stop()
+	var errs []error
+	// Badger writes when it closes, and on a full disk that would end the process.
+	abandon := s.quota != nil && !s.quota.roomForUpkeep()
+	if s.records != nil {
+		errs = append(errs, s.records.db.close(abandon))
+		if s.records.head != nil {
+			errs = append(errs, s.records.head.close())
+		}
+	}
+	if s.blobs != nil {
+		errs = append(errs, s.blobs.db.close(abandon))
+	}
+	errs = append(errs, s.lock.Close())
+	return errors.Join(errs...)
+}
+
+// committed returns how many transactions the database of records holds.
+func committed(txn *badger.Txn) (uint64, error) {
+	payload, err := getRecord(txn, countKind)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err == nil && len(payload) != 8 {
+		err = fmt.Errorf("record %s: %w: %d bytes", countKind, ErrDamaged, len(payload))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return decodeCount(payload), nil
+}
