@@ -287,10 +287,7 @@ func TestFolderChunks_NoticesAChange(t *testing.T) {
 	if _, err := chunks.Chunk(context.Background(), ix.Files[0].ChunkList()[0]); !errors.Is(err, digest.ErrMismatch) {
 		t.Errorf("Chunk of a changed file = %v, want ErrMismatch", err)
 	}
-	if _, err := chunks.Chunk(context.Background(), Chunk{Digest: digest.Sum(nil), Size: 1}); !errors.Is(
-		err,
-		fs.ErrNotExist,
-	) {
+	if _, err := chunks.Chunk(context.Background(), Chunk{Digest: digest.Sum(nil), Size: 1}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Chunk of another bundle = %v, want ErrNotExist", err)
 	}
 }
@@ -417,30 +414,15 @@ func TestReadArchive_RefusesOtherTars(t *testing.T) {
 		}
 	}
 	for n := range good {
-		if _, err := IndexArchive(context.Background(), bytes.NewReader(good[:n])); !errors.Is(
-			err,
-			io.ErrUnexpectedEOF,
-		) {
+		if _, err := IndexArchive(context.Background(), bytes.NewReader(good[:n])); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("archive cut at %d of %d: %v, want ErrUnexpectedEOF", n, len(good), err)
 		}
 	}
 }
 
 func TestDiff_NamesWhatChanged(t *testing.T) {
-	old, _ := index(
-		t,
-		map[string][]byte{"gone": []byte("1"), "same": []byte("2"), "edit": []byte("3"), "z": noise(1, 9)},
-	)
-	next, _ := index(
-		t,
-		map[string][]byte{
-			"new":  []byte("22"),
-			"same": []byte("2"),
-			"edit": []byte("333"),
-			"copy": noise(1, 9),
-			"z":    noise(1, 9),
-		},
-	)
+	old, _ := index(t, map[string][]byte{"gone": []byte("1"), "same": []byte("2"), "edit": []byte("3"), "z": noise(1, 9)})
+	next, _ := index(t, map[string][]byte{"new": []byte("22"), "same": []byte("2"), "edit": []byte("333"), "copy": noise(1, 9), "z": noise(1, 9)})
 	want := []Change{
 		{Path: "copy", Kind: "added", New: 9},
 		{Path: "edit", Kind: "changed", Old: 1, New: 3, Fresh: 3},

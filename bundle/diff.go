@@ -37,10 +37,8 @@ func Diff(old, next *Index) []Change {
 			j++
 		default:
 			if f := &next.Files[j]; f.Digest != old.Files[i].Digest {
-				changes = append(
-					changes,
-					Change{Path: f.Path, Kind: "changed", Old: old.Files[i].Size, New: f.Size, Fresh: fresh(f)},
-				)
+				changes = append(changes,
+					Change{Path: f.Path, Kind: "changed", Old: old.Files[i].Size, New: f.Size, Fresh: fresh(f)})
 			}
 			i++
 			j++

@@ -40,11 +40,8 @@ func tree(t *testing.T, dir string) map[string]string {
 
 func version(n string) map[string]string {
 	return map[string]string{
-		"index.html": "<!doctype html><title>" + n + "</title>",
-		"js/app.js": strings.Repeat(
-			"const answer = 42; // "+"the same in every version\n",
-			4000,
-		) + "export const version = '" + n + "';\n",
+		"index.html":    "<!doctype html><title>" + n + "</title>",
+		"js/app.js":     strings.Repeat("const answer = 42; // "+"the same in every version\n", 4000) + "export const version = '" + n + "';\n",
 		"img/логотип":   string(noise(7, 50_000)),
 		"empty":         "",
 		"new-in-" + n:   n,
@@ -55,15 +52,7 @@ func version(n string) map[string]string {
 // device returns a client of node in dir, closed with the test.
 func device(t *testing.T, node *fakeNode, dir string, change ...func(*Config)) *Client {
 	t.Helper()
-	config := Config{
-		Dir:     dir,
-		Nodes:   []string{node.URL},
-		App:     testApp,
-		Channel: testChannel,
-		Trust:   node.trust,
-		Confirm: true,
-		HTTP:    node.Client(),
-	}
+	config := Config{Dir: dir, Nodes: []string{node.URL}, App: testApp, Channel: testChannel, Trust: node.trust, Confirm: true, HTTP: node.Client()}
 	for _, c := range change {
 		c(&config)
 	}

@@ -69,14 +69,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		Issued: time.Now(),
 		Roots:  []channel.PublicKey{root.Public()},
 		Keys:   []channel.PublicKey{n.key.Public()},
-		Roles: []channel.Role{
-			{
-				Name:     "publisher",
-				Keys:     []string{n.key.Public().ID()},
-				Apps:     []channel.Pattern{"*"},
-				Channels: []channel.Pattern{"*"},
-			},
-		},
+		Roles:  []channel.Role{{Name: "publisher", Keys: []string{n.key.Public().ID()}, Apps: []channel.Pattern{"*"}, Channels: []channel.Pattern{"*"}}},
 	}, root)
 	if err != nil {
 		t.Fatal(err)
@@ -111,9 +104,7 @@ func (n *fakeNode) release(v string, files map[string]string) channel.Release {
 	}
 	return channel.Release{
 		Version: v, Bundle: ix.Bundle(), SHA256: ix.Archive.SHA256, Size: ix.Archive.Size, Files: len(ix.Files),
-		Index: digest.Sum(
-			ix.Encode(),
-		), IndexSize: int64(len(ix.Encode())), Created: time.Now().UTC().Truncate(time.Second),
+		Index: digest.Sum(ix.Encode()), IndexSize: int64(len(ix.Encode())), Created: time.Now().UTC().Truncate(time.Second),
 	}
 }
 
@@ -223,8 +214,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		archive = n.spoilArchive(archive)
 	}
 	body, coding := compress(archive), "zstd"
-	if name, err := digest.ParseField(r.Header.Get("Available-Dictionary")); err == nil &&
-		strings.Contains(r.Header.Get("Accept-Encoding"), "dcz") {
+	if name, err := digest.ParseField(r.Header.Get("Available-Dictionary")); err == nil && strings.Contains(r.Header.Get("Accept-Encoding"), "dcz") {
 		for _, old := range n.archives {
 			if digest.SumSHA256(old) == name {
 				body, err = bundle.EncodePatch(old, archive, name)
