@@ -45,6 +45,8 @@ var (
 	ErrLocked = errors.New("the folder is in use by another process")
 	// ErrNotInstalled is returned when something is asked of an installed version and there is none.
 	ErrNotInstalled = errors.New("nothing is installed")
+	// ErrNoNode is returned by Update when no node was given.
+	ErrNoNode = errors.New("no node given")
 	// ErrNoPrevious is returned by Rollback when no earlier version is kept.
 	ErrNoPrevious = errors.New("no previous version is kept")
 	// ErrDamaged is returned when a node's bytes are not those of the signed release, after all ways were tried.
@@ -54,7 +56,7 @@ var (
 // Config says where the device keeps its bundles and whom it asks.
 type Config struct {
 	Dir     string           // created if missing
-	Nodes   []string         // base URLs, asked in this order until one answers
+	Nodes   []string         // base URLs, asked in this order until one answers; Rollback needs none
 	App     string           // the app that the device runs
 	Channel string           // the channel that it follows
 	Trust   []byte           // the org's trust document, as signed
@@ -73,9 +75,6 @@ func (c *Config) Validate() error {
 	var errs []error
 	if c.Dir == "" {
 		errs = append(errs, errors.New("no folder given"))
-	}
-	if len(c.Nodes) == 0 {
-		errs = append(errs, errors.New("no node given"))
 	}
 	for i, node := range c.Nodes {
 		u, err := url.Parse(node)
@@ -167,6 +166,9 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	start := c.config.Now()
 	var failures []error
 	var counted traffic
+	if len(c.config.Nodes) == 0 {
+		return Result{}, ErrNoNode
+	}
 	for _, node := range c.config.Nodes {
 		t := &transfer{client: c, node: node, traffic: &counted}
 		result, err := t.update(ctx)

@@ -135,6 +135,10 @@ func TestClient_KeepsTheFolderAcrossProcesses(t *testing.T) {
 func TestClient_RollsBackHereAndStaysThere(t *testing.T) {
 	node, dir := newFakeNode(t), t.TempDir()
 	c := device(t, node, dir, func(c *Config) { c.Confirm = false })
+	alone := device(t, node, t.TempDir(), func(c *Config) { c.Nodes = nil })
+	if _, err := alone.Update(context.Background()); !errors.Is(err, ErrNoNode) {
+		t.Errorf("update from nowhere: %v, want ErrNoNode", err)
+	}
 	if _, err := c.Rollback(); !errors.Is(err, ErrNoPrevious) {
 		t.Errorf("rollback of nothing: %v, want ErrNoPrevious", err)
 	}
@@ -156,7 +160,7 @@ func TestClient_RollsBackHereAndStaysThere(t *testing.T) {
 		t.Fatalf("rollback: %+v, %v", r, err)
 	}
 	wantCurrent(t, dir, version("1.0.0"))
-	if r := update(t, c); r.Version != "1.0.0" || r.UpToDate || r.Reason != reasonFailed {
+	if r := update(t, c); r.Version != "1.0.0" || r.UpToDate || r.Reason != ReasonRolledBackHere {
 		t.Errorf("the version that was left must not come back: %+v", r)
 	}
 	node.publish("1.3.0", version("1.3.0"))

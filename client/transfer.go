@@ -53,7 +53,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if decision.Release == nil || c.failed(decision.Release) {
 		result.UpToDate = decision.Kind == channel.UpToDate
 		if decision.Release != nil {
-			result.Decision, result.Reason = channel.None, reasonFailed
+			result.Decision, result.Reason = channel.None, ReasonRolledBackHere
 		}
 		if next.Seen == c.state.Seen {
 			return result, nil
@@ -81,8 +81,9 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	return result, c.switchTo(next)
 }
 
-// reasonFailed is why a device stays although its channel has a release for it.
-const reasonFailed = "rolled_back_here"
+// ReasonRolledBackHere is the reason in a Result when a device stays although its channel has a release for it: it was
+// rolled back on this device.
+const ReasonRolledBackHere = "rolled_back_here"
 
 // failed reports whether release was rolled back on this device.
 func (c *Client) failed(release *channel.Release) bool {

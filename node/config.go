@@ -38,9 +38,9 @@ type Config struct {
 
 	CertFile, KeyFile string // TLS; re-read when they change. Both or none
 
-	Quota        int64 // bytes that the store may hold; 0: no quota
+	Quota        int64 // bytes that the store may hold; default: store.DefaultQuota
 	ScrubRate    int64 // bytes per second that are verified in the background; 0: none
-	KeepReleases int   // how many earlier releases of a channel are never evicted
+	KeepReleases int   // earlier releases of a channel that are never evicted; default: store.DefaultKeepReleases
 
 	Hot           int64 // bytes of RAM for whole representations; negative: none
 	PatchReleases int   // earlier releases of a channel against which patches are made at once; negative: none

@@ -159,6 +159,12 @@ func TestNode_DrainsInOrder(t *testing.T) {
 	}
 }
 
+func TestNode_StopsWhenItWasToldToBeforeItBegan(t *testing.T) {
+	for range 20 {
+		start(t).stop() // must return, although the server may not have begun to accept
+	}
+}
+
 func TestNode_CutsWhatDoesNotFinish(t *testing.T) {
 	f := start(t, func(c *Config) { c.Hot = -1; c.Finish = 50 * time.Millisecond })
 	files := map[string]string{"large.bin": string(noise(9, 40<<20))}

@@ -41,7 +41,7 @@ type Config struct {
 	Keys     []channel.PrivateKey // as many as the role's threshold asks for
 	HTTP     *http.Client         // default: one with a time limit for the first byte of an answer, none for the whole
 	Now      func() time.Time     // default: time.Now
-	Progress func(Event)          // if set, called from the goroutine that publishes
+	Progress func(Event)          // if set, called by one goroutine at a time, and must not block
 }
 
 // Event tells how far a Publish has come.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"time"
 
 	"brink/digest"
@@ -59,7 +58,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("quota, minimum of free space and scrub rate can not be negative"))
 	}
 	c = c.withDefaults()
-	if math.IsNaN(c.HighWater) || math.IsNaN(c.LowWater) || c.LowWater <= 0 || c.HighWater > 1 || c.LowWater > c.HighWater {
+	if !(0 < c.LowWater && c.LowWater <= c.HighWater && c.HighWater <= 1) { // which a NaN is not, either
 		errs = append(errs, fmt.Errorf("watermarks %v and %v: want 0 < low <= high <= 1", c.LowWater, c.HighWater))
 	}
 	return errors.Join(errs...)

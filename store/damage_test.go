@@ -68,10 +68,12 @@ func TestChunk_DamagedIsSetAsideAndHealed(t *testing.T) {
 	}
 	closed(t, dir, func(s *store.Store) {
 		// One is found as a chunk, one as a frame, one by Commit.
-		if plain, err := s.Chunk(t.Context(), victims[0]); !errors.Is(err, store.ErrNotFound) || !errors.Is(err, store.ErrDamaged) {
+		plain, err := s.Chunk(t.Context(), victims[0])
+		if !errors.Is(err, store.ErrNotFound) || !errors.Is(err, store.ErrDamaged) {
 			t.Fatalf("Chunk = %d bytes, %v, want ErrNotFound and ErrDamaged", len(plain), err)
 		}
-		if f, err := s.Frame(t.Context(), victims[1].Digest); !errors.Is(err, store.ErrNotFound) || !errors.Is(err, store.ErrDamaged) {
+		f, err := s.Frame(t.Context(), victims[1].Digest)
+		if !errors.Is(err, store.ErrNotFound) || !errors.Is(err, store.ErrDamaged) {
 			t.Fatalf("Frame = %d bytes, %v, want ErrNotFound and ErrDamaged", len(f.Data), err)
 		}
 		for _, c := range victims[:2] {

@@ -156,7 +156,8 @@ func TestEvict_KeepsWhatChannelsNeed(t *testing.T) {
 	if !has(t, s, served) || !has(t, s, newest) || has(t, s, before) {
 		t.Fatal("want the release served now and one before it, and no more")
 	}
-	if _, err := s.Ingest(t.Context(), store.IngestRequest{Index: storetest.Random(t, 5, 4<<20).Index}); !errors.Is(err, store.ErrQuota) {
+	tooMuch := storetest.Random(t, 5, 4<<20)
+	if _, err := s.Ingest(t.Context(), store.IngestRequest{Index: tooMuch.Index}); !errors.Is(err, store.ErrQuota) {
 		t.Fatalf("Ingest = %v, want ErrQuota: what is needed leaves no room", err)
 	}
 	if !has(t, s, another) {
@@ -177,7 +178,8 @@ func TestPutDerived_EvictsNoBundle(t *testing.T) {
 	if got := stats(t, s); got.EvictedDerived == 0 || got.Stored > got.Quota {
 		t.Errorf("Stats = %+v: want derived objects evicted for others", got)
 	}
-	if _, err := s.PutDerived(t.Context(), key(9), bytes.NewReader(storetest.Noise(9, 2<<20))); !errors.Is(err, store.ErrQuota) {
+	tooMuch := bytes.NewReader(storetest.Noise(9, 2<<20))
+	if _, err := s.PutDerived(t.Context(), key(9), tooMuch); !errors.Is(err, store.ErrQuota) {
 		t.Errorf("PutDerived = %v, want ErrQuota", err)
 	}
 	if !has(t, s, b) {
@@ -299,7 +301,8 @@ func TestStore_DiskShrinks(t *testing.T) {
 	for i := range 6 * live / size {
 		head := fmt.Appendf(nil, "object %d", i)
 		body := noise[rnd.IntN(live-size):][:size]
-		if _, err := s.PutDerived(t.Context(), key(i), io.MultiReader(bytes.NewReader(head), bytes.NewReader(body))); err != nil {
+		object := io.MultiReader(bytes.NewReader(head), bytes.NewReader(body))
+		if _, err := s.PutDerived(t.Context(), key(i), object); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Derived(key(rnd.IntN(i + 1))); err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -170,7 +170,9 @@ func TestOpen_AnyDamage(t *testing.T) {
 			for range 4 {
 				all = append(all, damage{folder: folder, file: file, at: rnd.Int64N(size + 1)})
 			}
-			all = append(all, damage{folder, file, 0, true}, damage{folder, file, size / 2, true}, damage{folder, file, size - 1, true})
+			for _, length := range []int64{0, size / 2, size - 1} {
+				all = append(all, damage{folder: folder, file: file, at: length, cut: true})
+			}
 			return nil
 		})
 		if err != nil {

@@ -181,8 +181,9 @@ func anyEntry(data []byte) int {
 	}
 	value, n := binary.Uvarint(data[3:])
 	end := 3 + n + 1 + int(data[2]) + int(value)
-	if n <= 0 || end+crc32.Size > len(data) || crc32.Checksum(data[:end], castagnoli) != binary.BigEndian.Uint32(data[end:]) {
-		return 0
+	if n > 0 && end+crc32.Size <= len(data) &&
+		crc32.Checksum(data[:end], castagnoli) == binary.BigEndian.Uint32(data[end:]) {
+		return end + crc32.Size
 	}
-	return end + crc32.Size
+	return 0
 }

@@ -115,7 +115,8 @@ func (m *model) manifest(t *rapid.T) {
 func (m *model) derive(t *rapid.T) {
 	kind := rapid.SampledFrom([]string{"zstd", "br"}).Draw(t, "kind")
 	data := storetest.Noise(rapid.Uint64Range(0, 3).Draw(t, "seed"), rapid.IntRange(0, 600<<10).Draw(t, "size"))
-	if _, err := m.store.PutDerived(context.Background(), store.DerivedKey{Kind: kind}, bytes.NewReader(data)); err != nil {
+	key := store.DerivedKey{Kind: kind}
+	if _, err := m.store.PutDerived(context.Background(), key, bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
 	m.derived[kind] = data

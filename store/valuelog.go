@@ -109,16 +109,13 @@ func (db *database) mendLogs(done map[uint64]bool) error {
 			}
 			path := filepath.Join(db.dir, fmt.Sprintf("%06d.vlog", number))
 			info, err := os.Stat(path)
-			if errors.Is(err, fs.ErrNotExist) || err == nil && float64(discard) < discardRatio*float64(info.Size()) || done[number] {
-				continue
-			}
-			if err == nil {
+			if err == nil && !done[number] && float64(discard) >= discardRatio*float64(info.Size()) {
+				done[number] = true
 				err = db.mendLog(path)
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			done[number] = true
 		}
 		return nil
 	})

@@ -158,7 +158,8 @@ func refuses(t *testing.T, s *store.Store) {
 	if _, err := s.Ingest(t.Context(), store.IngestRequest{}); !errors.Is(err, bundle.ErrMalformed) {
 		t.Errorf("Ingest of nothing = %v, want ErrMalformed", err)
 	}
-	if _, err := s.Ingest(t.Context(), store.IngestRequest{Index: &bundle.Index{Schema: 1}}); !errors.Is(err, bundle.ErrMalformed) {
+	empty := &bundle.Index{Schema: 1}
+	if _, err := s.Ingest(t.Context(), store.IngestRequest{Index: empty}); !errors.Is(err, bundle.ErrMalformed) {
 		t.Errorf("Ingest of an empty index = %v, want ErrMalformed", err)
 	}
 }

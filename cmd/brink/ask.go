@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/protocol"
+)
+
+// answerWait is how long a node may take to begin its answer to a question.
+const answerWait = 30 * time.Second
+
+// ask gets what a node has at path, at most limit bytes. An answer that says no is a [*protocol.Problem].
+func ask(ctx context.Context, node, path string, limit int64) ([]byte, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = answerWait
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(node, "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, max(limit, protocol.MaxProblem)+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the node's answer: %w", err)
+	case resp.StatusCode != http.StatusOK:
+		return nil, protocol.ReadProblem(resp.StatusCode, raw)
+	case int64(len(raw)) > limit:
+		return nil, fmt.Errorf("the node's answer is longer than %d bytes", limit)
+	}
+	return raw, nil
+}
+
+// askJSON is ask for what is JSON.
+func askJSON(ctx context.Context, node, path string, limit int64, answer any) error {
+	raw, err := ask(ctx, node, path, limit)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return fmt.Errorf("the node's answer: %w", err)
+	}
+	return nil
+}
+
+// nodeFlag gives cmd the flag --node for one node, which must be given.
+func nodeFlag(cmd *cobra.Command, node *string) {
+	cmd.Flags().StringVar(node, "node", "", "`URL` of the node")
+	required(cmd, "node")
+}
+
+// checkNodes refuses what is no address of a node.
+func checkNodes(cmd *cobra.Command, nodes ...string) error {
+	for _, node := range nodes {
+		u, err := url.Parse(node)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			usage := &usageError{
+				message: fmt.Sprintf("%q is no address of a node", node),
+				hint:    "write it like http://127.0.0.1:8080",
+			}
+			return usage.of(cmd)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/channel"
+	"brink/protocol"
+	"brink/publish"
+)
+
+func channelCommand(sh *shell) *cobra.Command {
+	return group(sh, "channel", "Look at channels and move them",
+		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
+		channelShowCommand(sh), channelHistoryCommand(sh), channelPromoteCommand(sh), channelRollbackCommand(sh))
+}
+
+// channelFlags say which channel of which app on which node.
+type channelFlags struct {
+	node, app, channel string
+	trust              string
+}
+
+func (c *channelFlags) add(cmd *cobra.Command) {
+	nodeFlag(cmd, &c.node)
+	cmd.Flags().StringVar(&c.app, "app", "", "`NAME` of the app")
+	cmd.Flags().StringVar(&c.channel, "channel", "", "`NAME` of the channel")
+	required(cmd, "app")
+}
+
+func (c *channelFlags) addTrust(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.trust, "trust", "",
+		"`FILE` of the trust document to check against, instead of the one that the node gives")
+}
+
+// manifest fetches the channel manifest and checks who signed it.
+func (sh *shell) manifest(ctx context.Context, c channelFlags) (*channel.Manifest, error) {
+	p, err := publish.New(publish.Config{Node: c.node})
+	if err != nil {
+		return nil, err
+	}
+	m, err := p.Channel(ctx, c.app, c.channel)
+	if err != nil || c.trust == "" {
+		return m, err
+	}
+	raw, err := readFile(c.trust, channel.MaxTrust)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := channel.ParseTrust(raw, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.trust, err)
+	}
+	return trust.VerifyManifest(m.Raw(), time.Now())
+}
+
+func channelShowCommand(sh *shell) *cobra.Command {
+	var c channelFlags
+	cmd := verb("show", "Print what a channel serves",
+		"Without --channel it lists the channels of the app.",
+		`
+  brink channel show --node http://127.0.0.1:8080 --app com.acme.shop
+  brink channel show --node http://127.0.0.1:8080 --app com.acme.shop --channel production --trust acme.trust.json`,
+		func(cmd *cobra.Command, _ []string) error {
+			if err := checkNodes(cmd, c.node); err != nil {
+				return err
+			}
+			if c.channel == "" {
+				return sh.listChannels(cmd.Context(), c)
+			}
+			m, err := sh.manifest(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			return sh.show(m, func(w io.Writer) { manifestText(w, m, c.trust) })
+		})
+	c.add(cmd)
+	c.addTrust(cmd)
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+// maxChannels bounds, in bytes, the list of an app's channels.
+const maxChannels = 8 << 20
+
+func (sh *shell) listChannels(ctx context.Context, c channelFlags) error {
+	var app protocol.App
+	if err := askJSON(ctx, c.node, protocol.AppPath(c.app), maxChannels, &app); err != nil {
+		return err
+	}
+	return sh.show(app, func(w io.Writer) {
+		fmt.Fprintf(w, "app %s of org %s\n", app.App, app.Org)
+		if len(app.Channels) == 0 {
+			fmt.Fprintln(w, "  no channels yet: brink publish makes one")
+			return
+		}
+		t := newTable("llr", "CHANNEL", "VERSION", "SEQUENCE")
+		for _, one := range app.Channels {
+			t.add(one.Channel, one.Version, fmt.Sprint(one.Sequence))
+		}
+		t.write(w)
+	})
+}
+
+func manifestText(w io.Writer, m *channel.Manifest, trust string) {
+	r := &m.Release
+	fmt.Fprintf(w, "%s serves %s %s\n", m.Channel, m.App, r.Version)
+	checked := "by the trust document that the node gives"
+	if trust != "" {
+		checked = "by " + trust
+	}
+	pairs := []string{
+		"bundle", r.Bundle.String(),
+		"files", fmt.Sprintf("%s, an archive of %s", count(r.Files, "file"), human(r.Size)),
+		"created", moment(r.Created),
+		"sequence", fmt.Sprintf("%d, signed %s", m.Sequence, moment(m.Issued)),
+		"checked", checked,
+	}
+	if !m.Expires.IsZero() {
+		pairs = append(pairs, "expires", moment(m.Expires))
+	}
+	if m.Withdrawn != "" {
+		pairs = append(pairs, "withdrawn", "everything above, up to "+m.Withdrawn+": devices that run it go back")
+	}
+	if r.Mandatory {
+		pairs = append(pairs, "mandatory", "yes")
+	}
+	if r.Link != "" {
+		pairs = append(pairs, "link", fmt.Sprintf("%q", r.Link))
+	}
+	if r.Comment != "" {
+		pairs = append(pairs, "comment", fmt.Sprintf("%q", r.Comment))
+	}
+	facts(w, pairs...)
+}
+
+// history is what channel history prints.
+type history struct {
+	App      string            `json:"app"`
+	Channel  string            `json:"channel"`
+	Sequence uint64            `json:"sequence"`
+	Releases []channel.Release `json:"releases"` // what is served now, then what was served before, newest first
+}
+
+func channelHistoryCommand(sh *shell) *cobra.Command {
+	var c channelFlags
+	cmd := verb("history", "List what a channel served before",
+		fmt.Sprintf("These are the releases that a rollback can go to. A channel remembers the last %d.", channel.MaxHistory),
+		"  brink channel history --node http://127.0.0.1:8080 --app com.acme.shop --channel production",
+		func(cmd *cobra.Command, _ []string) error {
+			if err := checkNodes(cmd, c.node); err != nil {
+				return err
+			}
+			m, err := sh.manifest(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			h := history{App: m.App, Channel: m.Channel, Sequence: m.Sequence}
+			for r := range m.Releases() {
+				h.Releases = append(h.Releases, *r)
+			}
+			return sh.show(h, h.text)
+		})
+	c.add(cmd)
+	c.addTrust(cmd)
+	required(cmd, "channel")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func (h history) text(w io.Writer) {
+	fmt.Fprintf(w, "%s of %s, newest first\n", h.Channel, h.App)
+	t := newTable("lllr", "", "VERSION", "CREATED", "ARCHIVE")
+	for i, r := range h.Releases {
+		now := ""
+		if i == 0 {
+			now = "now"
+		}
+		t.add(now, r.Version, moment(r.Created), human(r.Size))
+	}
+	t.write(w)
+}
+
+func channelPromoteCommand(sh *shell) *cobra.Command {
+	var c channelFlags
+	var from, to string
+	var keys []string
+	var dryRun bool
+	cmd := verb("promote", "Let one channel serve what another serves",
+		`The release that --from serves becomes the release of --to. No bytes of the bundle are sent: the node has them.
+The keys must be allowed to publish to --to.`,
+		`
+  brink channel promote --from beta --to production --app com.acme.shop \
+      --node http://127.0.0.1:8080 --key ci.key`,
+		func(cmd *cobra.Command, _ []string) error {
+			p, meter, err := sh.publisher(cmd, c.node, keys)
+			if err != nil {
+				return err
+			}
+			defer meter.done()
+			result, err := p.Promote(cmd.Context(), c.app, from, to, dryRun)
+			if err != nil {
+				return err
+			}
+			return sh.show(result, func(w io.Writer) { publishedText(w, "promoted", result) })
+		})
+	nodeFlag(cmd, &c.node)
+	keyFlag(cmd, &keys)
+	cmd.Flags().StringVar(&c.app, "app", "", "`NAME` of the app")
+	cmd.Flags().StringVar(&from, "from", "", "`NAME` of the channel that has the release")
+	cmd.Flags().StringVar(&to, "to", "", "`NAME` of the channel that gets it")
+	dryRunFlag(cmd, &dryRun)
+	required(cmd, "app", "from", "to")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func channelRollbackCommand(sh *shell) *cobra.Command {
+	var c channelFlags
+	var version string
+	var keys []string
+	var dryRun bool
+	cmd := verb("rollback", "Let a channel serve an earlier release again",
+		`Devices that run a release above it go back too: a rollback is a signed statement of its own, which they tell
+from a replayed old one. Without --version it goes to the release before the one that is served.`,
+		`
+  brink channel rollback --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
+  brink channel rollback --channel production --version 1.0.0 --dry-run …`,
+		func(cmd *cobra.Command, _ []string) error {
+			p, meter, err := sh.publisher(cmd, c.node, keys)
+			if err != nil {
+				return err
+			}
+			defer meter.done()
+			result, err := p.RollBack(cmd.Context(), c.app, c.channel, version, dryRun)
+			if err != nil {
+				return withHistoryHint(err)
+			}
+			return sh.show(result, func(w io.Writer) { publishedText(w, "rolled back to", result) })
+		})
+	c.add(cmd)
+	keyFlag(cmd, &keys)
+	cmd.Flags().StringVar(&version, "version", "", "`VERSION` to go back to")
+	dryRunFlag(cmd, &dryRun)
+	required(cmd, "channel")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+// withHistoryHint says where to look for versions that a channel can go back to.
+func withHistoryHint(err error) error {
+	if channel.CodeOf(err) == channel.CodeNotInHistory {
+		return withHint(err, "brink channel history lists the releases that a channel can go back to")
+	}
+	return err
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"brink/channel"
+)
+
+func keyCommand(sh *shell) *cobra.Command {
+	return group(sh, "key", "Make and look at keys",
+		"Keys are Ed25519. Root keys sign the org's trust document, publisher keys sign what is published.",
+		keyNewCommand(sh), keyShowCommand(sh))
+}
+
+// keyInfo is what the verbs of key print.
+type keyInfo struct {
+	File   string `json:"file"`
+	Kind   string `json:"kind"` // "private" or "public"
+	ID     string `json:"id"`
+	Public string `json:"public,omitempty"` // the file of the public key, when it was made too
+}
+
+const (
+	privateKind = "private"
+	publicKind  = "public"
+)
+
+func keyNewCommand(sh *shell) *cobra.Command {
+	cmd := verb("new FILE", "Make a key pair",
+		`The private key goes to FILE, which only you can read; the public key, which you can give to anybody, to
+FILE.pub. Both are PEM. Files that exist are never overwritten.`,
+		`
+  brink key new root.key        keep this one off line: it signs the trust document
+  brink key new ci.key          this one publishes`,
+		func(_ *cobra.Command, args []string) error {
+			key, err := channel.NewKey(nil)
+			if err != nil {
+				return err
+			}
+			if err := writeKey(args[0], key); err != nil {
+				return err
+			}
+			info := keyInfo{File: args[0], Kind: privateKind, ID: key.Public().ID(), Public: publicFile(args[0])}
+			return sh.show(info, func(w io.Writer) {
+				fmt.Fprintf(w, "key %s\n", info.ID)
+				facts(w, "private", info.File+" (keep it secret)", "public", info.Public)
+			})
+		})
+	cmd.Args = args("FILE")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func keyShowCommand(sh *shell) *cobra.Command {
+	cmd := verb("show FILE", "Print the ID and the kind of a key",
+		"FILE is a private or a public key. The ID of a pair is the same whichever of the two you look at.",
+		"  brink key show ci.key\n  brink key show ci.key.pub --json | jq -r .id",
+		func(_ *cobra.Command, args []string) error {
+			info, err := readKeyInfo(args[0])
+			if err != nil {
+				return err
+			}
+			return sh.show(info, func(w io.Writer) {
+				fmt.Fprintf(w, "key %s\n", info.ID)
+				facts(w, "kind", info.Kind)
+			})
+		})
+	cmd.Args = args("FILE")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func readKeyInfo(file string) (keyInfo, error) {
+	raw, err := readFile(file, channel.MaxKey)
+	if err != nil {
+		return keyInfo{}, err
+	}
+	if bytes.Contains(raw, []byte("BEGIN PUBLIC KEY")) {
+		key, err := channel.ParsePublicKey(raw)
+		if err != nil {
+			return keyInfo{}, fmt.Errorf("%s: %w", file, err)
+		}
+		return keyInfo{File: file, Kind: publicKind, ID: key.ID()}, nil
+	}
+	key, err := channel.ParsePrivateKey(raw)
+	if err != nil {
+		return keyInfo{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return keyInfo{File: file, Kind: privateKind, ID: key.Public().ID()}, nil
+}
+
+func publicFile(file string) string { return file + ".pub" }
+
+// writeKey writes the two files of a key pair. It overwrites nothing, and leaves nothing behind when it fails.
+func writeKey(file string, key channel.PrivateKey) error {
+	private, err := key.MarshalPEM()
+	if err != nil {
+		return err
+	}
+	if err := writeNew(file, private, 0o600); err != nil {
+		return err
+	}
+	if err := writeNew(publicFile(file), key.Public().MarshalPEM(), 0o644); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
+// writeNew writes a file that must not exist.
+func writeNew(file string, content []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return withHint(err, "choose another name, or move the old file away: it is never overwritten")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
+// readKeys reads the private keys in files, and warns of those that others can read too.
+func (sh *shell) readKeys(files []string) (keys []channel.PrivateKey, err error) {
+	for _, file := range files {
+		raw, err := readFile(file, channel.MaxKey)
+		if err != nil {
+			return nil, withHint(err, "brink key new %s makes a key", file)
+		}
+		key, err := channel.ParsePrivateKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+			sh.warn(withHint(fmt.Errorf("others can read the private key %s", file), "chmod 600 %s", file))
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// readPublicKeys reads the public keys in files.
+func readPublicKeys(files []string) (keys []channel.PublicKey, err error) {
+	for _, file := range files {
+		raw, err := readFile(file, channel.MaxKey)
+		if err != nil {
+			return nil, err
+		}
+		key, err := channel.ParsePublicKey(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// readFile reads a file of at most limit bytes; of a longer one it returns one byte more than that, for the parser to
+// refuse.
+func readFile(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}

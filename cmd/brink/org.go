@@ -1,0 +1,356 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/channel"
+	"brink/digest"
+)
+
+func orgCommand(sh *shell) *cobra.Command {
+	return group(sh, "org", "Say who may publish what",
+		`An org's trust document names its root keys and its roles: which keys may publish which apps to which channels,
+and how many of them must sign. Nodes and devices follow what it says. The root keys sign it; they publish nothing,
+so they can stay off line.`,
+		orgNewCommand(sh), orgShowCommand(sh), orgUpdateCommand(sh))
+}
+
+// publisherRole is the role that org new makes, and that org update changes unless told otherwise.
+const publisherRole = "publisher"
+
+// orgFlags are what a trust document is made of.
+type orgFlags struct {
+	roots      []string
+	publishers []string
+	apps       []string
+	channels   []string
+	threshold  int
+	quota      size
+	expires    time.Duration
+	out        string
+}
+
+func (o *orgFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVar(&o.roots, "root", nil, "`FILE` of a private root key that signs (repeatable)")
+	flags.StringArrayVar(&o.publishers, "publisher", nil, "`FILE` of a public key that may publish (repeatable)")
+	flags.StringArrayVar(&o.apps, "apps", nil, "`PATTERN` of apps: a name, or the beginning of names and a * (repeatable)")
+	flags.StringArrayVar(&o.channels, "channels", nil, "`PATTERN` of channels (repeatable, all when none is given)")
+	flags.IntVar(&o.threshold, "threshold", 1, "`NUMBER` of publisher keys that must sign")
+	flags.Var(&o.quota, "quota", "how much the org may keep on a node (0B: no bound of its own)")
+	flags.DurationVar(&o.expires, "expires", 0, "how long the document is good for, such as 8760h (0s: for ever)")
+	flags.StringVar(&o.out, "out", "", "`FILE` to write the trust document to")
+}
+
+func orgNewCommand(sh *shell) *cobra.Command {
+	var o orgFlags
+	cmd := verb("new NAME", "Make the trust document of a new org",
+		`The document goes to --out, which must not exist. Give it to every node (serve --trust) and every device (fetch
+--trust): it is public, and what they build on. Every root key that you give signs it, and any one of them can sign
+its successor.`,
+		`
+  brink key new root.key
+  brink key new ci.key
+  brink org new acme --root root.key --publisher ci.key.pub --apps 'com.acme.*' --out acme.trust.json`,
+		func(_ *cobra.Command, args []string) error {
+			raw, err := sh.newOrg(args[0], &o, time.Now())
+			if err != nil {
+				return err
+			}
+			if err := writeNew(o.out, raw, 0o644); err != nil {
+				return err
+			}
+			return sh.showOrg(raw, o.out)
+		})
+	cmd.Args = args("NAME")
+	o.add(cmd)
+	required(cmd, "root", "publisher", "apps", "out")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func (sh *shell) newOrg(name string, o *orgFlags, now time.Time) ([]byte, error) {
+	roots, err := sh.readKeys(o.roots)
+	if err != nil {
+		return nil, err
+	}
+	publishers, err := readPublicKeys(o.publishers)
+	if err != nil {
+		return nil, err
+	}
+	channels := o.channels
+	if len(channels) == 0 {
+		channels = []string{"*"}
+	}
+	c := channel.TrustConfig{
+		Org: name, Issued: now.UTC().Truncate(time.Second), Quota: int64(o.quota), Keys: publishers,
+		Roles: []channel.Role{{
+			Name: publisherRole, Keys: keyIDs(publishers), Threshold: o.threshold,
+			Apps: patterns(o.apps), Channels: patterns(channels),
+		}},
+	}
+	for _, root := range roots {
+		c.Roots = append(c.Roots, root.Public())
+	}
+	if o.expires != 0 {
+		c.Expires = c.Issued.Add(o.expires)
+	}
+	return channel.NewTrust(c, roots...)
+}
+
+func orgShowCommand(sh *shell) *cobra.Command {
+	cmd := verb("show FILE", "Print what a trust document says",
+		"The document's own root keys must have signed it. One that has expired is shown as well.",
+		"  brink org show acme.trust.json",
+		func(_ *cobra.Command, args []string) error {
+			raw, err := readFile(args[0], channel.MaxTrust)
+			if err != nil {
+				return err
+			}
+			return sh.showOrg(raw, args[0])
+		})
+	cmd.Args = args("FILE")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func orgUpdateCommand(sh *shell) *cobra.Command {
+	var o orgFlags
+	var role string
+	var remove []string
+	cmd := verb("update FILE", "Make the next version of a trust document",
+		`What you do not name stays as it is. The document takes the place of FILE unless --out names another file.
+Nodes and devices accept it because root keys that they know have signed it. A --role that does not exist yet is
+made: it needs --publisher and --apps.`,
+		`
+  brink org update acme.trust.json --root root.key --publisher ci2.key.pub
+  brink org update acme.trust.json --root root.key --remove-publisher ci.key.pub
+  brink org update acme.trust.json --root root.key --role beta --publisher qa.key.pub \
+      --apps 'com.acme.*' --channels beta`,
+		func(cmd *cobra.Command, args []string) error {
+			out := o.out
+			if out == "" {
+				out = args[0]
+			}
+			raw, err := sh.updateOrg(cmd, args[0], role, &o, remove)
+			if err != nil {
+				return err
+			}
+			if out == args[0] {
+				err = replaceFile(out, raw, 0o644)
+			} else {
+				err = writeNew(out, raw, 0o644)
+			}
+			if err != nil {
+				return err
+			}
+			return sh.showOrg(raw, out)
+		})
+	cmd.Args = args("FILE")
+	o.add(cmd)
+	cmd.Flags().StringArrayVar(&remove, "remove-publisher", nil,
+		"`FILE` of a public key that may publish no longer (repeatable)")
+	cmd.Flags().StringVar(&role, "role", publisherRole, "`NAME` of the role to change")
+	required(cmd, "root")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func (sh *shell) updateOrg(cmd *cobra.Command, file, roleName string, o *orgFlags, remove []string) ([]byte, error) {
+	old, err := readFile(file, channel.MaxTrust)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := channel.LoadTrust(old)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	roots, err := sh.readKeys(o.roots)
+	if err != nil {
+		return nil, err
+	}
+	added, err := readPublicKeys(o.publishers)
+	if err != nil {
+		return nil, err
+	}
+	removed, err := readPublicKeys(remove)
+	if err != nil {
+		return nil, err
+	}
+
+	next := trust.Next()
+	now := time.Now()
+	next.Issued = now.UTC().Truncate(time.Second)
+	given := cmd.Flags().Changed
+	switch {
+	case given("expires") && o.expires == 0:
+		next.Expires = time.Time{}
+	case given("expires"):
+		next.Expires = next.Issued.Add(o.expires)
+	case !trust.Expires().IsZero():
+		next.Expires = next.Issued.Add(trust.Expires().Sub(trust.Issued()))
+	}
+	if given("quota") {
+		next.Quota = int64(o.quota)
+	}
+
+	i := slices.IndexFunc(next.Roles, func(r channel.Role) bool { return r.Name == roleName })
+	if i < 0 {
+		if len(added) == 0 || len(o.apps) == 0 {
+			return nil, (&usageError{
+				message: fmt.Sprintf("org %s has no role %s", trust.Org(), roleName),
+				hint:    "a new role needs --publisher and --apps",
+			}).of(cmd)
+		}
+		next.Roles = append(next.Roles, channel.Role{Name: roleName, Channels: []channel.Pattern{"*"}})
+		i = len(next.Roles) - 1
+	}
+	role := &next.Roles[i]
+	for _, key := range added {
+		if !slices.Contains(role.Keys, key.ID()) {
+			role.Keys = append(role.Keys, key.ID())
+		}
+	}
+	for _, key := range removed {
+		if !slices.Contains(role.Keys, key.ID()) {
+			return nil, (&usageError{message: fmt.Sprintf("role %s does not have key %s", roleName, key.ID())}).of(cmd)
+		}
+		role.Keys = slices.DeleteFunc(role.Keys, func(id string) bool { return id == key.ID() })
+	}
+	if given("apps") {
+		role.Apps = patterns(o.apps)
+	}
+	if given("channels") {
+		role.Channels = patterns(o.channels)
+	}
+	if given("threshold") {
+		role.Threshold = o.threshold
+	}
+	next.Keys = append(next.Keys, added...)
+	next.Keys = slices.DeleteFunc(next.Keys, func(key channel.PublicKey) bool {
+		return !slices.ContainsFunc(next.Roles, func(r channel.Role) bool { return slices.Contains(r.Keys, key.ID()) })
+	})
+
+	raw, err := channel.NewTrust(next, roots...)
+	if err != nil {
+		return nil, err
+	}
+	// What nodes and devices would refuse is not written.
+	_, err = trust.Accept(raw, now)
+	return raw, err
+}
+
+// orgInfo is what the verbs of org print.
+type orgInfo struct {
+	File          string         `json:"file"`
+	Org           string         `json:"org"`
+	Version       uint64         `json:"version"`
+	Digest        digest.Digest  `json:"digest"`
+	Issued        time.Time      `json:"issued"`
+	Expires       *time.Time     `json:"expires,omitempty"` // absent: never
+	Expired       bool           `json:"expired"`
+	Quota         int64          `json:"quota_bytes"` // 0: no bound of its own
+	Roots         []string       `json:"roots"`       // key IDs
+	RootThreshold int            `json:"root_threshold"`
+	Roles         []channel.Role `json:"roles"`
+}
+
+func (sh *shell) showOrg(raw []byte, file string) error {
+	trust, err := channel.LoadTrust(raw)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	c := trust.Next() // all that the document says, one version higher
+	info := orgInfo{
+		File: file, Org: trust.Org(), Version: trust.Version(), Digest: trust.Digest(), Issued: trust.Issued(),
+		Quota: trust.Quota(), Roots: keyIDs(c.Roots), RootThreshold: c.Threshold, Roles: c.Roles,
+	}
+	if expires := trust.Expires(); !expires.IsZero() {
+		info.Expires, info.Expired = &expires, !time.Now().Before(expires)
+	}
+	return sh.show(info, info.text)
+}
+
+func (o orgInfo) text(w io.Writer) {
+	fmt.Fprintf(w, "org %s, version %d of its trust document\n", o.Org, o.Version)
+	expires := "never"
+	if o.Expires != nil {
+		expires = moment(*o.Expires)
+		if o.Expired {
+			expires += " (expired: it allows nothing any more)"
+		}
+	}
+	quota := "none of its own"
+	if o.Quota > 0 {
+		quota = human(o.Quota)
+	}
+	facts(w, "file", o.File, "issued", moment(o.Issued), "expires", expires, "quota", quota)
+	fmt.Fprintf(w, "\nroot keys, %d of %d must sign:\n", o.RootThreshold, len(o.Roots))
+	for _, id := range o.Roots {
+		fmt.Fprintf(w, "  %s\n", id)
+	}
+	for _, role := range o.Roles {
+		fmt.Fprintf(w, "\nrole %s, %d of %s must sign:\n", role.Name, role.Threshold, count(len(role.Keys), "key"))
+		facts(w, "apps", join(role.Apps), "channels", join(role.Channels))
+		for _, id := range role.Keys {
+			fmt.Fprintf(w, "  %s\n", id)
+		}
+	}
+}
+
+func keyIDs(keys []channel.PublicKey) (ids []string) {
+	for _, key := range keys {
+		if !slices.Contains(ids, key.ID()) {
+			ids = append(ids, key.ID())
+		}
+	}
+	return ids
+}
+
+func patterns(texts []string) (list []channel.Pattern) {
+	for _, text := range texts {
+		list = append(list, channel.Pattern(text))
+	}
+	return list
+}
+
+func join(list []channel.Pattern) string {
+	var texts []string
+	for _, p := range list {
+		texts = append(texts, string(p))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// moment returns a time for people to read.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+
+// replaceFile puts content in the place of a file. Whoever reads it sees either all of the old or all of the new.
+func replaceFile(file string, content []byte, mode os.FileMode) error {
+	fresh, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = fresh.Write(content)
+	for _, step := range []func() error{
+		func() error { return fresh.Chmod(mode) }, fresh.Sync, fresh.Close,
+		func() error { return os.Rename(fresh.Name(), file) },
+	} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		_ = fresh.Close()
+		_ = os.Remove(fresh.Name())
+	}
+	return err
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/publish"
+)
+
+func publishCommand(sh *shell) *cobra.Command {
+	var node string
+	var keys []string
+	var r publish.Request
+	cmd := verb("publish DIR", "Publish a folder as a release of an app",
+		`The files in DIR become a bundle, the bundle becomes a release, and the channel serves it from then on. Only what
+the node lacks is sent. When publish returns, the release is durable on the node. It is safe to repeat: a release
+that the channel serves already is left as it is. When two publish to one channel at once, one wins and the other
+is told (exit code 4).`,
+		`
+  brink publish ./www --node http://127.0.0.1:8080 --key ci.key \
+      --app com.acme.shop --version 1.0.0 --channel production
+  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      the rest set in brink.yaml or BRINK_*`,
+		func(cmd *cobra.Command, args []string) error {
+			r.Dir = args[0]
+			p, meter, err := sh.publisher(cmd, node, keys)
+			if err != nil {
+				return err
+			}
+			result, err := p.Publish(cmd.Context(), r)
+			meter.done()
+			if err != nil {
+				return err
+			}
+			return sh.show(result, func(w io.Writer) { publishedText(w, "published", result) })
+		})
+	cmd.Args = args("DIR")
+	flags := cmd.Flags()
+	nodeFlag(cmd, &node)
+	keyFlag(cmd, &keys)
+	flags.StringVar(&r.App, "app", "", "`NAME` of the app, such as com.acme.shop")
+	flags.StringVar(&r.Version, "version", "", "semantic `VERSION`, such as 1.4.0")
+	flags.StringVar(&r.Channel, "channel", "", "`NAME` of the channel, such as production")
+	excludeFlag(cmd, &r.Exclude)
+	flags.StringVar(&r.Link, "link", "", "`URL` where people read about the release")
+	flags.StringVar(&r.Comment, "comment", "", "`TEXT` about the release, for people")
+	flags.BoolVar(&r.Mandatory, "mandatory", false, "devices should not go on without this release")
+	dryRunFlag(cmd, &r.DryRun)
+	required(cmd, "app", "version", "channel")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func keyFlag(cmd *cobra.Command, keys *[]string) {
+	cmd.Flags().StringArrayVar(keys, "key", nil, "`FILE` of a private key that signs (repeatable, for a threshold)")
+	required(cmd, "key")
+}
+
+func dryRunFlag(cmd *cobra.Command, dryRun *bool) {
+	cmd.Flags().BoolVar(dryRun, "dry-run", false, "do everything but change anything: nothing is sent that lasts")
+}
+
+// publisher returns who publishes to the node by the keys in files, with a meter that shows how far it is.
+func (sh *shell) publisher(cmd *cobra.Command, node string, keys []string) (*publish.Publisher, *meter, error) {
+	if err := checkNodes(cmd, node); err != nil {
+		return nil, nil, err
+	}
+	private, err := sh.readKeys(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	meter := sh.meter()
+	p, err := publish.New(publish.Config{
+		Node: node, Keys: private,
+		Progress: func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) },
+	})
+	return p, meter, err
+}
+
+// publishedText tells what a publisher did.
+func publishedText(w io.Writer, did string, r publish.Result) {
+	switch {
+	case r.Unchanged:
+		fmt.Fprintf(w, "nothing to do: %s serves %s %s already\n", r.Channel, r.App, r.Version)
+	case r.DryRun:
+		fmt.Fprintf(w, "dry run, nothing has changed: %s would serve %s %s\n", r.Channel, r.App, r.Version)
+	default:
+		fmt.Fprintf(w, "%s %s %s: %s serves it now\n", did, r.App, r.Version, r.Channel)
+	}
+	pairs := []string{
+		"bundle", r.Bundle.String(),
+		"files", fmt.Sprintf("%s, an archive of %s", count(r.Files, "file"), human(r.Bytes)),
+	}
+	if r.Chunks > 0 {
+		sent := fmt.Sprintf("%s of %s, %s in all", grouped(int64(r.ChunksSent)), count(r.Chunks, "chunk"), human(r.BytesSent))
+		if r.DryRun {
+			sent = fmt.Sprintf("%s of %s would be", grouped(int64(r.ChunksSent)), count(r.Chunks, "chunk"))
+		}
+		pairs = append(pairs, "sent", sent)
+	}
+	pairs = append(pairs, "sequence", fmt.Sprint(r.Sequence), "time", seconds(r.DurationMS))
+	facts(w, pairs...)
+}
+
+// seconds returns a number of milliseconds for people to read.
+func seconds(ms float64) string {
+	if ms < 1000 {
+		return fmt.Sprintf("%.0f ms", ms)
+	}
+	if ms < 100_000 {
+		return fmt.Sprintf("%.2f s", ms/1000)
+	}
+	return (time.Duration(ms) * time.Millisecond).Round(time.Second).String()
+}
