@@ -1,0 +1,58 @@
+# The verbs of this repository. CI (.ci/run) calls these and nothing else, so what passes here passes there.
+
+# The linter is built from source and pinned; the first time takes minutes, later the Go build cache has it.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# How many inputs each fuzz target gets: a count, because a time limit makes Go 1.26 fail now and then for no reason
+# (https://go.dev/issue/75804).
+FUZZ ?= 10000x
+
+# Which benchmarks run.
+BENCH ?= .
+
+# Packages whose tests drive the whole, or need more than Go.
+WHOLE = $(shell go list ./... | grep -E '^brink/(cmd|e2e|demo|bench)(/|$$)')
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint fuzz cross e2e corpus bench clean
+
+help: ## Show the verbs
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
+
+build: ## Build bin/brink: static, and the same bytes from any folder
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/brink ./cmd/brink
+
+test: ## Run the tests that need nothing but Go
+	go test ./...
+
+race: ## Run the tests in random order under the race detector (needs a C compiler)
+	go test -race -shuffle=on ./...
+
+lint: ## Check format, house rules and go.mod
+	go run $(GOLANGCI) run ./...
+	go mod tidy -diff
+
+fuzz: ## Give each fuzz target some thousand inputs (FUZZ=1000000x for more)
+	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' $$dir/*_test.go); do \
+			echo "$$dir $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) $$dir || exit 1; \
+		done; \
+	done
+
+cross: ## Build for the systems that nobody here runs
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -o /dev/null ./cmd/brink
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build -o /dev/null ./cmd/brink
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./client/... ./bundle/... ./channel/... ./digest/...
+
+e2e: ## Run the tests of the whole; what they need must be there, nothing is skipped
+	BRINK_CI=1 go test -count=1 $(WHOLE)
+
+corpus: ## Fetch the real web apps that benches and some tests read (needs npm)
+	go run ./bench/corpus/fetch
+
+bench: ## Run the benchmarks (BENCH=Archive for some of them)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+clean: ## Remove what was built; the corpus stays
+	rm -rf bin dist
