@@ -82,27 +82,22 @@ func (b *builder) want(m *channel.Manifest) {
 	}
 }
 
-// first returns what most devices will ask for: patches against the releases before, and the archive as zstd.
+// first returns what most devices and browsers will ask for: the archive as zstd, and patches against what came before.
 func (b *builder) first(m *channel.Manifest) []derivation {
 	list := []derivation{{subject: archiveOf(&m.Release), coding: semantics.Zstd}}
 	for i := range m.History {
-		old := &m.History[i]
 		if i >= b.node.config.PatchReleases {
 			break
 		}
-		if old.Bundle != m.Release.Bundle && old.Size <= bundle.MaxPatch && m.Release.Size <= bundle.MaxPatch {
-			list = append(
-				list,
-				derivation{
-					subject:  archiveOf(&m.Release),
-					coding:   semantics.DCZ,
-					base:     old.Bundle,
-					baseName: old.SHA256,
-				},
-			)
+		if d, possible := dictionaryOf(&m.History[i]).patchFor(archiveOf(&m.Release)); possible {
+			list = append(list, d)
 		}
 	}
-	return list
+	return append(list, b.node.web.patches(m)...)
+}
+
+func dictionaryOf(release *channel.Release) dictionary {
+	return dictionary{subject: archiveOf(release), name: release.SHA256}
 }
 
 func archiveOf(release *channel.Release) subject {
@@ -224,26 +219,18 @@ func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64)
 	return errors.Join(err, encoder.Close())
 }
 
-// encodePatch makes a patch. It holds both archives in memory.
+// encodePatch makes a patch. It holds old and new in memory.
 func (b *builder) encodePatch(ctx context.Context, d derivation) (*store.Object, error) {
 	n := b.node
-	base, err := n.store.Bundle(d.base)
+	old, err := n.readPlain(ctx, d.base.subject)
 	if err != nil {
 		return nil, err
 	}
-	target, err := n.store.Bundle(d.bundle)
+	next, err := n.readPlain(ctx, d.subject)
 	if err != nil {
 		return nil, err
 	}
-	old, err := readWhole(bundle.NewArchive(ctx, base.Index, n.store), base.Index.Archive.Size)
-	if err != nil {
-		return nil, err
-	}
-	next, err := readWhole(bundle.NewArchive(ctx, target.Index, n.store), target.Index.Archive.Size)
-	if err != nil {
-		return nil, err
-	}
-	patch, err := bundle.EncodePatch(old, next, d.baseName)
+	patch, err := bundle.EncodePatch(old, next, d.base.name)
 	if err != nil {
 		return nil, err
 	}

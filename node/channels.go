@@ -20,12 +20,6 @@ type channels struct {
 	trusts map[string]*channel.Trust // by org; never changed after New
 }
 
-// dictionary is an archive that devices may have: one that a manifest in force serves, or served before.
-type dictionary struct {
-	bundle digest.Digest
-	size   int64
-}
-
 func newChannels() *channels {
 	return &channels{
 		byApp:  map[string]map[string]*channel.Manifest{},
@@ -55,11 +49,11 @@ func (c *channels) set(m *channel.Manifest) {
 	}
 	of[m.Channel] = m
 	for release := range m.Releases() {
-		c.dicts[release.SHA256] = dictionary{bundle: release.Bundle, size: release.Size}
+		c.dicts[release.SHA256] = dictionaryOf(release)
 	}
 }
 
-// dictionary returns the bundle whose archive has the name.
+// dictionary returns the archive that has the name, if a manifest in force serves it or has served it before.
 func (c *channels) dictionary(name digest.SHA256) (dictionary, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"strings"
 	"time"
 
+	"brink/channel"
 	"brink/node/wire"
 )
 
@@ -47,6 +49,12 @@ type Config struct {
 	Builders      int   // representations made at the same time; default: half of the processors
 	Uploads       int   // uploads at the same time
 
+	// Sites are hosts, in lower case and without a port, that serve a channel as a web site at their root. Every channel
+	// is one below /web/{app}/{channel}/ as well.
+	Sites map[string]Site
+	// Fallback has index.html served for paths of web sites that have no file and no extension, as single-page apps want.
+	Fallback bool
+
 	Prepare time.Duration // see DefaultPrepare; negative: do not wait
 	Drain   time.Duration // see DefaultDrain; negative: none
 	Finish  time.Duration // see DefaultFinish
@@ -60,6 +68,11 @@ type Config struct {
 	freeSpace func(dir string) (uint64, error) // for tests: what the disk of the data folder has free
 }
 
+// Site names the channel that a host serves.
+type Site struct {
+	App, Channel string
+}
+
 // Validate reports everything that is wrong with the Config and fills in defaults. It may be called twice.
 func (c *Config) Validate() error {
 	var errs []error
@@ -71,6 +84,14 @@ func (c *Config) Validate() error {
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		errs = append(errs, errors.New("a certificate and its key go together"))
+	}
+	for host, site := range c.Sites {
+		if err := errors.Join(channel.CheckApp(site.App), channel.CheckChannel(site.Channel)); err != nil {
+			errs = append(errs, fmt.Errorf("site %q: %w", host, err))
+		}
+		if host != strings.ToLower(host) || host == "" || strings.ContainsAny(host, ":/") {
+			errs = append(errs, fmt.Errorf("site %q is not a host name in lower case", host))
+		}
 	}
 	setDefault(&c.Listen, DefaultListen)
 	for _, address := range []string{c.Listen, c.Admin} {

@@ -36,6 +36,7 @@ func (n *Node) archive(r *request) error {
 	if err != nil {
 		return err
 	}
+	r.dictionaries = n.channels.dictionary
 	return n.serveBest(
 		r,
 		served{contentType: protocol.TypeArchive, vary: semantics.VaryDictionary, cache: semantics.CacheForever},
@@ -70,18 +71,24 @@ func (n *Node) file(r *request) error {
 		return problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.names[1]),
 			"its index lists the files: "+protocol.IndexPath(id))
 	}
-	return n.serveBest(
-		r,
-		served{contentType: contentType(f.Path), vary: semantics.VaryCoding, cache: semantics.CacheForever},
-		subject{bundle: id, source: f.Digest, size: f.Size, path: f.Path},
-		representation{
-			tag:  protocol.Tag(f.Digest),
-			size: f.Size,
-			body: &plainBody{node: n, name: f.Digest, size: f.Size, open: func(ctx context.Context) io.ReadSeeker {
-				return bundle.NewFile(ctx, f, n.store)
-			}},
-		},
-	)
+	return n.serveFile(r, served{vary: semantics.VaryCoding, cache: semantics.CacheForever}, fileOf(id, f))
+}
+
+// fileOf returns a file of a bundle as a subject.
+func fileOf(id digest.Digest, f *bundle.File) subject {
+	return subject{bundle: id, source: f.Digest, size: f.Size, path: f.Path, file: f}
+}
+
+// serveFile answers with one file of a bundle.
+func (n *Node) serveFile(r *request, what served, s subject) error {
+	what.contentType = contentType(s.path)
+	return n.serveBest(r, what, s, representation{
+		tag:  protocol.Tag(s.source),
+		size: s.size,
+		body: &plainBody{node: n, name: s.source, size: s.size, open: func(ctx context.Context) io.ReadSeeker {
+			return bundle.NewFile(ctx, s.file, n.store)
+		}},
+	})
 }
 
 // contentType guesses the media type of a file by its name. Scripts and text are UTF-8, which the web has agreed on.

@@ -223,7 +223,7 @@ func TestNode_DeliversIndexFilesAndChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []digest.Digest
-	for name, want := range site("1.0.0") {
+	for name, want := range www("1.0.0") {
 		escaped := (&url.URL{Path: name}).EscapedPath()
 		resp, body := f.get("/v1/bundles/" + id.String() + "/files/" + escaped)
 		if resp.StatusCode != 200 || string(body) != want {
@@ -236,7 +236,7 @@ func TestNode_DeliversIndexFilesAndChunks(t *testing.T) {
 	}
 	f.settle()
 	resp, body := f.get("/v1/bundles/"+id.String()+"/files/js/app.js", "Accept-Encoding", "br")
-	if resp.Header.Get("Content-Encoding") != "br" || string(decode(t, "br", body)) != site("1.0.0")["js/app.js"] {
+	if resp.Header.Get("Content-Encoding") != "br" || string(decode(t, "br", body)) != www("1.0.0")["js/app.js"] {
 		t.Errorf("a file that was wanted before comes as %q", resp.Header.Get("Content-Encoding"))
 	}
 	for c := range ix.Chunks() {

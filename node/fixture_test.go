@@ -158,7 +158,7 @@ func folder(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-func site(version string) map[string]string {
+func www(version string) map[string]string {
 	return map[string]string{
 		"index.html": "<!doctype html><title>" + version + "</title>",
 		"js/app.js": strings.Repeat(
@@ -184,7 +184,7 @@ func (f *fixture) publisher() *publish.Publisher {
 func (f *fixture) publish(version string) publish.Result {
 	f.t.Helper()
 	r, err := f.publisher().Publish(context.Background(), publish.Request{
-		Dir: folder(f.t, site(version)), App: testApp, Version: version, Channel: "production",
+		Dir: folder(f.t, www(version)), App: testApp, Version: version, Channel: "production",
 	})
 	if err != nil {
 		f.t.Fatal(err)

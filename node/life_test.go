@@ -134,7 +134,7 @@ func TestNode_AnswersMalformedRequests(t *testing.T) {
 
 func TestNode_DrainsInOrder(t *testing.T) {
 	f := start(t, func(c *Config) { c.Hot = -1; c.Drain = time.Millisecond })
-	files := site("1.0.0")
+	files := www("1.0.0")
 	files["large.bin"] = string(noise(9, 40<<20))
 	r, err := f.publisher().
 		Publish(context.Background(), publish.Request{Dir: folder(t, files), App: testApp, Version: "1.0.0", Channel: "production"})
@@ -282,7 +282,7 @@ func TestNode_SaysThatTheDiskIsFull(t *testing.T) {
 	f := start(t, func(c *Config) { c.freeSpace = func(string) (uint64, error) { return free.Load(), nil } })
 	free.Store(1 << 10)
 	_, err := f.publisher().
-		Publish(context.Background(), publish.Request{Dir: folder(t, site("1.0.0")), App: testApp, Version: "1.0.0", Channel: "production"})
+		Publish(context.Background(), publish.Request{Dir: folder(t, www("1.0.0")), App: testApp, Version: "1.0.0", Channel: "production"})
 	if protocol.CodeOf(err) != protocol.CodeReadOnly {
 		t.Errorf("publish to a full disk: %v, want %s", err, protocol.CodeReadOnly)
 	}

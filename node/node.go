@@ -45,6 +45,7 @@ type Node struct {
 	store    *store.Store
 	channels *channels
 	builder  *builder
+	web      *web
 	hot      *hot
 	uploads  uploads
 	offers   *semaphore.Weighted // indexes that are read at the same time: each may be large
@@ -79,6 +80,7 @@ func New(config Config) (_ *Node, err error) {
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.builder = newBuilder(n)
+	n.web = newWeb(n)
 	n.health = health{phase: phaseStarting, reason: n.amiss}
 	defer func() {
 		if err != nil {

@@ -59,7 +59,7 @@ func TestNode_LetsOneOfTwoRacingPublishersWin(t *testing.T) {
 	errs := make([]error, racers)
 	var race sync.WaitGroup
 	for i := range racers {
-		files := site("2.0.0")
+		files := www("2.0.0")
 		files["racer.txt"] = string(rune('a' + i))
 		dir := folder(t, files)
 		race.Go(func() {
@@ -87,7 +87,7 @@ func TestNode_LetsOneOfTwoRacingPublishersWin(t *testing.T) {
 
 func TestNode_TakesTheSameBundleFromTwoAtOnce(t *testing.T) {
 	f := start(t)
-	dir := folder(t, site("1.0.0"))
+	dir := folder(t, www("1.0.0"))
 	var race sync.WaitGroup
 	for range 4 {
 		race.Go(func() {
@@ -136,7 +136,7 @@ func TestNode_PromotesAndRollsBack(t *testing.T) {
 func TestNode_DryRunLeavesNothing(t *testing.T) {
 	f := start(t)
 	r, err := f.publisher().
-		Publish(context.Background(), publish.Request{Dir: folder(t, site("1.0.0")), App: testApp, Version: "1.0.0", Channel: "production", DryRun: true})
+		Publish(context.Background(), publish.Request{Dir: folder(t, www("1.0.0")), App: testApp, Version: "1.0.0", Channel: "production", DryRun: true})
 	if err != nil || r.ChunksSent == 0 || r.Sequence != 1 {
 		t.Errorf("dry run: %+v, %v", r, err)
 	}
@@ -322,7 +322,7 @@ func (f *fixture) open(body []byte) protocol.Demand {
 
 func TestNode_RefusesOffersThatDoNotCount(t *testing.T) {
 	f := start(t)
-	dir := folder(t, site("1.0.0"))
+	dir := folder(t, www("1.0.0"))
 	for name, test := range map[string]struct {
 		key    channel.PrivateKey
 		change func(*channel.Intent, *bundle.Index)
@@ -406,7 +406,7 @@ func TestNode_RefusesUploadsThatAreWrong(t *testing.T) {
 
 func TestNode_BoundsUploadsAtOnce(t *testing.T) {
 	f := start(t, func(c *Config) { c.Uploads = 2 })
-	_, offer := f.offerOf(folder(t, site("1.0.0")), f.key, nil)
+	_, offer := f.offerOf(folder(t, www("1.0.0")), f.key, nil)
 	f.open(offer)
 	f.open(offer)
 	resp, raw := f.do(http.MethodPost, protocol.BundlesPath(testApp), bytes.NewReader(offer))
@@ -418,7 +418,7 @@ func TestNode_BoundsUploadsAtOnce(t *testing.T) {
 
 func TestNode_KeepsToItsQuota(t *testing.T) {
 	f := start(t, func(c *Config) { c.Quota = 1 << 20 })
-	files := site("1.0.0")
+	files := www("1.0.0")
 	files["large.bin"] = string(noise(9, 3<<20))
 	_, err := f.publisher().
 		Publish(context.Background(), publish.Request{Dir: folder(t, files), App: testApp, Version: "1.0.0", Channel: "production"})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sort"
 
@@ -23,10 +22,11 @@ type subject struct {
 	source digest.Digest // of the plain bytes
 	size   int64         // of the plain bytes
 	path   string        // of the file; empty for the archive
+	file   *bundle.File  // nil for the archive
 }
 
-// isArchive reports whether the subject is an archive, for which patches are made.
-func (s subject) isArchive() bool { return s.path == "" }
+// isArchive reports whether the subject is an archive.
+func (s subject) isArchive() bool { return s.file == nil }
 
 // smallest is the size in bytes below which encoding something is not worth a second representation: it fits a few
 // packets as it is.
@@ -61,7 +61,7 @@ func (n *Node) serveBest(r *request, what served, s subject, identity representa
 // others, then the smallest. What it would have liked better is made in the background, for whoever asks next.
 func (n *Node) choose(r *request, s subject, identity representation) (representation, error) {
 	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
-	if s.isArchive() && accept.Accepts(semantics.DCZ) {
+	if r.dictionaries != nil && accept.Accepts(semantics.DCZ) {
 		if rep, ok := n.patch(r, s); ok {
 			return rep, nil
 		}
@@ -94,32 +94,53 @@ func (n *Node) choose(r *request, s subject, identity representation) (represent
 	return identity, nil
 }
 
-// patch returns the representation of an archive against the one that the client has, if there is one.
+// patch returns the representation of s against what the client has, if there is one.
 func (n *Node) patch(r *request, s subject) (representation, bool) {
-	name, err := digest.ParseField(string(r.Request.Header.Peek("Available-Dictionary")))
+	name, err := digest.ParseField(string(r.Request.Header.Peek(headerDictionary)))
 	if err != nil {
 		return representation{}, false
 	}
-	base, known := n.channels.dictionary(name)
-	if !known || base.bundle == s.bundle || base.size > bundle.MaxPatch || s.size > bundle.MaxPatch {
+	base, known := r.dictionaries(name)
+	if !known {
 		return representation{}, false
 	}
-	rep, ok := n.derived(derivation{subject: s, coding: semantics.DCZ, base: base.bundle, baseName: name})
+	d, possible := base.patchFor(s)
+	if !possible {
+		return representation{}, false
+	}
+	rep, ok := n.derived(d)
 	n.metrics.patch(ok)
 	return rep, ok
 }
+
+// headerDictionary names the field by which a client offers a dictionary (RFC 9842, section 2.2).
+const headerDictionary = "Available-Dictionary"
 
 // derivation is how one representation is made.
 type derivation struct {
 	subject
 
-	coding   semantics.Coding
-	base     digest.Digest // bundle that a patch is against
-	baseName digest.SHA256 // of its archive
+	coding semantics.Coding
+	base   dictionary // what a patch is against
+}
+
+// dictionary is what a patch can be against: something that devices may have.
+type dictionary struct {
+	subject
+
+	name digest.SHA256 // of the plain bytes
+}
+
+// patchFor returns how the patch from d to s is made, if one can be.
+func (d dictionary) patchFor(s subject) (derivation, bool) {
+	if d.source == s.source || d.size > bundle.MaxPatch || s.size > bundle.MaxPatch {
+		return derivation{}, false
+	}
+	return derivation{subject: s, coding: semantics.DCZ, base: d}, true
 }
 
 func (d derivation) key() store.DerivedKey {
-	return store.DerivedKey{Source: d.source, Kind: d.coding.String(), Base: d.base}
+	return store.DerivedKey{Source: d.source, Kind: d.coding.String(), Base: d.base.source}
 }
 
 // derived returns a representation that is in the store. When it is not, it is made in the background.
@@ -146,18 +167,23 @@ func (n *Node) derived(d derivation) (representation, bool) {
 
 // plain returns a reader of the plain bytes of a subject.
 func (n *Node) plain(ctx context.Context, s subject) (io.Reader, error) {
+	if !s.isArchive() {
+		return bundle.NewFile(ctx, s.file, n.store), nil
+	}
 	b, err := n.store.Bundle(s.bundle)
 	if err != nil {
 		return nil, err
 	}
-	if s.isArchive() {
-		return bundle.NewArchive(ctx, b.Index, n.store), nil
+	return bundle.NewArchive(ctx, b.Index, n.store), nil
+}
+
+// readPlain returns the plain bytes of a subject.
+func (n *Node) readPlain(ctx context.Context, s subject) ([]byte, error) {
+	plain, err := n.plain(ctx, s)
+	if err != nil {
+		return nil, err
 	}
-	f := b.Index.File(s.path)
-	if f == nil {
-		return nil, fmt.Errorf("file %q: %w", s.path, store.ErrNotFound)
-	}
-	return bundle.NewFile(ctx, f, n.store), nil
+	return readWhole(plain, s.size)
 }
 
 // memory is a body that is in memory as it is.

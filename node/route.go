@@ -29,6 +29,7 @@ const (
 	routeFile
 	routeChunk
 	routeBatch
+	routeWeb
 	routeOptions
 	routeCount
 )
@@ -52,6 +53,7 @@ var routeNames = [routeCount]string{
 	routeFile:     "file",
 	routeChunk:    "chunk",
 	routeBatch:    "batch",
+	routeWeb:      "web",
 	routeOptions:  "options",
 }
 
@@ -59,7 +61,10 @@ var routeNames = [routeCount]string{
 type request struct {
 	*fasthttp.RequestCtx
 	route route
-	names [2]string // what the path names, in its order: app and channel, digest and file, …
+	names [3]string // what the path names, in its order: app and channel, digest and file, …
+
+	// dictionaries finds what a client names as the dictionary that it has; nil where no patches are served.
+	dictionaries func(name digest.SHA256) (dictionary, bool)
 }
 
 // handler answers a request. An error it returns is answered as a problem; then it has written nothing.
@@ -75,26 +80,29 @@ type resource struct {
 
 // find returns the resource that a path names, and the names in it. Path segments are unescaped one by one, so that an
 // escaped slash does not end a name.
-func (n *Node) find(path string) (resource, [2]string, bool) {
+func (n *Node) find(path string) (resource, [3]string, bool) {
 	switch path {
 	case "/livez":
-		return resource{get: n.live, getRoute: routeLive}, [2]string{}, true
+		return resource{get: n.live, getRoute: routeLive}, [3]string{}, true
 	case "/readyz":
-		return resource{get: n.ready, getRoute: routeReady}, [2]string{}, true
+		return resource{get: n.ready, getRoute: routeReady}, [3]string{}, true
 	case "/v1/chunks":
-		return resource{post: n.batch, postRoute: routeBatch}, [2]string{}, true
+		return resource{post: n.batch, postRoute: routeBatch}, [3]string{}, true
+	}
+	if rest, ok := strings.CutPrefix(path, "/web/"); ok {
+		return n.findWeb(rest)
 	}
 	rest, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {
-		return resource{}, [2]string{}, false
+		return resource{}, [3]string{}, false
 	}
 	kind, rest, _ := strings.Cut(rest, "/")
 	name, rest, deeper := strings.Cut(rest, "/")
 	name, err := url.PathUnescape(name)
 	if err != nil || name == "" {
-		return resource{}, [2]string{}, false
+		return resource{}, [3]string{}, false
 	}
-	names := [2]string{name}
+	names := [3]string{name}
 	if !deeper {
 		switch kind {
 		case "apps":
@@ -134,7 +142,10 @@ func (n *Node) find(path string) (resource, [2]string, bool) {
 // dispatch finds the handler of a request and calls it.
 func (n *Node) dispatch(r *request) error {
 	path := string(r.URI().PathOriginal())
-	res, names, known := n.find(path)
+	res, names, known := n.findSite(r.Host(), path)
+	if !known {
+		res, names, known = n.find(path)
+	}
 	if !known {
 		return problem(protocol.CodeNotFound, "there is nothing at this path",
 			"see docs/protocol.md for the paths of a node")

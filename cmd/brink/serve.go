@@ -25,6 +25,8 @@ type serveFlags struct {
 	patchReleases          int
 	uploads                int
 	prepare, drain, finish time.Duration
+	sites                  []string
+	fallback               bool
 	logLevel, logFormat    string
 	accessLog              float64
 }
@@ -51,6 +53,10 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&s.patchReleases, "patch-releases", node.DefaultPatchReleases,
 		"from how many earlier releases patches are made at once, a `NUMBER` (0: none)")
 	flags.IntVar(&s.uploads, "uploads", node.DefaultUploads, "`NUMBER` of uploads at the same time")
+	flags.StringArrayVar(&s.sites, "site", nil,
+		"`HOST=APP/CHANNEL`: serve the channel as a web site at the root of that host (repeatable)")
+	flags.BoolVar(&s.fallback, "spa-fallback", false,
+		"serve index.html for paths of web sites that have no file and no extension")
 	flags.DurationVar(&s.prepare, "prepare-wait", node.DefaultPrepare,
 		"how long a channel waits for its patches before it moves (0s: not at all)")
 	flags.DurationVar(&s.drain, "drain-wait", node.DefaultDrain,
@@ -131,7 +137,7 @@ func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
 		Quota: int64(s.quota), ScrubRate: int64(s.scrubRate), KeepReleases: s.keepReleases,
 		Hot: orNone(int64(s.hot)), PatchReleases: orNone(s.patchReleases), Uploads: s.uploads,
 		Prepare: orNone(s.prepare), Drain: orNone(s.drain), Finish: s.finish,
-		AccessLog: s.accessLog,
+		AccessLog: s.accessLog, Fallback: s.fallback,
 	}
 	for _, file := range s.trust {
 		raw, err := readFile(file, channel.MaxTrust)
@@ -142,6 +148,17 @@ func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
 			return c, fmt.Errorf("%s: %w", file, err)
 		}
 		c.Trust = append(c.Trust, raw)
+	}
+	for _, text := range s.sites {
+		host, where, _ := strings.Cut(text, "=")
+		app, name, ok := strings.Cut(where, "/")
+		if !ok {
+			return c, (&usageError{message: fmt.Sprintf("--site %q: want HOST=APP/CHANNEL", text)}).of(cmd)
+		}
+		if c.Sites == nil {
+			c.Sites = map[string]node.Site{}
+		}
+		c.Sites[strings.ToLower(host)] = node.Site{App: app, Channel: name}
 	}
 	refuse := func(flag, want string) (node.Config, error) {
 		return c, (&usageError{message: fmt.Sprintf("--%s: want %s", flag, want)}).of(cmd)

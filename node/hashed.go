@@ -1,0 +1,63 @@
+package node
+
+import (
+	"path"
+	"strings"
+)
+
+// hashed reports whether the name of a file carries a hash of its content, as bundlers write it (app-B7x2kQ9d.js,
+// main.8f3a2b1c.css), and returns the path with an asterisk in place of the hash. A file of such a name never changes:
+// what is new has a new name.
+//
+// It would rather miss a hash than see one where there is none, for a file that is wrongly taken for unchanging stays
+// in browsers for a year. See isHash.
+func hashed(name string) (pattern string, ok bool) {
+	dir, base := path.Split(name)
+	dot := strings.LastIndexByte(base, '.')
+	if dot < 0 {
+		return "", false
+	}
+	// The hash is the last part before the extension, or before two of them as in .js.map and .min.js.
+	for range 2 {
+		for _, separator := range []string{".", "-"} {
+			if at := strings.LastIndex(base[:dot], separator); at >= 0 && isHash(base[at+1:dot]) {
+				return dir + base[:at+1] + "*" + base[dot:], true
+			}
+		}
+		if dot = strings.LastIndexByte(base[:dot], '.'); dot < 0 {
+			break
+		}
+	}
+	return "", false
+}
+
+// isHash reports whether s looks like a hash and like nothing else: 8 to 64 hex digits, letters and numerals among
+// them; or as many letters, numerals and underscores with a numeral and an upper-case letter beside the first.
+func isHash(s string) bool {
+	if len(s) < 8 || len(s) > 64 {
+		return false
+	}
+	hex, numerals, lower, upper := true, 0, 0, 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			numerals++
+		case c >= 'a' && c <= 'z':
+			lower++
+			hex = hex && c <= 'f'
+		case c >= 'A' && c <= 'Z':
+			hex = false
+			if i > 0 {
+				upper++
+			}
+		case c == '_':
+			hex = false
+		default:
+			return false
+		}
+	}
+	if hex {
+		return numerals > 0 && lower > 0
+	}
+	return numerals > 0 && upper > 0
+}

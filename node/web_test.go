@@ -1,0 +1,176 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/publish"
+)
+
+func TestHashed_SeesHashesAndNothingElse(t *testing.T) {
+	for name, want := range map[string]string{
+		"assets/index-B7x2kQ9d.js":        "assets/index-*.js",
+		"assets/index-B7x2kQ9d.js.map":    "assets/index-*.js.map",
+		"main.8f3a2b1c.css":               "main.*.css",
+		"js/app.8f3a2b1c9d0e.min.js":      "js/app.*.min.js",
+		"chunk-2XH5QWZP.js":               "chunk-*.js",
+		"a/b-c/logo.5d41402abc4b2a76.png": "a/b-c/logo.*.png",
+	} {
+		if got, ok := hashed(name); !ok || got != want {
+			t.Errorf("hashed(%q) = %q, %v; want %q", name, got, ok, want)
+		}
+	}
+	for _, name := range []string{
+		"index.html", "app.js", "user-settings.js", "swagger-ui-bundle.js", "report-20240115.html", "Component1.js",
+		"jquery-3.7.1.min.js", "bootstrap5min.js", "oauth2-callback.js", "de-adbeef.js", "deadbeef.js", "a-UserSettings.js",
+		"font-awesome4.woff2", "README", "x.tar.gz", "v1.2.3/app.js",
+	} {
+		if pattern, ok := hashed(name); ok {
+			t.Errorf("hashed(%q) sees %q", name, pattern)
+		}
+	}
+}
+
+// page returns a single-page app as a bundler writes it.
+func spa(version, hash string) map[string]string {
+	return map[string]string{
+		"index.html":                 `<!doctype html><script src="assets/app-` + hash + `.js"></script>`,
+		"assets/app-" + hash + ".js": strings.Repeat("const answer = 42; // the same in every version\n", 3000) + "version = '" + version + "';\n",
+		"assets/plain.js":            strings.Repeat("const plain = 1;\n", 300) + version,
+		"docs/index.html":            "docs",
+		"one-aaaa1111.bin":           string(noise(1, 2000)),
+		"one-bbbb2222.bin":           string(noise(2, 2000)),
+	}
+}
+
+func (f *fixture) publishFiles(version string, files map[string]string) publish.Result {
+	f.t.Helper()
+	r, err := f.publisher().Publish(context.Background(), publish.Request{
+		Dir: folder(f.t, files), App: testApp, Version: version, Channel: "production",
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+func TestWeb_ServesAChannelAsASite(t *testing.T) {
+	f := start(t, func(c *Config) { c.Fallback = true })
+	files := spa("1.0.0", "B7x2kQ9d")
+	f.publishFiles("1.0.0", files)
+	root := "/web/" + testApp + "/production/"
+	for path, want := range map[string]struct{ file, kind, cache, dictionary string }{
+		"":                       {"index.html", "text/html", "no-cache", ""},
+		"index.html":             {"index.html", "text/html", "no-cache", ""},
+		"docs/":                  {"docs/index.html", "text/html", "no-cache", ""},
+		"settings/profile":       {"index.html", "text/html", "no-cache", ""},
+		"assets/plain.js":        {"assets/plain.js", "text/javascript", "no-cache", ""},
+		"assets/app-B7x2kQ9d.js": {"assets/app-B7x2kQ9d.js", "text/javascript", "immutable", `match="` + root + `assets/app-*.js"`},
+		"one-aaaa1111.bin":       {"one-aaaa1111.bin", "application/octet-stream", "immutable", ""},
+	} {
+		resp, body := f.get(root + path)
+		h := resp.Header
+		if resp.StatusCode != 200 || string(body) != files[want.file] || !strings.HasPrefix(h.Get("Content-Type"), want.kind) ||
+			!strings.Contains(h.Get("Cache-Control"), want.cache) || h.Get("Use-As-Dictionary") != want.dictionary ||
+			h.Get("Vary") != "Accept-Encoding, Available-Dictionary" {
+			t.Errorf("%q: %d with %d bytes, %v", path, resp.StatusCode, len(body), h)
+		}
+	}
+	for _, path := range []string{"nothing.js", "assets/nothing.png", "../../../etc/passwd.js"} {
+		if resp, _ := f.get(root + path); resp.StatusCode != 404 {
+			t.Errorf("%q: %d, want 404", path, resp.StatusCode)
+		}
+	}
+	f.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for path, want := range map[string]string{root[:len(root)-1]: root, root + "docs": root + "docs/"} {
+		if resp, _ := f.get(path); resp.StatusCode != 308 || resp.Header.Get("Location") != want {
+			t.Errorf("%q: %d to %q, want %q", path, resp.StatusCode, resp.Header.Get("Location"), want)
+		}
+	}
+}
+
+func TestWeb_SendsTheNextVersionAsAPatch(t *testing.T) {
+	f := start(t)
+	old, next := spa("1.0.0", "B7x2kQ9d"), spa("1.1.0", "Zz8y7X6w")
+	f.publishFiles("1.0.0", old)
+	root := "/web/" + testApp + "/production/"
+	f.get(root + "assets/app-B7x2kQ9d.js")
+	f.publishFiles("1.1.0", next)
+	if resp, _ := f.get(root + "assets/app-B7x2kQ9d.js"); resp.StatusCode != 404 {
+		t.Errorf("the old file is served as %d", resp.StatusCode)
+	}
+	had := []byte(old["assets/app-B7x2kQ9d.js"])
+	name := digest.SumSHA256(had)
+	resp, body := f.get(root+"assets/app-Zz8y7X6w.js", "Accept-Encoding", "gzip, br, zstd, dcz", "Available-Dictionary", name.Field())
+	if resp.Header.Get("Content-Encoding") != "dcz" || len(body) > 300 {
+		t.Fatalf("the new file comes as %q with %d bytes", resp.Header.Get("Content-Encoding"), len(body))
+	}
+	r, err := bundle.DecodePatch(bytes.NewReader(body), had, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != next["assets/app-Zz8y7X6w.js"] {
+		t.Errorf("the patch gives %d bytes, %v", len(got), err)
+	}
+	stranger := digest.SumSHA256([]byte("stranger"))
+	resp, _ = f.get(root+"assets/app-Zz8y7X6w.js", "Accept-Encoding", "zstd, dcz", "Available-Dictionary", stranger.Field())
+	if resp.Header.Get("Content-Encoding") == "dcz" {
+		t.Error("a patch was sent against what the node does not know")
+	}
+}
+
+func TestWeb_ServesAHostOfItsOwn(t *testing.T) {
+	f := start(t, func(c *Config) { c.Sites = map[string]Site{"shop.example": {App: testApp, Channel: "production"}} })
+	files := spa("1.0.0", "B7x2kQ9d")
+	f.publishFiles("1.0.0", files)
+	ask := func(host, path string) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, f.URL()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := f.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(body)
+	}
+	if resp, body := ask("SHOP.example:8080", "/"); resp.StatusCode != 200 || body != files["index.html"] {
+		t.Errorf("root: %d %s", resp.StatusCode, body)
+	}
+	resp, body := ask("shop.example", "/assets/app-B7x2kQ9d.js")
+	if resp.StatusCode != 200 || body != files["assets/app-B7x2kQ9d.js"] || resp.Header.Get("Use-As-Dictionary") != `match="/assets/app-*.js"` {
+		t.Errorf("script: %d %v", resp.StatusCode, resp.Header)
+	}
+	if resp, _ := ask("shop.example", "/livez"); resp.StatusCode != 404 {
+		t.Errorf("the host of a site serves the node's own paths: %d", resp.StatusCode)
+	}
+	if resp, _ := ask("other.example", "/livez"); resp.StatusCode != 200 {
+		t.Errorf("another host: %d", resp.StatusCode)
+	}
+}
+
+func FuzzHashed(f *testing.F) {
+	for _, name := range []string{"assets/index-B7x2kQ9d.js", "main.8f3a2b1c.css", "a.b-c.d"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		pattern, ok := hashed(name)
+		if ok && strings.Count(pattern, "*") != strings.Count(name, "*")+1 {
+			t.Errorf("hashed(%q) = %q", name, pattern)
+		}
+	})
+}
