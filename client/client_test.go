@@ -231,6 +231,38 @@ func TestClient_FallsBackToFullWhenAPatchFails(t *testing.T) {
 	}
 }
 
+func TestClient_TakesThePatchThatComesWithTheCheck(t *testing.T) {
+	for name, test := range map[string]struct {
+		inline   func([]byte) []byte
+		requests int
+	}{
+		"whole":   {func(p []byte) []byte { return p }, 1},
+		"garbled": {func(p []byte) []byte { p[60] ^= 0xff; return p }, 2},
+		"cut":     {func(p []byte) []byte { return p[:50] }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, dir := newFakeNode(t), t.TempDir()
+			node.inline = test.inline
+			node.publish("1.0.0", version("1.0.0"))
+			c := device(t, node, dir)
+			update(t, c)
+			node.publish("1.1.0", version("1.1.0"))
+			if r := update(t, c); !r.Patched || r.Requests != test.requests {
+				t.Errorf("update: %+v, want a patch in %d requests", r, test.requests)
+			}
+			wantCurrent(t, dir, version("1.1.0"))
+			if _, err := c.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			node.inline = func(p []byte) []byte {
+				t.Error("a device that rolled back asks for the patch to what it left")
+				return p
+			}
+			update(t, c)
+		})
+	}
+}
+
 func TestClient_NeverInstallsWrongBytes(t *testing.T) {
 	node, dir := newFakeNode(t), t.TempDir()
 	node.publish("1.0.0", version("1.0.0"))

@@ -47,6 +47,7 @@ type fakeNode struct {
 
 	spoilPatch   func([]byte) []byte
 	spoilArchive func([]byte) []byte // of the plain archive
+	inline       func([]byte) []byte // of the patch that goes with the answer to a check; nil: none does
 	cutAfter     int                 // bytes of an answer after which the connection breaks
 }
 
@@ -201,7 +202,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 			_ = json.NewEncoder(w).Encode(protocol.Problem{Code: protocol.CodeUnknownChannel, Message: "nothing here"})
 			return
 		}
-		_, _ = w.Write(append(append([]byte(`{"decision":"update","manifest":`), n.manifest...), '}'))
+		n.check(w, r)
 		return
 	}
 	id, err := digest.Parse(strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v1/bundles/"), "/archive"))
@@ -254,4 +255,23 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.node.sent.Add(int64(n))
 	return n, err
+}
+
+func (n *fakeNode) check(w http.ResponseWriter, r *http.Request) {
+	var in protocol.CheckRequest
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		n.t.Errorf("check: %v", err)
+	}
+	answer := protocol.CheckAnswer{Decision: channel.Update, Manifest: n.manifest}
+	for _, old := range n.archives {
+		if n.inline == nil || in.Inline == 0 || digest.SumSHA256(old) != in.Dictionary {
+			continue
+		}
+		patch, err := bundle.EncodePatch(old, n.archives[n.current.Release.Bundle], in.Dictionary)
+		if err != nil {
+			n.t.Errorf("patch: %v", err)
+		}
+		answer.Patch = n.inline(patch)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
 }

@@ -25,6 +25,13 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 		return nil // an earlier version that is still kept
 	}
 	if t.base.archive != nil && release.Size <= bundle.MaxPatch {
+		if t.inline != nil {
+			err := t.applyPatch(ctx, release, bytes.NewReader(t.inline), result)
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+			c.config.Logger.Warn("patch that came with the check failed", "release", release.Version, "error", err)
+		}
 		err := t.patch(ctx, release, result)
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -90,7 +97,12 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, result *
 	if resp.Header.Get("Content-Encoding") != "dcz" {
 		return t.receive(ctx, release, resp, result)
 	}
-	body, err := bundle.DecodePatch(t.progress(resp), t.base.archive, name)
+	return t.applyPatch(ctx, release, t.progress(resp), result)
+}
+
+// applyPatch installs the release from a patch against what is installed.
+func (t *transfer) applyPatch(ctx context.Context, release *channel.Release, patch io.Reader, result *Result) error {
+	body, err := bundle.DecodePatch(patch, t.base.archive, t.client.state.Current.SHA256)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 
+	"brink/bundle"
 	"brink/channel"
 	"brink/protocol"
 )
@@ -25,6 +26,7 @@ type transfer struct {
 	node    string
 	traffic *traffic
 	base    base
+	inline  []byte // patch that came with the answer to the check; nil if none did
 }
 
 // update runs the whole of Update against one node.
@@ -33,12 +35,13 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	// The installed files are read while the node is asked: both take about as long.
 	reading := make(chan base, 1)
 	go func() { reading <- c.readBase(ctx) }()
-	raw, err := t.check(ctx)
+	answer, err := t.check(ctx)
 	t.base = <-reading
 	if err != nil {
 		return Result{}, fmt.Errorf("check: %w", err)
 	}
-	m, err := c.trust.VerifyManifest(raw, c.config.Now())
+	t.inline = answer.Patch
+	m, err := c.trust.VerifyManifest(answer.Manifest, c.config.Now())
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
@@ -100,10 +103,11 @@ func (c *Client) device(sound bool) channel.Device {
 	return device
 }
 
-// check asks the node and returns the channel manifest as signed, unchecked.
-func (t *transfer) check(ctx context.Context) ([]byte, error) {
+// check asks the node. What it answers is unchecked.
+func (t *transfer) check(ctx context.Context) (protocol.CheckAnswer, error) {
+	var answer protocol.CheckAnswer
 	device := t.client.device(true)
-	body, err := json.Marshal(protocol.CheckRequest{
+	request := protocol.CheckRequest{
 		Channel: t.client.config.Channel,
 		Device: protocol.Device{
 			ID:       device.ID,
@@ -112,36 +116,40 @@ func (t *transfer) check(ctx context.Context) ([]byte, error) {
 			Version:  device.Version,
 			Bundle:   device.Bundle,
 		},
-	})
-	if err != nil {
-		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.node+protocol.CheckPath(t.client.config.App),
-		bytes.NewReader(body))
+	// A device that has rolled back would get the patch to what it left with every check.
+	if current := t.client.state.Current; current != nil && current.Size <= bundle.MaxPatch && t.client.state.Failed == nil {
+		request.Dictionary, request.Inline = current.SHA256, protocol.MaxInline
+	}
+	body, err := json.Marshal(request)
 	if err != nil {
-		return nil, err
+		return answer, err
+	}
+	path := t.node + protocol.CheckPath(t.client.config.App)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
+	if err != nil {
+		return answer, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := t.do(req)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxCheckAnswer+1))
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	if len(raw) > protocol.MaxCheckAnswer {
-		return nil, fmt.Errorf("an answer of more than %d bytes", protocol.MaxCheckAnswer)
+		return answer, fmt.Errorf("an answer of more than %d bytes", protocol.MaxCheckAnswer)
 	}
-	var answer protocol.CheckAnswer
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, fmt.Errorf("answer: %w", err)
+		return answer, fmt.Errorf("answer: %w", err)
 	}
 	if len(answer.Manifest) == 0 {
-		return nil, errors.New("an answer without a channel manifest")
+		return answer, errors.New("an answer without a channel manifest")
 	}
-	return answer.Manifest, nil
+	return answer, nil
 }
 
 // do sends a request and returns the answer when its status is 200, 206 or 416, its body counted; anything else becomes

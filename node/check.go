@@ -6,6 +6,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"brink/channel"
+	"brink/digest"
 	"brink/node/semantics"
 	"brink/protocol"
 )
@@ -35,6 +36,7 @@ func (n *Node) check(r *request) error {
 	}
 	if decision.Release != nil {
 		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
+		answer.Patch = n.inline(decision.Release, in.Dictionary, min(in.Inline, protocol.MaxInline))
 	}
 	head, err := json.Marshal(answer)
 	if err != nil {
@@ -50,4 +52,28 @@ func (n *Node) check(r *request) error {
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	r.Response.SetBodyRaw(body)
 	return nil
+}
+
+// inline returns the patch to a release for who has the archive of the name, if there is one of at most limit bytes.
+// Without it the device asks for the archive, so whatever goes wrong here is no error.
+func (n *Node) inline(release *channel.Release, name digest.SHA256, limit int64) []byte {
+	base, known := n.channels.dictionary(name)
+	if !known || limit <= 0 {
+		return nil
+	}
+	d, possible := base.patchFor(archiveOf(release))
+	if !possible {
+		return nil
+	}
+	rep, ok := n.derived(d)
+	n.metrics.patch(ok)
+	if !ok || rep.size > limit {
+		return nil
+	}
+	patch, err := rep.body.whole()
+	if err != nil {
+		n.config.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
+		return nil
+	}
+	return patch
 }

@@ -146,6 +146,50 @@ func TestNode_SendsPatches(t *testing.T) {
 	}
 }
 
+func TestNode_AttachesASmallPatchToACheck(t *testing.T) {
+	f := start(t)
+	first, second := f.publish("1.0.0"), f.publish("1.1.0")
+	_, old := f.get(protocol.ArchivePath(first.Bundle))
+	name := digest.SumSHA256(old)
+	check := func(in protocol.CheckRequest) (answer protocol.CheckAnswer) {
+		t.Helper()
+		body, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, raw := f.do(http.MethodPost, protocol.CheckPath(testApp), bytes.NewReader(body))
+		if err := json.Unmarshal(raw, &answer); err != nil || resp.StatusCode != 200 {
+			t.Fatalf("check: %d %s", resp.StatusCode, raw)
+		}
+		return answer
+	}
+	device := protocol.Device{Version: "1.0.0", Bundle: first.Bundle}
+	got := check(protocol.CheckRequest{Channel: "production", Device: device, Dictionary: name, Inline: protocol.MaxInline})
+	r, err := bundle.DecodePatch(bytes.NewReader(got.Patch), old, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if next, err := io.ReadAll(r); err != nil || digest.Sum(next) != second.Bundle {
+		t.Errorf("the patch gives %d bytes, %v, and not the bundle", len(next), err)
+	}
+	_, raw := f.get(protocol.ChannelPath(testApp, "production"))
+	if !bytes.Equal(got.Manifest, raw) {
+		t.Error("the manifest in the answer is not the one that was signed, byte for byte")
+	}
+	current := protocol.Device{Version: "1.1.0", Bundle: second.Bundle}
+	for what, in := range map[string]protocol.CheckRequest{
+		"nothing asked":      {Channel: "production", Device: device},
+		"too little room":    {Channel: "production", Device: device, Dictionary: name, Inline: 10},
+		"unknown dictionary": {Channel: "production", Device: device, Dictionary: digest.SumSHA256(nil), Inline: protocol.MaxInline},
+		"up to date":         {Channel: "production", Device: current, Dictionary: name, Inline: protocol.MaxInline},
+	} {
+		if got := check(in); got.Patch != nil {
+			t.Errorf("%s: a patch came all the same", what)
+		}
+	}
+}
+
 func TestNode_AnswersConditionsAndRanges(t *testing.T) {
 	f := start(t)
 	id := f.publish("1.0.0").Bundle
