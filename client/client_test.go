@@ -102,8 +102,8 @@ func TestClient_InstallsUpdatesAndIsUpToDate(t *testing.T) {
 		t.Errorf("the update took %d bytes, the install %d", patch, full)
 	}
 
-	if r := update(t, c); !r.UpToDate || r.Requests != 1 || r.Version != "1.1.0" {
-		t.Errorf("nothing new: %+v", r)
+	if r := update(t, c); !r.UpToDate || r.Requests != 1 || r.Version != "1.1.0" || r.BytesReceived > 100 {
+		t.Errorf("nothing new: %+v, want an answer without the manifest", r)
 	}
 }
 

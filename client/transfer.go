@@ -11,6 +11,7 @@ import (
 
 	"brink/bundle"
 	"brink/channel"
+	"brink/digest"
 	"brink/protocol"
 )
 
@@ -35,8 +36,18 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	// The installed files are read while the node is asked: both take about as long.
 	reading := make(chan base, 1)
 	go func() { reading <- c.readBase(ctx) }()
-	answer, err := t.check(ctx)
+	answer, err := t.check(ctx, c.state.Seen.Statement)
 	t.base = <-reading
+	if err == nil && answer.Manifest == nil {
+		if c.state.Current == nil || t.base.sound {
+			upToDate := answer.Decision == channel.UpToDate
+			return Result{
+				Sequence: c.state.Seen.Sequence, Decision: answer.Decision, Reason: string(answer.Reason), UpToDate: upToDate,
+			}, nil
+		}
+		// What is installed has to be mended, for which the manifest must say what it was.
+		answer, err = t.check(ctx, digest.Digest{})
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("check: %w", err)
 	}
@@ -103,12 +114,13 @@ func (c *Client) device(sound bool) channel.Device {
 	return device
 }
 
-// check asks the node. What it answers is unchecked.
-func (t *transfer) check(ctx context.Context) (protocol.CheckAnswer, error) {
+// check asks the node. What it answers is unchecked. It may leave the manifest out if that is the one that was seen.
+func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.CheckAnswer, error) {
 	var answer protocol.CheckAnswer
 	device := t.client.device(true)
 	request := protocol.CheckRequest{
 		Channel: t.client.config.Channel,
+		Seen:    seen,
 		Device: protocol.Device{
 			ID:       device.ID,
 			Platform: device.Platform,
@@ -146,7 +158,7 @@ func (t *transfer) check(ctx context.Context) (protocol.CheckAnswer, error) {
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return answer, fmt.Errorf("answer: %w", err)
 	}
-	if len(answer.Manifest) == 0 {
+	if answer.Manifest == nil && seen.IsZero() {
 		return answer, errors.New("an answer without a channel manifest")
 	}
 	return answer, nil

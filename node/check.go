@@ -38,6 +38,9 @@ func (n *Node) check(r *request) error {
 		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
 		answer.Patch = n.inline(decision.Release, in.Dictionary, min(in.Inline, protocol.MaxInline))
 	}
+	if decision.Release == nil && in.Seen == m.Statement() {
+		return r.writeJSON(fasthttp.StatusOK, answer)
+	}
 	head, err := json.Marshal(answer)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"brink/bundle"
+	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
 )
@@ -178,6 +179,16 @@ func TestNode_AttachesASmallPatchToACheck(t *testing.T) {
 		t.Error("the manifest in the answer is not the one that was signed, byte for byte")
 	}
 	current := protocol.Device{Version: "1.1.0", Bundle: second.Bundle}
+	m, err := channel.ParseManifest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := check(protocol.CheckRequest{Channel: "production", Device: current, Seen: m.Statement()}); got.Manifest != nil {
+		t.Error("the manifest comes again although it was seen and nothing is new")
+	}
+	if got := check(protocol.CheckRequest{Channel: "production", Device: device, Seen: m.Statement()}); got.Manifest == nil {
+		t.Error("a device that has something to fetch must get the manifest")
+	}
 	for what, in := range map[string]protocol.CheckRequest{
 		"nothing asked":      {Channel: "production", Device: device},
 		"too little room":    {Channel: "production", Device: device, Dictionary: name, Inline: 10},

@@ -36,6 +36,9 @@ const MaxInline = 32 << 10
 type CheckRequest struct {
 	Channel string `json:"channel"`
 	Device  Device `json:"device"`
+	// Seen is the statement of the newest channel manifest that the device has accepted. The manifest is not sent again
+	// when it is still that one and there is nothing to fetch.
+	Seen digest.Digest `json:"seen,omitzero"`
 	// Dictionary names the archive that the device has. A patch against it of at most Inline bytes may come with the
 	// answer.
 	Dictionary digest.SHA256 `json:"dictionary,omitzero"`

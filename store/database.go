@@ -109,7 +109,7 @@ func (db *database) syncFiles() error {
 			return err
 		}
 	}
-	return syncFile(db.dir)
+	return syncDir(db.dir)
 }
 
 // close closes the database. With abandon, or when it is poisoned, all is made durable but Badger is left as it is,

@@ -33,7 +33,7 @@ func openFolder(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
-	if err := syncFile(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
 	// Before the lock, so that no file is left in a folder that is somebody else's.
@@ -117,12 +117,12 @@ func writeFormat(dir string) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncFile(dir)
+	return syncDir(dir)
 }
 
-// syncFile makes what was written to a file or a folder durable.
+// syncFile makes what was written to a file durable.
 func syncFile(path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func (s *Store) open() error {
 	if s.records.head, err = openHead(meta, count, c.Logger); err != nil {
 		return err
 	}
-	if err := syncFile(c.Dir); err != nil { // the folders of both databases are in it from now on
+	if err := syncDir(c.Dir); err != nil { // the folders of both databases are in it from now on
 		return err
 	}
 	if err := s.load(); err != nil {

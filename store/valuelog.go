@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"golang.org/x/sys/unix"
+	"github.com/dgraph-io/ristretto/v2/z"
 
 	"brink/digest"
 )
@@ -78,23 +78,6 @@ func shieldLog(dir string) error {
 	return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.vlog", newest+1)), header, 0o640)
 }
 
-// dataEnd returns where the last hole of a file begins, or its size when it does not end in a hole or nobody knows.
-func dataEnd(f *os.File, size int64) int64 {
-	for at := int64(0); at < size; {
-		data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return at // no data from here on
-		}
-		if err != nil {
-			return size
-		}
-		if at, err = unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE); err != nil {
-			return size
-		}
-	}
-	return size
-}
-
 // mendLogs mends those files of the value log that Badger may choose to rewrite. done remembers them by number.
 func (db *database) mendLogs(done map[uint64]bool) error {
 	return db.guard(func() error {
@@ -124,24 +107,17 @@ func (db *database) mendLogs(done map[uint64]bool) error {
 // mendLog puts an entry without meaning in place of what is damaged in a file that nobody writes to. It writes through
 // a shared map, as Badger does, so Badger sees the change. A fault in the map is for the caller to recover.
 func (db *database) mendLog(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := z.OpenMmapFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || info.Size() <= valueLogHeader {
-		return err
+	if len(f.Data) <= valueLogHeader {
+		return f.Close(-1)
 	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return fmt.Errorf("map %s: %w", path, err)
-	}
-	defer func() { _ = unix.Munmap(data) }()
-	if mended := mendEntries(data[valueLogHeader:]); mended > 0 {
+	if mended := mendEntries(f.Data[valueLogHeader:]); mended > 0 {
 		db.log.Warn("mended a damaged value log file", "file", path, "places", mended)
 	}
-	return nil
+	return f.Close(-1) // which syncs
 }
 
 // mendEntries closes the gaps between the entries that it can read, and returns how many there were. What follows the

@@ -1,0 +1,56 @@
+//go:build linux || darwin || freebsd
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeSpace is how many bytes an unprivileged process may still write on the file system of dir.
+func freeSpace(dir string) (uint64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return uint64(s.Bavail) * uint64(s.Bsize), nil
+}
+
+// allocated is how many bytes of the disk a file takes.
+func allocated(info fs.FileInfo) int64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Blocks * 512 // the unit of st_blocks is the same whatever the block size of the file system
+	}
+	return info.Size()
+}
+
+// dataEnd returns where the last hole of a file begins, or its size when it does not end in a hole or nobody knows.
+func dataEnd(f *os.File, size int64) int64 {
+	for at := int64(0); at < size; {
+		data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return at // no data from here on
+		}
+		if err != nil {
+			return size
+		}
+		if at, err = unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE); err != nil {
+			return size
+		}
+	}
+	return size
+}
+
+// syncDir makes durable which files a folder has.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
