@@ -24,7 +24,9 @@ import (
 // encoded on the path of a request.
 type builder struct {
 	node *Node
-	free *semaphore.Weighted
+	// slots are how many representations are made at the same time. What a publisher waits for has a slot of its own:
+	// it must not queue behind the encodings of releases before.
+	slots, urgent *semaphore.Weighted
 
 	mu      sync.Mutex
 	running map[store.DerivedKey]chan struct{} // closed when it is made, or can not be
@@ -45,7 +47,8 @@ const (
 func newBuilder(n *Node) *builder {
 	return &builder{
 		node:    n,
-		free:    semaphore.NewWeighted(int64(n.config.Builders)),
+		slots:   semaphore.NewWeighted(int64(n.config.Builders)),
+		urgent:  semaphore.NewWeighted(1),
 		running: map[store.DerivedKey]chan struct{}{},
 	}
 }
@@ -61,7 +64,7 @@ func (b *builder) prepare(ctx context.Context, m *channel.Manifest) {
 	defer cancel()
 	for _, d := range b.first(m) {
 		select {
-		case <-b.add(d):
+		case <-b.add(d, b.urgent):
 		case <-ctx.Done():
 			b.node.config.Logger.Warn("channel moves before all its representations are made", "app", m.App,
 				"channel", m.Channel)
@@ -75,10 +78,10 @@ func (b *builder) prepare(ctx context.Context, m *channel.Manifest) {
 // want makes all that devices will ask for, in the background.
 func (b *builder) want(m *channel.Manifest) {
 	for _, d := range b.first(m) {
-		b.add(d)
+		b.add(d, b.slots)
 	}
 	for _, coding := range encodings {
-		b.add(derivation{subject: archiveOf(&m.Release), coding: coding})
+		b.add(derivation{subject: archiveOf(&m.Release), coding: coding}, b.slots)
 	}
 }
 
@@ -113,9 +116,9 @@ var done = func() chan struct{} {
 	return c
 }()
 
-// add has a representation made, unless it is there or is being made, and returns a channel that is closed when there
-// is nothing more to wait for.
-func (b *builder) add(d derivation) <-chan struct{} {
+// add has a representation made in one of the slots, unless it is there or is being made, and returns a channel that is
+// closed when there is nothing more to wait for.
+func (b *builder) add(d derivation, slots *semaphore.Weighted) <-chan struct{} {
 	n := b.node
 	key := d.key()
 	b.mu.Lock()
@@ -138,10 +141,10 @@ func (b *builder) add(d derivation) <-chan struct{} {
 			b.mu.Unlock()
 			close(ready)
 		}()
-		if b.free.Acquire(n.ctx, 1) != nil {
+		if slots.Acquire(n.ctx, 1) != nil {
 			return
 		}
-		defer b.free.Release(1)
+		defer slots.Release(1)
 		b.make(n.ctx, d)
 	})
 	return ready
