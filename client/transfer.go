@@ -130,7 +130,8 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.Chec
 		},
 	}
 	// A device that has rolled back would get the patch to what it left with every check.
-	if current := t.client.state.Current; current != nil && current.Size <= bundle.MaxPatch && t.client.state.Failed == nil {
+	state := &t.client.state
+	if current := state.Current; current != nil && current.Size <= bundle.MaxPatch && state.Failed == nil {
 		request.Dictionary, request.Inline = current.SHA256, protocol.MaxInline
 	}
 	body, err := json.Marshal(request)

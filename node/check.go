@@ -73,7 +73,12 @@ func (n *Node) inline(release *channel.Release, name digest.SHA256, limit int64)
 	if !ok || rep.size > limit {
 		return nil
 	}
-	patch, err := rep.body.whole()
+	whole, err := rep.body.whole()
+	if err != nil {
+		n.config.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
+		return nil
+	}
+	patch, err := whole.bytes()
 	if err != nil {
 		n.config.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
 		return nil

@@ -6,25 +6,52 @@ import (
 
 	"github.com/dgraph-io/ristretto/v2"
 	"golang.org/x/sync/singleflight"
+
+	"brink/node/wire"
 )
 
 // hot keeps whole representations in RAM, the ones that are wanted most (TinyLFU, https://arxiv.org/abs/1512.00727).
-// What it holds was verified when it was loaded, and is never written to.
+// What it holds was verified when it was loaded, and is never written to. What it gives up goes when the last response
+// that sends it has ended.
 type hot struct {
-	cache *ristretto.Cache[string, []byte] // nil: nothing is kept
-	size  int64
-	loads singleflight.Group
+	cache  *ristretto.Cache[string, *held] // nil: nothing is kept
+	size   int64
+	direct bool // whether connections are plain TCP, which can send what package wire holds
+	loads  singleflight.Group
+}
+
+// held is a representation in RAM, in one of two forms.
+type held struct {
+	data   []byte     // to be read only
+	direct *wire.Held // nil: data has it
+}
+
+// bytes returns the representation in one piece, to be read only.
+func (h *held) bytes() ([]byte, error) {
+	if h.direct == nil {
+		return h.data, nil
+	}
+	return readWhole(h.direct.Reader(nil, 0, h.direct.Size()), h.direct.Size())
 }
 
 // largestShare is the part of the set that one representation may take: a single large one must not empty it.
 const largestShare = 8
 
-func newHot(size int64) (*hot, error) {
-	h := &hot{size: max(size, 0)}
+// Between these sizes in bytes a representation is held so that the kernel sends it without copying, which halves the
+// processor time of a request. For smaller ones it is no gain; larger ones go out in pieces that stay in the
+// processor's cache, where copying is faster than handing over pages (docs/performance.md).
+const (
+	directFrom = 16 << 10
+	directTo   = 1 << 20
+)
+
+// newHot returns a set of so many bytes; direct says that connections are plain TCP.
+func newHot(size int64, direct bool) (*hot, error) {
+	h := &hot{size: max(size, 0), direct: direct}
 	if h.size == 0 {
 		return h, nil
 	}
-	cache, err := ristretto.NewCache(&ristretto.Config[string, []byte]{
+	cache, err := ristretto.NewCache(&ristretto.Config[string, *held]{
 		NumCounters: max(
 			1000,
 			h.size/(16<<10)*10,
@@ -50,7 +77,7 @@ func (h *hot) close() {
 func (h *hot) largest() int64 { return h.size / largestShare }
 
 // get returns what is kept under key, or loads it: once, however many wait. The load runs on ctx, which is the node's.
-func (h *hot) get(ctx context.Context, key string, load func(context.Context) ([]byte, error)) ([]byte, error) {
+func (h *hot) get(ctx context.Context, key string, load func(context.Context) ([]byte, error)) (*held, error) {
 	if h.cache != nil {
 		if found, ok := h.cache.Get(key); ok {
 			return found, nil
@@ -58,13 +85,28 @@ func (h *hot) get(ctx context.Context, key string, load func(context.Context) ([
 	}
 	loaded, err, _ := h.loads.Do(key, func() (any, error) {
 		data, err := load(ctx)
-		if err == nil && h.cache != nil {
-			h.cache.Set(key, data, int64(len(data)))
+		if err != nil {
+			return nil, err
 		}
-		return data, err
+		one := h.hold(data)
+		if h.cache != nil {
+			h.cache.Set(key, one, int64(len(data)))
+		}
+		return one, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return loaded.([]byte), nil
+	return loaded.(*held), nil
+}
+
+// hold brings data into the form in which it is sent best.
+func (h *hot) hold(data []byte) *held {
+	if h.direct && h.cache != nil && len(data) >= directFrom && len(data) <= directTo {
+		// It fails where the system can not, or has no descriptor left: then it is sent as bytes.
+		if direct, err := wire.NewHeld(data); err == nil {
+			return &held{direct: direct}
+		}
+	}
+	return &held{data: data}
 }

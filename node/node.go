@@ -97,7 +97,7 @@ func New(config Config) (_ *Node, err error) {
 		}
 		n.channels.trusts[trust.Org()] = trust
 	}
-	if n.hot, err = newHot(config.Hot); err != nil {
+	if n.hot, err = newHot(config.Hot, config.CertFile == ""); err != nil {
 		return nil, err
 	}
 	n.store, err = store.Open(store.Config{

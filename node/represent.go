@@ -189,7 +189,7 @@ func (n *Node) readPlain(ctx context.Context, s subject) ([]byte, error) {
 // memory is a body that is in memory as it is.
 type memory []byte
 
-func (m memory) whole() ([]byte, error) { return m, nil }
+func (m memory) whole() (*held, error) { return &held{data: m}, nil }
 
 func (m memory) stream() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(m)}, nil }
 
@@ -201,7 +201,7 @@ type plainBody struct {
 	size int64
 }
 
-func (p *plainBody) whole() ([]byte, error) {
+func (p *plainBody) whole() (*held, error) {
 	return p.node.hot.get(p.node.ctx, p.name.String(), func(ctx context.Context) ([]byte, error) {
 		return readWhole(p.open(ctx), p.size)
 	})
@@ -215,7 +215,7 @@ type derivedBody struct {
 	object *store.Object
 }
 
-func (d *derivedBody) whole() ([]byte, error) {
+func (d *derivedBody) whole() (*held, error) {
 	return d.node.hot.get(d.node.ctx, d.object.Digest().String(), func(context.Context) ([]byte, error) {
 		return readWhole(d.object.Reader(), d.object.Size())
 	})

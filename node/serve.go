@@ -20,11 +20,11 @@ type representation struct {
 
 // body is where the bytes of a representation come from.
 //
-// whole returns them in one piece, to be read only; it may block until they are loaded, for everyone who waits alike.
+// whole returns them in RAM; it may block until they are loaded, for everyone who waits alike.
 // stream returns a reader that holds little memory and may be told to seek; it is closed after use. Both return an
 // error before the first byte if it is known by then that the bytes can not be had.
 type body interface {
-	whole() ([]byte, error)
+	whole() (*held, error)
 	stream() (io.ReadSeekCloser, error)
 }
 
@@ -87,7 +87,11 @@ func (n *Node) send(r *request, rep representation, answer semantics.Answer) err
 		if err != nil {
 			return err
 		}
-		r.Response.SetBodyRaw(whole[answer.Start : answer.Start+answer.Length])
+		if whole.direct != nil {
+			r.SetBodyStream(whole.direct.Reader(r.Conn(), answer.Start, answer.Length), int(answer.Length))
+			return nil
+		}
+		r.Response.SetBodyRaw(whole.data[answer.Start : answer.Start+answer.Length])
 		return nil
 	}
 	stream, err := rep.body.stream()

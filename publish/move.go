@@ -61,8 +61,8 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
 }
 
-// sign returns the manifest that next is, signed and checked: what the keys may not say should not cost an upload. A nil
-// next changes nothing and needs no signature.
+// sign returns the manifest that next is, signed and checked: what the keys may not say should not cost an upload. A
+// nil next changes nothing and needs no signature.
 func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	if next == nil {
 		s.result.Sequence, s.result.Unchanged = current.manifest.Sequence, true

@@ -130,18 +130,17 @@ func (b *blobs) has(d digest.Digest) (bool, error) {
 	return false, err
 }
 
-// put writes f, which the caller has verified and whose digest it has pinned, unless it is there already. It returns
-// how many bytes the store has grown by; they are accounted for. The blob is visible on return, and durable after
-// db.sync.
-func (b *blobs) put(f bundle.Frame) (int64, error) {
+// put writes f, which the caller has verified and whose digest it has pinned, unless it is there already, and
+// accounts for it. The blob is visible on return, and durable after db.sync.
+func (b *blobs) put(f bundle.Frame) error {
 	mu := b.lock(f.Digest)
 	mu.Lock()
 	defer mu.Unlock()
 	if found, err := b.known(f.Digest); err != nil || found {
-		return 0, err
+		return err
 	}
 	if err := b.quota.writable(int64(len(f.Data))); err != nil {
-		return 0, err
+		return err
 	}
 	buffer, _ := b.buffers.Get().(*[]byte)
 	if buffer == nil {
@@ -150,12 +149,11 @@ func (b *blobs) put(f bundle.Frame) (int64, error) {
 	*buffer = appendEnvelope((*buffer)[:0], f)
 	err := b.db.update(func(txn *badger.Txn) error { return txn.Set(f.Digest[:], *buffer) })
 	if err != nil {
-		return 0, fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // the buffer may still be in Badger's hands
+		return fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // the buffer may still be in Badger's hands
 	}
 	b.buffers.Put(buffer)
-	n := footprint(int64(len(f.Data)))
-	b.quota.grow(n, 1)
-	return n, nil
+	b.quota.grow(footprint(int64(len(f.Data))), 1)
+	return nil
 }
 
 // setAside removes the blob d if it is still damaged: somebody may have healed it since it was read. The caller holds

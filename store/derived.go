@@ -59,8 +59,7 @@ func (s *Store) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (*O
 			return f.Digest, err
 		}
 		defer s.quota.release(promised)
-		_, err := s.blobs.put(f)
-		return f.Digest, err
+		return f.Digest, s.blobs.put(f)
 	}}
 	o, err := w.write(ctx, r)
 	if err != nil {

@@ -156,7 +156,7 @@ func (in *Ingest) Put(f bundle.Frame) error {
 	}
 	// The lock is held while the blob is written so that Close does not give back a promise that is being used. Badger
 	// has a single writer anyway.
-	if _, err := in.store.blobs.put(f); err != nil {
+	if err := in.store.blobs.put(f); err != nil {
 		return err
 	}
 	in.arrived(f.Digest, promised)
@@ -288,8 +288,7 @@ func (in *Ingest) write(ctx context.Context, r io.Reader) (object, error) {
 		} else if !errors.Is(err, ErrNotFound) {
 			return f.Digest, err
 		}
-		_, err := s.blobs.put(f)
-		return f.Digest, err
+		return f.Digest, s.blobs.put(f)
 	}}
 	return w.write(ctx, r)
 }

@@ -216,7 +216,7 @@ func TestRefs_WithHalfOfTheRecord(t *testing.T) {
 		if err != nil || !found {
 			t.Errorf("without the %s: %v, chunk found %v", name, err, found)
 		}
-		if _, err := s.blobs.put(f); err != nil {
+		if err := s.blobs.put(f); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -61,7 +61,7 @@ func mendHeader(path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it is read, or cleared and then read again
 	var key [8]byte
 	switch n, _ := f.ReadAt(key[:], 0); {
 	case n == 0:
@@ -120,7 +120,7 @@ func checkTables(o badger.Options) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it is read, or cleared and then read again
 	manifest, end, err := badger.ReplayManifestFile(f, 0, o)
 	if err != nil {
 		return fmt.Errorf("%w: MANIFEST: %w", ErrCorrupt, err)

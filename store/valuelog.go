@@ -58,7 +58,7 @@ func shieldLog(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // what was written is synced
 	info, err := f.Stat()
 	if err != nil || info.Size() <= valueLogHeader {
 		return err
@@ -187,4 +187,4 @@ func fillGap(gap []byte) bool {
 }
 
 // castagnoli is the polynomial of Badger's checksums. It is never changed.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // a table that is never changed

@@ -18,7 +18,7 @@ import (
 )
 
 func bundleCommand(sh *shell) *cobra.Command {
-	return group(sh, "bundle", "Look at bundles",
+	return group("bundle", "Look at bundles",
 		"These verbs read folders and change nothing.",
 		bundleInspectCommand(sh), bundleDiffCommand(sh))
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func channelCommand(sh *shell) *cobra.Command {
-	return group(sh, "channel", "Look at channels and move them",
+	return group("channel", "Look at channels and move them",
 		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
 		channelShowCommand(sh), channelHistoryCommand(sh), channelPromoteCommand(sh), channelRollbackCommand(sh))
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func configCommand(sh *shell) *cobra.Command {
-	return group(sh, "config", "Check the settings of a node",
+	return group("config", "Check the settings of a node",
 		"Settings come from flags, the environment (BRINK_*) and a YAML file, in this order.",
 		configCheckCommand(sh))
 }

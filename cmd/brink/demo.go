@@ -250,7 +250,8 @@ func (d demo) versions(ctx context.Context) (first, second, change string, err e
 	if err := newDemoApp(false).write(first); err != nil {
 		return "", "", "", err
 	}
-	return first, second, "changes one function, one style rule and one sentence in 8 languages", newDemoApp(true).write(second)
+	change = "changes one function, one style rule and one sentence in 8 languages"
+	return first, second, change, newDemoApp(true).write(second)
 }
 
 // copyChanged copies the files that make the bundle of a folder, and changes one of them a little. It says which.
@@ -288,7 +289,7 @@ func copyFile(root *os.Root, name, target string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer source.Close() //nolint:errcheck // it was only read
 	file, err := os.Create(target)
 	if err != nil {
 		return err

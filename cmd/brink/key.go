@@ -14,7 +14,7 @@ import (
 )
 
 func keyCommand(sh *shell) *cobra.Command {
-	return group(sh, "key", "Make and look at keys",
+	return group("key", "Make and look at keys",
 		"Keys are Ed25519. Root keys sign the org's trust document, publisher keys sign what is published.",
 		keyNewCommand(sh), keyShowCommand(sh))
 }
@@ -174,6 +174,6 @@ func readFile(file string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	return io.ReadAll(io.LimitReader(f, limit+1))
 }

@@ -49,7 +49,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 
 // newRoot returns the tree of all verbs.
 func newRoot(sh *shell) *cobra.Command {
-	root := group(sh, "brink", "The edge of an over-the-air update network",
+	root := group("brink", "The edge of an over-the-air update network",
 		`Brink keeps app bundles on small nodes near the devices, answers "is there something new for me?", and hands
 over only the bytes that changed. This one binary is the node, the publisher's tool and the device's.
 

@@ -16,7 +16,7 @@ import (
 )
 
 func orgCommand(sh *shell) *cobra.Command {
-	return group(sh, "org", "Say who may publish what",
+	return group("org", "Say who may publish what",
 		`An org's trust document names its root keys and its roles: which keys may publish which apps to which channels,
 and how many of them must sign. Nodes and devices follow what it says. The root keys sign it; they publish nothing,
 so they can stay off line.`,

@@ -84,7 +84,7 @@ func (s *settings) fill(flags *pflag.FlagSet, f *pflag.Flag) (source string, err
 		if _, several := f.Value.(pflag.SliceValue); several {
 			values = strings.Split(text, ",")
 		}
-		return name, set(flags, f, name, values)
+		return name, set(f, name, values)
 	}
 	if s.file != nil {
 		if e := s.file.entry(f.Name); e != nil {
@@ -92,13 +92,13 @@ func (s *settings) fill(flags *pflag.FlagSet, f *pflag.Flag) (source string, err
 			if _, several := f.Value.(pflag.SliceValue); e.list && !several {
 				return "", &usageError{message: fmt.Sprintf("%s: %s has several values and takes one", place, f.Name)}
 			}
-			return place, set(flags, f, place+": "+f.Name, e.values)
+			return place, set(f, place+": "+f.Name, e.values)
 		}
 	}
 	return "default", nil
 }
 
-func set(flags *pflag.FlagSet, f *pflag.Flag, where string, values []string) error {
+func set(f *pflag.Flag, where string, values []string) error {
 	for _, value := range values {
 		if err := f.Value.Set(value); err != nil {
 			return &usageError{message: fmt.Sprintf("%s: %q: %v", where, value, err)}

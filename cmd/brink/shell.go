@@ -44,7 +44,7 @@ func verb(use, short, long, example string, do func(cmd *cobra.Command, args []s
 }
 
 // group returns a command that only holds others. Called by itself it helps.
-func group(sh *shell, use, short, long string, commands ...*cobra.Command) *cobra.Command {
+func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Long: short + ".\n\n" + long, DisableFlagsInUseLine: true}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

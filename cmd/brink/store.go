@@ -14,7 +14,7 @@ import (
 )
 
 func storeCommand(sh *shell) *cobra.Command {
-	return group(sh, "store", "Look after the data folder of a node that is not running",
+	return group("store", "Look after the data folder of a node that is not running",
 		`One process at a time can have a data folder open: while a node runs on it these verbs say so and end (exit code
 8). Ask the running node on its --admin address instead.`,
 		storeStatsCommand(sh), storeVerifyCommand(sh), storeGCCommand(sh))

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -45,6 +46,9 @@ type Conn struct {
 	sent  int64        // bytes the kernel has taken
 	acked int64        // of them, bytes the peer has acknowledged as of the last look
 	queue func() int64 // bytes taken and not acknowledged; made by the first look
+
+	raw     syscall.RawConn // nil unless it is TCP
+	follows bool            // whether more of the same response follows the next write at once
 }
 
 // Read implements [net.Conn].
@@ -128,13 +132,22 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if err := c.beforeWrite(now); err != nil {
 			return written, err
 		}
-		n, err := c.under.Write(p[written:])
+		n, err := c.put(p[written:])
 		written += n
 		again, err := c.afterWrite(now, n, err)
 		if !again {
 			return written, err
 		}
 	}
+}
+
+// put hands bytes to the kernel.
+func (c *Conn) put(p []byte) (int, error) {
+	if c.follows && c.raw != nil {
+		c.follows = false
+		return sendMore(c.raw, p)
+	}
+	return c.under.Write(p)
 }
 
 func (c *Conn) beforeWrite(now time.Time) error {
@@ -197,7 +210,15 @@ func (c *Conn) takeLook() int64 {
 }
 
 // ReadFrom implements [io.ReaderFrom], so that a stream goes out in large steps whatever buffer is above.
+// A [HeldReader] with a bound on it is not even copied.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if bounded, ok := r.(*io.LimitedReader); ok && c.raw != nil {
+		if held, ok := bounded.R.(*HeldReader); ok && held.conn == c {
+			n, err := c.sendHeld(held, bounded.N)
+			bounded.N -= n
+			return n, err
+		}
+	}
 	buf := c.listener.buffers.Get().(*[]byte)
 	defer c.listener.buffers.Put(buf)
 	for total := int64(0); ; {

@@ -97,6 +97,11 @@ func (l *Listener) track(raw net.Conn) (net.Conn, error) {
 		}
 	}
 	c := &Conn{under: raw, listener: l, phase: idle, drained: true}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		if direct, err := tcp.SyscallConn(); err == nil {
+			c.raw = direct
+		}
+	}
 	l.mu.Lock()
 	if l.closed { // accepted while Close ran: nobody would close it at the end of a drain
 		l.mu.Unlock()

@@ -1,0 +1,87 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is a file in RAM (memfd_create(2)). The os.File closes it when nobody refers to it any more.
+type file struct {
+	*os.File
+	raw syscall.RawConn
+}
+
+func newFile(data []byte) (file, error) {
+	fd, err := unix.MemfdCreate("brink", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return file{}, err
+	}
+	f := file{File: os.NewFile(uintptr(fd), "held")}
+	if f.raw, err = f.SyscallConn(); err != nil {
+		return file{}, errors.Join(err, f.Close())
+	}
+	if _, err := f.Write(data); err != nil {
+		return file{}, errors.Join(err, f.Close())
+	}
+	// From here on nobody can change what was verified, not even by mistake.
+	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		return file{}, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// send sends length bytes from an offset (sendfile(2)). An error may come after some were sent.
+func (f file) send(to syscall.RawConn, at, length int64) (int64, error) {
+	var sent int64
+	var failed, refused error
+	closed := f.raw.Control(func(in uintptr) {
+		failed = to.Write(func(out uintptr) bool {
+			for sent < length {
+				offset := at + sent
+				n, err := unix.Sendfile(int(out), int(in), &offset, int(length-sent))
+				sent += int64(max(n, 0))
+				switch {
+				case errors.Is(err, unix.EAGAIN):
+					return false
+				case errors.Is(err, unix.EINTR):
+				case err != nil:
+					refused = os.NewSyscallError("sendfile", err)
+					return true
+				case n == 0:
+					refused = io.ErrUnexpectedEOF
+					return true
+				}
+			}
+			return true
+		})
+	})
+	return sent, errors.Join(closed, failed, refused)
+}
+
+// sendMore sends all of p, and tells the kernel to wait for what follows before it makes a packet of the end (MSG_MORE,
+// send(2)). Should nothing follow, the kernel sends it after 200 milliseconds.
+func sendMore(to syscall.RawConn, p []byte) (int, error) {
+	var sent int
+	var refused error
+	failed := to.Write(func(out uintptr) bool {
+		for sent < len(p) {
+			n, err := unix.SendmsgN(int(out), p[sent:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+			sent += max(n, 0)
+			switch {
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			case errors.Is(err, unix.EINTR):
+			case err != nil:
+				refused = os.NewSyscallError("sendmsg", err)
+				return true
+			}
+		}
+		return true
+	})
+	return sent, errors.Join(failed, refused)
+}

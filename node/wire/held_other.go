@@ -1,0 +1,19 @@
+//go:build !linux
+
+package wire
+
+import (
+	"errors"
+	"syscall"
+)
+
+// file is what only Linux has.
+type file struct{}
+
+func newFile([]byte) (file, error) { return file{}, errors.ErrUnsupported }
+
+func (file) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+
+func (file) send(syscall.RawConn, int64, int64) (int64, error) { return 0, errors.ErrUnsupported }
+
+func sendMore(syscall.RawConn, []byte) (int, error) { return 0, errors.ErrUnsupported }
