@@ -133,6 +133,38 @@ func TestNode_PromotesAndRollsBack(t *testing.T) {
 	}
 }
 
+func TestNode_KeepsTheFormerReleaseUntilTheNextIsPrepared(t *testing.T) {
+	f := start(t, func(c *Config) { c.Prepare = time.Minute })
+	f.publish("1.0.0")
+	f.settle()
+	if err := f.builder.urgent.Acquire(context.Background(), 1); err != nil { // nothing can be made now
+		t.Fatal(err)
+	}
+	published := make(chan publish.Result)
+	go func() { published <- f.publish("1.1.0") }()
+	inForce := func() uint64 { return f.channels.get(testApp, "production").Sequence }
+	// The store has the next manifest as soon as it is durable; only then the node begins to prepare it.
+	for durable := false; !durable; {
+		raw, err := f.store.Manifest(testApp, "production")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := channel.ParseManifest(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		durable = m.Sequence == 2
+		if inForce() != 1 {
+			t.Fatal("a release came into force before it was prepared")
+		}
+	}
+	f.builder.urgent.Release(1)
+	<-published
+	if inForce() != 2 {
+		t.Error("a release that is prepared is not in force")
+	}
+}
+
 func TestNode_DryRunLeavesNothing(t *testing.T) {
 	f := start(t)
 	r, err := f.publisher().
