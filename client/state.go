@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -22,7 +23,9 @@ const maxState = 1 << 20
 // state is what the device remembers. The file is replaced as a whole, never written in place.
 type state struct {
 	Schema    int           `json:"schema"`
-	Seen      channel.State `json:"seen"` // of the channel that is followed; its Version is that of Current
+	Seen      channel.State `json:"seen"`             // of the channel that is followed; its Version is that of Current
+	Trust     digest.Digest `json:"trust"`            // of the trust document by which Seen was accepted
+	Expires   time.Time     `json:"expires,omitzero"` // of the manifest that was seen; zero: never
 	Current   *installed    `json:"current,omitempty"`
 	Previous  *installed    `json:"previous,omitempty"` // kept for Rollback
 	Confirmed bool          `json:"confirmed"`          // Current was reported to be well
@@ -96,7 +99,7 @@ func (c *Client) load() (state, error) {
 	if s.Seen.Channel != c.config.Channel {
 		// Sequences count per channel: what was seen of one says nothing about another. Without a version the new
 		// channel may take the device to a lower one, which is what a change of channel is for.
-		s.Seen = unseen
+		s.Seen, s.Trust, s.Expires = unseen, digest.Digest{}, time.Time{}
 	}
 	return s, nil
 }

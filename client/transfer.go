@@ -36,7 +36,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	// The installed files are read while the node is asked: both take about as long.
 	reading := make(chan base, 1)
 	go func() { reading <- c.readBase(ctx) }()
-	answer, err := t.check(ctx, c.state.Seen.Statement)
+	answer, err := t.check(ctx, c.seen())
 	t.base = <-reading
 	if err == nil && answer.Manifest == nil {
 		if c.state.Current == nil || t.base.sound {
@@ -63,13 +63,13 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	decision := channel.Resolve(m, c.device(t.base.sound), c.config.Now())
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
 	next := c.state
-	next.Seen = seen
+	next.Seen, next.Trust, next.Expires = seen, c.trust.Digest(), m.Expires
 	if decision.Release == nil || c.failed(decision.Release) {
 		result.UpToDate = decision.Kind == channel.UpToDate
 		if decision.Release != nil {
 			result.Decision, result.Reason = channel.None, ReasonRolledBackHere
 		}
-		if next.Seen == c.state.Seen {
+		if next == c.state {
 			return result, nil
 		}
 		return result, c.save(next)
@@ -102,6 +102,16 @@ const ReasonRolledBackHere = "rolled_back_here"
 // failed reports whether release was rolled back on this device.
 func (c *Client) failed(release *channel.Release) bool {
 	return c.state.Failed != nil && c.state.Failed.Bundle == release.Bundle
+}
+
+// seen names the manifest that need not be sent again: the one that was accepted last, as long as it is good and the
+// trust document is the same. Otherwise an unsigned word would stand where a signature should.
+func (c *Client) seen() digest.Digest {
+	expires := c.state.Expires
+	if c.state.Trust != c.trust.Digest() || (!expires.IsZero() && !c.config.Now().Before(expires)) {
+		return digest.Digest{}
+	}
+	return c.state.Seen.Statement
 }
 
 // device returns the configured device with what it runs now. Files that are not sound, that is not what was installed,

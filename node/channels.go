@@ -14,8 +14,11 @@ import (
 
 // channels holds the channel manifests that are in force, for all apps.
 type channels struct {
-	mu     sync.RWMutex // guards byApp and dicts
-	byApp  map[string]map[string]*channel.Manifest
+	mu    sync.RWMutex // guards byApp, lapsed and dicts
+	byApp map[string]map[string]*channel.Manifest
+	// lapsed holds manifests, by app and channel, that were in force and that the trust documents of today do not allow
+	// any more. They are shown to publishers, who have to know the sequence, and served to no device.
+	lapsed map[string]*channel.Manifest
 	dicts  map[digest.SHA256]dictionary
 	trusts map[string]*channel.Trust // by org; never changed after New
 }
@@ -23,6 +26,7 @@ type channels struct {
 func newChannels() *channels {
 	return &channels{
 		byApp:  map[string]map[string]*channel.Manifest{},
+		lapsed: map[string]*channel.Manifest{},
 		dicts:  map[digest.SHA256]dictionary{},
 		trusts: map[string]*channel.Trust{},
 	}
@@ -33,6 +37,51 @@ func (c *channels) get(app, name string) *channel.Manifest {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.byApp[app][name]
+}
+
+// held returns the manifest of a channel that the next one has to follow: the one in force, or one that has lapsed.
+func (c *channels) held(app, name string) (m *channel.Manifest, lapsed bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if m := c.byApp[app][name]; m != nil {
+		return m, false
+	}
+	m = c.lapsed[app+"/"+name]
+	return m, m != nil
+}
+
+// lapse keeps a manifest that does not count any more.
+func (c *channels) lapse(m *channel.Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lapsed[m.App+"/"+m.Channel] = m
+}
+
+func (c *channels) countLapsed() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.lapsed)
+}
+
+// bytesOf returns how many bytes the archives have that the channels of an org serve and remember.
+func (c *channels) bytesOf(org string) (total int64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	counted := map[digest.Digest]bool{}
+	for _, of := range c.byApp {
+		for _, m := range of {
+			if m.Org != org {
+				continue
+			}
+			for release := range m.Releases() {
+				if !counted[release.Bundle] {
+					counted[release.Bundle] = true
+					total += release.Size
+				}
+			}
+		}
+	}
+	return total
 }
 
 // set puts a manifest in force. One that is older than what is there is let go: a later one has overtaken it.
@@ -48,6 +97,7 @@ func (c *channels) set(m *channel.Manifest) {
 		return
 	}
 	of[m.Channel] = m
+	delete(c.lapsed, m.App+"/"+m.Channel)
 	for release := range m.Releases() {
 		c.dicts[release.SHA256] = dictionaryOf(release)
 	}
@@ -149,9 +199,12 @@ func (n *Node) trust(r *request) error {
 
 // manifest answers GET /v1/apps/{app}/channels/{channel}.
 func (n *Node) manifest(r *request) error {
-	m, err := n.inForce(r.names[0], r.names[1])
-	if err != nil {
-		return err
+	m, lapsed := n.channels.held(r.names[0], r.names[1])
+	if !lapsed {
+		var err error
+		if m, err = n.inForce(r.names[0], r.names[1]); err != nil {
+			return err
+		}
 	}
 	return n.serveSigned(r, m.Raw(), m.Digest())
 }
@@ -183,6 +236,6 @@ func (n *Node) serveSigned(r *request, raw []byte, name digest.Digest) error {
 	return n.serve(
 		r,
 		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheChecked},
-		representation{tag: protocol.Tag(name), size: int64(len(raw)), body: memory(raw)},
+		representation{name: name, size: int64(len(raw)), body: memory(raw)},
 	)
 }

@@ -35,6 +35,10 @@ func (n *Node) check(r *request) error {
 		Sequence: m.Sequence,
 	}
 	if decision.Release != nil {
+		// A node names nothing that it has lost: the device asks another one, and stays on what it runs till then.
+		if _, err := n.known(decision.Release.Bundle); err != nil {
+			return problem(protocol.CodeDamaged, "the release of the channel is not on this node", "publish it again")
+		}
 		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
 		answer.Patch = n.inline(decision.Release, in.Dictionary, min(in.Inline, protocol.MaxInline))
 	}

@@ -27,6 +27,9 @@ const (
 	DefaultDrain = 5 * time.Second
 	// DefaultFinish is how long running requests may take after that: a slow device with a large archive.
 	DefaultFinish = 30 * time.Second
+	// DefaultUnsent keeps what waits in the kernel for one connection within a processor's cache: a 5 MB response then
+	// takes half the processor time, and many slow devices little memory. It bounds nothing that is in flight.
+	DefaultUnsent = 128 << 10
 	// DefaultUploads bounds the uploads that run at once; each holds an index and a few chunks.
 	DefaultUploads = 16
 )
@@ -59,7 +62,7 @@ type Config struct {
 	Drain   time.Duration // see DefaultDrain; negative: none
 	Finish  time.Duration // see DefaultFinish
 
-	Wire wire.Config // limits of connections
+	Wire wire.Config // limits of connections; Unsent: see DefaultUnsent
 
 	AccessLog float64      // share of requests that are logged, 0 to 1; server errors always are
 	Logger    *slog.Logger // default: discards
@@ -112,6 +115,7 @@ func (c *Config) Validate() error {
 	setDefault(&c.PatchReleases, DefaultPatchReleases)
 	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))
 	setDefault(&c.Uploads, DefaultUploads)
+	setDefault(&c.Wire.Unsent, DefaultUnsent)
 	setDefault(&c.Prepare, DefaultPrepare)
 	setDefault(&c.Drain, DefaultDrain)
 	setDefault(&c.Finish, DefaultFinish)

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,21 +36,15 @@ func (n *Node) archive(r *request) error {
 		return err
 	}
 	r.dictionaries = n.channels.dictionary
+	s := subject{bundle: id, source: id, size: b.Index.Archive.Size}
 	return n.serveBest(
 		r,
 		served{contentType: protocol.TypeArchive, vary: semantics.VaryDictionary, cache: semantics.CacheForever},
-		subject{bundle: id, source: id, size: b.Index.Archive.Size},
+		s,
 		representation{
-			tag:  protocol.Tag(id),
+			name: id,
 			size: b.Index.Archive.Size,
-			body: &plainBody{
-				node: n,
-				name: id,
-				size: b.Index.Archive.Size,
-				open: func(ctx context.Context) io.ReadSeeker {
-					return bundle.NewArchive(ctx, b.Index, n.store)
-				},
-			},
+			body: &plainBody{subject: s, node: n, ix: b.Index},
 		},
 	)
 }
@@ -83,11 +76,9 @@ func fileOf(id digest.Digest, f *bundle.File) subject {
 func (n *Node) serveFile(r *request, what served, s subject) error {
 	what.contentType = contentType(s.path)
 	return n.serveBest(r, what, s, representation{
-		tag:  protocol.Tag(s.source),
+		name: s.source,
 		size: s.size,
-		body: &plainBody{node: n, name: s.source, size: s.size, open: func(ctx context.Context) io.ReadSeeker {
-			return bundle.NewFile(ctx, s.file, n.store)
-		}},
+		body: &plainBody{subject: s, node: n},
 	})
 }
 
@@ -113,7 +104,7 @@ func (n *Node) index(r *request) error {
 	return n.serve(
 		r,
 		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheForever},
-		representation{tag: protocol.Tag(digest.Sum(raw)), size: int64(len(raw)), body: memory(raw)},
+		representation{name: digest.Sum(raw), size: int64(len(raw)), body: memory(raw)},
 	)
 }
 
@@ -131,7 +122,7 @@ func (n *Node) chunk(r *request) error {
 		return err
 	}
 	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
-	rep := representation{tag: protocol.Tag(id)}
+	rep := representation{name: id}
 	if frame.Encoding == bundle.Zstd {
 		coding, ok := accept.Choose(semantics.Zstd, semantics.Identity)
 		if !ok {
@@ -141,7 +132,7 @@ func (n *Node) chunk(r *request) error {
 	}
 	raw := frame.Data
 	if rep.coding == semantics.Zstd {
-		rep.tag = protocol.Tag(digest.Sum(raw))
+		rep.name = digest.Sum(raw)
 	} else if raw, err = n.codec.Plain(frame); err != nil {
 		return err
 	}

@@ -1,12 +1,13 @@
 package node
 
 import (
-	"context"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/dgraph-io/ristretto/v2"
 	"golang.org/x/sync/singleflight"
 
+	"brink/digest"
 	"brink/node/wire"
 )
 
@@ -14,7 +15,7 @@ import (
 // What it holds was verified when it was loaded, and is never written to. What it gives up goes when the last response
 // that sends it has ended.
 type hot struct {
-	cache  *ristretto.Cache[string, *held] // nil: nothing is kept
+	cache  *ristretto.Cache[uint64, *held] // by the first bytes of the name; nil: nothing is kept
 	size   int64
 	direct bool // whether connections are plain TCP, which can send what package wire holds
 	loads  singleflight.Group
@@ -22,6 +23,7 @@ type hot struct {
 
 // held is a representation in RAM, in one of two forms.
 type held struct {
+	name   digest.Digest
 	data   []byte     // to be read only
 	direct *wire.Held // nil: data has it
 }
@@ -51,7 +53,7 @@ func newHot(size int64, direct bool) (*hot, error) {
 	if h.size == 0 {
 		return h, nil
 	}
-	cache, err := ristretto.NewCache(&ristretto.Config[string, *held]{
+	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *held]{
 		NumCounters: max(
 			1000,
 			h.size/(16<<10)*10,
@@ -76,21 +78,31 @@ func (h *hot) close() {
 // largest returns the size in bytes up to which a representation is sent from RAM.
 func (h *hot) largest() int64 { return h.size / largestShare }
 
-// get returns what is kept under key, or loads it: once, however many wait. The load runs on ctx, which is the node's.
-func (h *hot) get(ctx context.Context, key string, load func(context.Context) ([]byte, error)) (*held, error) {
-	if h.cache != nil {
-		if found, ok := h.cache.Get(key); ok {
-			return found, nil
-		}
+// keyOf returns the key of a name. A digest is as good as random, so a part of it will do; that two names may be made to
+// share it is why the whole name is compared.
+func keyOf(name digest.Digest) uint64 { return binary.LittleEndian.Uint64(name[:8]) }
+
+// find returns what is kept under a name, or nil.
+func (h *hot) find(name digest.Digest) *held {
+	if h.cache == nil {
+		return nil
 	}
-	loaded, err, _ := h.loads.Do(key, func() (any, error) {
-		data, err := load(ctx)
+	if found, ok := h.cache.Get(keyOf(name)); ok && found.name == name {
+		return found
+	}
+	return nil
+}
+
+// load brings in what find has not found: once, however many wait. What read returns is verified.
+func (h *hot) load(name digest.Digest, read func() ([]byte, error)) (*held, error) {
+	loaded, err, _ := h.loads.Do(name.String(), func() (any, error) {
+		data, err := read()
 		if err != nil {
 			return nil, err
 		}
-		one := h.hold(data)
+		one := h.hold(name, data)
 		if h.cache != nil {
-			h.cache.Set(key, one, int64(len(data)))
+			h.cache.Set(keyOf(name), one, int64(len(data)))
 		}
 		return one, nil
 	})
@@ -101,12 +113,12 @@ func (h *hot) get(ctx context.Context, key string, load func(context.Context) ([
 }
 
 // hold brings data into the form in which it is sent best.
-func (h *hot) hold(data []byte) *held {
+func (h *hot) hold(name digest.Digest, data []byte) *held {
 	if h.direct && h.cache != nil && len(data) >= directFrom && len(data) <= directTo {
 		// It fails where the system can not, or has no descriptor left: then it is sent as bytes.
 		if direct, err := wire.NewHeld(data); err == nil {
-			return &held{direct: direct}
+			return &held{name: name, direct: direct}
 		}
 	}
-	return &held{data: data}
+	return &held{name: name, data: data}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -210,10 +211,43 @@ func TestNode_LeavesOutWhatTrustNoLongerAllows(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.restart(func(c *Config) { c.Trust = [][]byte{raw} })
-	resp, body := f.get(protocol.ChannelPath(testApp, "production"))
+	resp, body := f.do(http.MethodPost, protocol.CheckPath(testApp), strings.NewReader(`{"channel":"production"}`))
 	wantProblem(t, resp, body, 404, protocol.CodeUnknownChannel)
-	if !strings.Contains(logs.String(), "channel left out") {
-		t.Error("the operator is not told")
+	if _, body := f.get("/readyz"); !strings.Contains(string(body), "left out") || !strings.Contains(logs.String(), "channel left out") {
+		t.Errorf("the operator is not told: %s", body)
+	}
+
+	f.key = other
+	request := publish.Request{Dir: folder(t, www("1.0.1")), App: testApp, Version: "1.0.1", Channel: "production"}
+	if _, err := f.publisher().Publish(context.Background(), request); !errors.Is(err, publish.ErrLapsed) {
+		t.Errorf("publish on top of it: %v, want ErrLapsed", err)
+	}
+	request.Anew = true
+	if r, err := f.publisher().Publish(context.Background(), request); err != nil || r.Sequence != 2 {
+		t.Errorf("publish anew: %+v, %v; want sequence 2", r, err)
+	}
+	if resp, body := f.do(http.MethodPost, protocol.CheckPath(testApp), strings.NewReader(`{"channel":"production"}`)); resp.StatusCode != 200 {
+		t.Errorf("after that: %d %s", resp.StatusCode, body)
+	}
+	request.Version, request.Anew, request.Above = "1.0.2", false, 100
+	if r, err := f.publisher().Publish(context.Background(), request); err != nil || r.Sequence != 101 {
+		t.Errorf("publish above 100: %+v, %v", r, err)
+	}
+}
+
+func TestNode_NamesNothingThatItHasLost(t *testing.T) {
+	f := start(t)
+	f.publish("1.0.0")
+	f.stop()
+	if err := os.RemoveAll(filepath.Join(f.config.Data, "chunks")); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	resp, body := f.do(http.MethodPost, protocol.CheckPath(testApp), strings.NewReader(`{"channel":"production"}`))
+	wantProblem(t, resp, body, 503, protocol.CodeDamaged)
+	f.publish("1.0.0") // the same again heals it
+	if resp, body := f.do(http.MethodPost, protocol.CheckPath(testApp), strings.NewReader(`{"channel":"production"}`)); resp.StatusCode != 200 {
+		t.Errorf("after publishing again: %d %s", resp.StatusCode, body)
 	}
 }
 

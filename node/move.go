@@ -29,7 +29,8 @@ func (n *Node) move(r *request) error {
 	if err != nil {
 		return err
 	}
-	if current := n.channels.get(m.App, m.Channel); current != nil {
+	current, lapsed := n.channels.held(m.App, m.Channel)
+	if current != nil {
 		if current.Digest() == m.Digest() {
 			return r.writeJSON(fasthttp.StatusOK, moved(m)) // the same once more: its answer may have been lost
 		}
@@ -41,7 +42,7 @@ func (n *Node) move(r *request) error {
 				"publish again to put your release on top of it",
 			)
 		}
-		if err := channel.Newer(current, m); err != nil {
+		if err := follows(current, lapsed, m); err != nil {
 			return err
 		}
 	}
@@ -52,6 +53,22 @@ func (n *Node) move(r *request) error {
 		"version", m.Release.Version, "bundle", m.Release.Bundle.Short())
 	n.activate(n.ctx, m)
 	return r.writeJSON(fasthttp.StatusOK, moved(m))
+}
+
+// follows returns nil if m may take the place of current. What has lapsed has no say but by its sequence, which devices
+// have seen.
+func follows(current *channel.Manifest, lapsed bool, m *channel.Manifest) error {
+	if !lapsed {
+		return channel.Newer(current, m)
+	}
+	if m.Sequence <= current.Sequence {
+		return &channel.RefusedError{
+			Code:   channel.CodeSequenceNotHigher,
+			Reason: fmt.Sprintf("devices have seen sequence %d, from a key that is not allowed any more", current.Sequence),
+			Hint:   "publish with --anew, which goes on from there",
+		}
+	}
+	return nil
 }
 
 func moved(m *channel.Manifest) protocol.Moved {
@@ -108,7 +125,11 @@ func (n *Node) restore() error {
 		}
 		m, err := n.reverify(raw)
 		if err != nil {
-			log.Error("channel left out: its manifest does not count any more", "error", err)
+			log.Error("channel left out: its manifest does not count any more", "error", err,
+				"hint", "publish to it with --anew")
+			if lapsed, err := channel.ParseManifest(raw); err == nil {
+				n.channels.lapse(lapsed)
+			}
 			return true
 		}
 		n.channels.set(m)

@@ -257,7 +257,7 @@ func (n *Node) Run(ctx context.Context) error {
 // drain ends the public side.
 func (n *Node) drain() error {
 	n.health.enter(phaseDraining)
-	n.config.Logger.Info("node is draining", "wait", n.config.Drain)
+	n.config.Logger.Info("node is draining", "wait", max(n.config.Drain, 0))
 	if n.config.Drain > 0 {
 		<-time.After(n.config.Drain)
 	}
@@ -307,6 +307,9 @@ func (n *Node) amiss() []string {
 	var reasons []string
 	if why := n.store.ReadOnly(); why != "" {
 		reasons = append(reasons, "read-only: "+why)
+	}
+	if lapsed := n.channels.countLapsed(); lapsed > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d channels are left out: trust no longer allows what they serve", lapsed))
 	}
 	now := n.config.Now()
 	for org, trust := range n.channels.trusts {

@@ -459,6 +459,34 @@ func TestNode_KeepsToItsQuota(t *testing.T) {
 	}
 }
 
+func TestNode_KeepsToTheQuotaOfTheOrg(t *testing.T) {
+	var quotaKey channel.PrivateKey
+	f := start(t, func(c *Config) {
+		trust, err := channel.ParseTrust(c.Trust[0], time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := trust.Next()
+		next.Issued, next.Quota = time.Now(), 1<<20
+		root, key := newKey(t), newKey(t)
+		next.Roots, next.Keys = []channel.PublicKey{root.Public()}, []channel.PublicKey{key.Public()}
+		next.Roles[0].Keys = []string{key.Public().ID()}
+		if c.Trust[0], err = channel.NewTrust(next, root); err != nil {
+			t.Fatal(err)
+		}
+		quotaKey = key
+	})
+	f.key = quotaKey
+	f.publish("1.0.0")
+	f.publish("1.1.0") // two archives of 0.44 MB
+	_, err := f.publisher().Publish(context.Background(), publish.Request{
+		Dir: folder(t, www("1.2.0")), App: testApp, Version: "1.2.0", Channel: "production",
+	})
+	if protocol.CodeOf(err) != protocol.CodeQuota || !strings.Contains(err.Error(), "acme") {
+		t.Errorf("publish over the org's quota: %v, want %s", err, protocol.CodeQuota)
+	}
+}
+
 func TestNode_RefusesTrustThatItsFormerRootsDidNotSign(t *testing.T) {
 	f := start(t)
 	f.publish("1.0.0")

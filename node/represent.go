@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sort"
 
 	"github.com/valyala/fasthttp"
 
 	"brink/bundle"
 	"brink/digest"
 	"brink/node/semantics"
-	"brink/protocol"
 	"brink/store"
 )
 
@@ -66,32 +64,22 @@ func (n *Node) choose(r *request, s subject, identity representation) (represent
 			return rep, nil
 		}
 	}
-	there := []representation{identity}
+	best, acceptable := identity, accept.Accepts(semantics.Identity)
 	if s.size >= smallest {
 		for _, coding := range encodings {
-			if !accept.Accepts(coding) {
+			if !accept.Prefers(coding, best.coding) {
 				continue
 			}
-			if rep, ok := n.derived(derivation{subject: s, coding: coding}); ok {
-				there = append(there, rep)
+			rep, ok := n.derived(derivation{subject: s, coding: coding})
+			if ok && (rep.size < best.size || !accept.Prefers(best.coding, coding)) {
+				best, acceptable = rep, true
 			}
 		}
 	}
-	sort.SliceStable(there, func(i, j int) bool { return there[i].size < there[j].size })
-	offers := make([]semantics.Coding, len(there))
-	for i, rep := range there {
-		offers[i] = rep.coding
-	}
-	coding, ok := accept.Choose(offers...)
-	if !ok {
+	if !acceptable {
 		return representation{}, errNotAcceptable
 	}
-	for _, rep := range there {
-		if rep.coding == coding {
-			return rep, nil
-		}
-	}
-	return identity, nil
+	return best, nil
 }
 
 // patch returns the representation of s against what the client has, if there is one.
@@ -159,7 +147,7 @@ func (n *Node) derived(d derivation) (representation, bool) {
 	}
 	return representation{
 		coding: d.coding,
-		tag:    protocol.Tag(object.Digest()),
+		name:   object.Digest(),
 		size:   object.Size(),
 		body:   &derivedBody{node: n, object: object},
 	}, true
@@ -195,16 +183,25 @@ func (m memory) stream() (io.ReadSeekCloser, error) { return nopCloser{bytes.New
 
 // plainBody is the plain bytes of a subject, made from chunks.
 type plainBody struct {
+	subject
+
 	node *Node
-	open func(ctx context.Context) io.ReadSeeker
-	name digest.Digest
-	size int64
+	ix   *bundle.Index // of the archive; nil for a file
+}
+
+// open returns a reader of the bytes.
+func (p *plainBody) open(ctx context.Context) io.ReadSeeker {
+	if p.isArchive() {
+		return bundle.NewArchive(ctx, p.ix, p.node.store)
+	}
+	return bundle.NewFile(ctx, p.file, p.node.store)
 }
 
 func (p *plainBody) whole() (*held, error) {
-	return p.node.hot.get(p.node.ctx, p.name.String(), func(ctx context.Context) ([]byte, error) {
-		return readWhole(p.open(ctx), p.size)
-	})
+	if found := p.node.hot.find(p.source); found != nil {
+		return found, nil
+	}
+	return p.node.hot.load(p.source, func() ([]byte, error) { return readWhole(p.open(p.node.ctx), p.size) })
 }
 
 func (p *plainBody) stream() (io.ReadSeekCloser, error) { return nopCloser{p.open(p.node.ctx)}, nil }
@@ -216,9 +213,11 @@ type derivedBody struct {
 }
 
 func (d *derivedBody) whole() (*held, error) {
-	return d.node.hot.get(d.node.ctx, d.object.Digest().String(), func(context.Context) ([]byte, error) {
-		return readWhole(d.object.Reader(), d.object.Size())
-	})
+	name := d.object.Digest()
+	if found := d.node.hot.find(name); found != nil {
+		return found, nil
+	}
+	return d.node.hot.load(name, func() ([]byte, error) { return readWhole(d.object.Reader(), d.object.Size()) })
 }
 
 func (d *derivedBody) stream() (io.ReadSeekCloser, error) {

@@ -1,11 +1,13 @@
 package node
 
 import (
+	"encoding/hex"
 	"io"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
 
+	"brink/digest"
 	"brink/node/semantics"
 	"brink/protocol"
 )
@@ -13,9 +15,14 @@ import (
 // representation is one way of sending something whose bytes never change.
 type representation struct {
 	coding semantics.Coding
-	tag    string // strong entity tag, with its quotes; it names the bytes, so it is the same on every node
-	size   int64  // bytes as sent
+	name   digest.Digest // of the bytes as sent: the strong entity tag, which is the same on every node
+	size   int64         // bytes as sent
 	body   body
+}
+
+// appendTag appends the entity tag with its quotes.
+func (rep *representation) appendTag(b []byte) []byte {
+	return append(hex.AppendEncode(append(b, '"'), rep.name[:]), '"')
 }
 
 // body is where the bytes of a representation come from.
@@ -39,13 +46,14 @@ type served struct {
 func (n *Node) serve(r *request, s served, rep representation) error {
 	h := &r.Response.Header
 	in := &r.Request.Header
+	tag := rep.appendTag(make([]byte, 0, digest.TextSize+2))
 	answer := semantics.Conditions{
 		Head:        r.IsHead(),
 		IfMatch:     field(in, fasthttp.HeaderIfMatch),
 		IfNoneMatch: field(in, fasthttp.HeaderIfNoneMatch),
 		IfRange:     field(in, fasthttp.HeaderIfRange),
 		Range:       field(in, fasthttp.HeaderRange),
-	}.Evaluate([]byte(rep.tag), rep.size)
+	}.Evaluate(tag, rep.size)
 	h.Set(fasthttp.HeaderVary, s.vary)
 	switch answer.Status {
 	case fasthttp.StatusPreconditionFailed:
@@ -55,7 +63,7 @@ func (n *Node) serve(r *request, s served, rep representation) error {
 		return problem(protocol.CodeRangeInvalid, "the range lies behind the end",
 			"it has "+strconv.FormatInt(rep.size, 10)+" bytes in this encoding")
 	}
-	h.Set(fasthttp.HeaderETag, rep.tag)
+	h.SetBytesV(fasthttp.HeaderETag, tag)
 	h.Set(fasthttp.HeaderCacheControl, s.cache)
 	if answer.Status == fasthttp.StatusNotModified {
 		r.SetStatusCode(answer.Status)

@@ -116,6 +116,10 @@ func (n *Node) offer(r *request) error {
 	if err != nil {
 		return err
 	}
+	if quota := trust.Quota(); quota > 0 && n.channels.bytesOf(trust.Org())+ix.Archive.Size > quota {
+		return problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and its channels hold %d already",
+			trust.Org(), quota, n.channels.bytesOf(trust.Org())), "the org's root keys set its quota in the trust document")
+	}
 	ingest, err := n.store.Ingest(n.ctx, store.IngestRequest{Intent: in.Intent, Index: ix})
 	if err != nil {
 		return err

@@ -52,6 +52,9 @@ func (p *Problem) Error() string { return fmt.Sprintf("%s (%s, HTTP %d)", p.Mess
 
 // Final reports whether the same request would get the same answer again.
 func (p *Problem) Final() bool {
+	if p.Code == CodeQuota || p.Code == CodeReadOnly {
+		return true // it passes, but not by itself within a minute
+	}
 	return p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests &&
 		p.Code != CodeIncomplete && p.Code != CodeUnknownUpload
 }

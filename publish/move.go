@@ -37,7 +37,7 @@ func (s *session) meet(ctx context.Context, app string) error {
 // maxList bounds, in bytes, the list of an app's channels.
 const maxList = 8 << 20
 
-// manifest fetches a channel, checked.
+// manifest fetches a channel, checked. When it is refused the error comes with what is there, which must not be believed.
 func (s *session) manifest(ctx context.Context, app, name string) (served, error) {
 	raw, err := s.get(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
 	if protocol.CodeOf(err) == protocol.CodeUnknownChannel {
@@ -50,15 +50,39 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	if err != nil {
 		return served{}, fmt.Errorf("channel %s: %w", name, err)
 	}
-	// It is checked as of its own time: one that has expired is no reason not to publish its successor.
-	m, err := s.trust.VerifyManifest(raw, unchecked.Issued)
-	if err == nil {
-		err = m.CheckFor(app, name)
-	}
-	if err != nil {
+	if err := unchecked.CheckFor(app, name); err != nil {
 		return served{}, fmt.Errorf("channel %s: %w", name, err)
 	}
+	// It is checked as of its own time: one that has expired is no reason not to publish its successor.
+	m, err := s.trust.VerifyManifest(raw, unchecked.Issued)
+	if err != nil {
+		return served{manifest: unchecked, tag: protocol.Tag(unchecked.Digest())}, fmt.Errorf("channel %s: %w", name, err)
+	}
 	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
+}
+
+// next returns the channel as it is, and the manifest that serves the release on top of it; nil when the channel serves
+// it already.
+func (s *session) next(ctx context.Context, r Request, release channel.Release) (served, *channel.Manifest, error) {
+	current, err := s.manifest(ctx, r.App, r.Channel)
+	lapsed := channel.CodeOf(err) == channel.CodeUnknownKey || channel.CodeOf(err) == channel.CodeWrongRole ||
+		channel.CodeOf(err) == channel.CodeNotEnoughSignatures || channel.CodeOf(err) == channel.CodeWrongChannel
+	var next *channel.Manifest
+	switch {
+	case lapsed && r.Anew:
+		next, err = current.manifest.Anew(s.trust.Org(), release, s.config.Now())
+	case lapsed:
+		return served{}, nil, fmt.Errorf("%w; %w", err, ErrLapsed)
+	case err == nil:
+		next, err = current.manifest.Publish(release, s.config.Now())
+	}
+	if errors.Is(err, channel.ErrUnchanged) {
+		return current, nil, nil
+	}
+	if err == nil {
+		next.Sequence = max(next.Sequence, r.Above+1)
+	}
+	return current, next, err
 }
 
 // sign returns the manifest that next is, signed and checked: what the keys may not say should not cost an upload. A

@@ -32,6 +32,10 @@ const intentLife = 24 * time.Hour
 // it again puts this release on top of theirs.
 var ErrConflict = errors.New("the channel was moved by someone else at the same time")
 
+// ErrLapsed is returned for a channel whose manifest was signed by keys that the trust document does not allow, beside
+// the [*channel.RefusedError] that says which.
+var ErrLapsed = errors.New("if its key was taken out of the trust document, publish anew")
+
 // ErrUnpublished is returned for a channel to which nothing was published yet.
 var ErrUnpublished = errors.New("nothing was published to it yet")
 
@@ -106,7 +110,12 @@ type Request struct {
 	Link      string // where people read about the release
 	Comment   string
 	Mandatory bool
-	DryRun    bool // do all but upload and move the channel
+	// Anew publishes to a channel whose manifest was signed by a key that the trust document does not allow any more, or
+	// was lost: nothing of it is believed but its sequence and version, see [channel.Manifest.Anew].
+	Anew bool
+	// Above is a sequence that the new manifest has to be above: what devices have seen of a channel that was lost.
+	Above  uint64
+	DryRun bool // do all but upload and move the channel
 }
 
 // Result tells what a Publish, a Promote or a Rollback did, or would have done.
@@ -166,12 +175,8 @@ func (s *session) publish(ctx context.Context, r Request) error {
 	}
 	release := s.release(r, ix)
 	// The channel is looked at, and its next manifest signed, first: what can not be should not cost an upload.
-	current, err := s.manifest(ctx, r.App, r.Channel)
+	current, next, err := s.next(ctx, r, release)
 	if err != nil {
-		return err
-	}
-	next, err := current.manifest.Publish(release, s.config.Now())
-	if err != nil && !errors.Is(err, channel.ErrUnchanged) {
 		return err
 	}
 	raw, err := s.sign(current, next)

@@ -46,6 +46,10 @@ is told (exit code 4).`,
 	excludeFlag(cmd, &r.Exclude)
 	flags.StringVar(&r.Link, "link", "", "`URL` where people read about the release")
 	flags.StringVar(&r.Comment, "comment", "", "`TEXT` about the release, for people")
+	flags.BoolVar(&r.Anew, "anew", false,
+		"believe nothing of a channel manifest whose key is not allowed any more, but go on from its sequence")
+	flags.Uint64Var(&r.Above, "above", 0,
+		"`SEQUENCE` that devices have seen of a channel that was lost: go on above it")
 	flags.BoolVar(&r.Mandatory, "mandatory", false, "devices should not go on without this release")
 	dryRunFlag(cmd, &r.DryRun)
 	required(cmd, "app", "version", "channel")

@@ -94,6 +94,12 @@ func ParseAccept(field []byte) Accept {
 // Accepts reports whether c may be sent.
 func (a Accept) Accepts(c Coding) bool { return c < codings && a.weights[c] > 0 }
 
+// Prefers reports whether c may be sent and is liked no less than other, so that it is worth looking whether c is there
+// when other is.
+func (a Accept) Prefers(c, other Coding) bool {
+	return a.Accepts(c) && (other >= codings || a.weights[c] >= a.weights[other])
+}
+
 // Choose returns the coding among offers that the client likes best, and of those it likes equally the one that is
 // offered first. It returns false if none is acceptable; the answer is then 406 (RFC 9110, section 15.5.7), or the
 // plain bytes all the same, which the RFC allows too.
