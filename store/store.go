@@ -109,14 +109,14 @@ func (s *Store) open() error {
 	}
 	chunks := filepath.Join(c.Dir, chunksDir)
 	db, err := openDatabase(chunksOptions(chunks, c.Quota), c.Logger,
-		"to go on, move "+chunks+" aside: chunks come back from peers, the origin, or the next publish")
+		"to go on, move "+chunks+" aside: publishing the releases again brings their chunks back")
 	if err != nil {
 		return err
 	}
 	s.blobs = &blobs{db: db, codec: bundle.NewCodec(), quota: s.quota, pins: s.pins, sick: s.sick}
 	meta := filepath.Join(c.Dir, metaDir)
 	db, err = openDatabase(metaOptions(meta), c.Logger,
-		"to go on, move "+meta+" aside: records come back from peers or the origin, bundles have to be filled again")
+		"to go on, restore it, or move "+meta+" aside and publish every channel again, --above what devices have seen")
 	if err != nil {
 		return err
 	}
