@@ -11,7 +11,8 @@ import (
 // ErrUnchanged is returned when an operation would leave the channel as it is; there is nothing to sign.
 var ErrUnchanged = errors.New("the channel serves this already")
 
-// Publish returns the manifest that serves r on top of m. The release that m serves moves to the front of History.
+// Publish returns the manifest that serves r on top of m, to all devices: a rollout that is under way ends. The release
+// that m serves moves to the front of History. See [Manifest.Roll] for some devices first.
 //
 // It returns [ErrUnchanged] if m serves r's version with r's bundle. It refuses a version that the channel knows with
 // another bundle ([CodeVersionTaken]) and one that is below what m serves ([CodeDowngrade]). A version that was rolled
@@ -49,9 +50,7 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	if m.Sequence > 0 && version == m.Release.Version {
 		return nil, ErrUnchanged
 	}
-	i := slices.IndexFunc(m.History, func(r Release) bool {
-		return r.Version == version || version == "" && CompareVersions(r.Version, m.Release.Version) < 0
-	})
+	i := m.before(version)
 	switch {
 	case i < 0 && version == "":
 		return nil, refuse(CodeNotInHistory, "", "channel %s served nothing lower before", m.Channel)
@@ -69,6 +68,14 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 		next.Withdrawn = m.Withdrawn
 	}
 	return next, nil
+}
+
+// before returns the index in History of the release of the version, or of the last one that was served and is lower
+// than m's if version is empty; -1 if there is none.
+func (m *Manifest) before(version string) int {
+	return slices.IndexFunc(m.History, func(r Release) bool {
+		return r.Version == version || version == "" && CompareVersions(r.Version, m.Release.Version) < 0
+	})
 }
 
 // Promote returns the manifest that serves on m's channel what from serves on its own. The two must be of one app. It
@@ -101,6 +108,7 @@ func (m *Manifest) Amend(r Release, now time.Time) (*Manifest, error) {
 // serve returns the next manifest with r in the place of what m serves.
 func (m *Manifest) serve(r Release, now time.Time) *Manifest {
 	next := m.next(now)
+	next.Rollout = nil
 	next.Release = r.clone()
 	// Each version is in a manifest once, so that a rollback by version means one thing.
 	next.History = slices.DeleteFunc(next.History, func(old Release) bool { return old.Version == r.Version })
@@ -108,6 +116,9 @@ func (m *Manifest) serve(r Release, now time.Time) *Manifest {
 		next.History = slices.Insert(next.History, 0, m.Release.clone())
 	}
 	next.History = next.History[:min(len(next.History), MaxHistory)]
+	next.Overrides = slices.DeleteFunc(next.Overrides, func(o Override) bool {
+		return o.Version != "" && next.release(o.Version) == nil
+	})
 	if CompareVersions(r.Version, next.Withdrawn) >= 0 {
 		next.Withdrawn = ""
 	}
@@ -127,9 +138,26 @@ func (m *Manifest) next(now time.Time) *Manifest {
 		next.Expires = next.Issued.Add(m.Expires.Sub(m.Issued))
 	}
 	next.Release = m.Release.clone()
+	next.Rules = m.Rules.clone()
+	if m.Rollout != nil {
+		rollout := m.Rollout.clone()
+		next.Rollout = &rollout
+	}
+	next.Overrides = slices.Clone(m.Overrides)
+	for i := range next.Overrides {
+		next.Overrides[i].unknown = next.Overrides[i].unknown.clone()
+	}
 	next.History = nil
 	for i := range m.History {
 		next.History = append(next.History, m.History[i].clone())
 	}
 	return &next
+}
+
+// checked returns next, or the error and nothing.
+func checked(next *Manifest, err error) (*Manifest, error) {
+	if err != nil {
+		return nil, err
+	}
+	return next, nil
 }

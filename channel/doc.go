@@ -6,12 +6,14 @@
 // intent ([Intent]) is what a publisher signs before an upload. A channel manifest ([Manifest]) says what a channel
 // serves. Each travels in a DSSE envelope (https://github.com/secure-systems-lab/dsse) that has one byte form only.
 //
-// The life of one release: [Manifest.Publish] puts it on top of what the channel serves and raises the sequence,
-// [SignManifest] signs the result, [Trust.VerifyManifest] checks it on every node and device, [Newer] lets it replace
-// the one in force, [State.Accept] is what a device asks beyond the signature, and [Resolve] says what the device gets.
+// The life of one release: [Manifest.Publish] puts it on top of what the channel serves and raises the sequence, or
+// [Manifest.Roll] does so for some devices first; [SignManifest] signs the result, [Trust.VerifyManifest] checks it on
+// every node and device, [Newer] lets it replace the one in force, [State.Accept] is what a device asks beyond the
+// signature, and [Resolve] says what the device gets.
 //
 // The invariants: a statement that a Verify function returned was signed by enough distinct keys of one role that the
 // trust document allows for the app and channel; signed bytes are kept as they came and never written anew; and a
 // device that follows a channel made by the operations of this package can accept every later manifest, whichever it
-// missed in between, and moves to a lower version only where a signed rollback took its own version back.
+// missed in between, and moves to a lower version only where a signed statement says so: a rollback took its own
+// version back, an override names the device, or a rollout gives the release that it runs to others.
 package channel

@@ -16,8 +16,8 @@ const ManifestSchema = 1
 const MaxHistory = 20
 
 // Manifest is a channel manifest: what a channel of an app serves. One that was read is complete and checked, and must
-// not be changed: the operations ([Manifest.Publish], [Manifest.RollBack], [Manifest.Promote], [Manifest.Amend]) return
-// another. Members of the JSON that this version does not know go along from one to the next.
+// not be changed: the operations ([Manifest.Publish], [Manifest.Roll], [Manifest.RollBack], [Manifest.SetRules] and
+// others) return another. Members of the JSON that this version does not know go along from one to the next.
 type Manifest struct {
 	Schema   int       `json:"schema"` // ManifestSchema; SignManifest sets it
 	Org      string    `json:"org"`
@@ -33,10 +33,15 @@ type Manifest struct {
 	// must hold for longer may rest on it.
 	Rollback bool `json:"rollback,omitempty"`
 
-	// Withdrawn is the highest version that a rollback took back: a device that runs something above Release, up to and
-	// including Withdrawn, must move down. It stays in every statement until a release at or above it is served, so it
-	// also reaches a device that was asleep when the rollback itself was in force. Empty means that nothing is.
+	// Withdrawn is the highest version that a rollback took back: a device that runs something above its release, up to
+	// and including Withdrawn, must move down. It stays in every statement until a release at or above it is served to
+	// all, so it also reaches a device that was asleep when the rollback itself was in force. Empty means that nothing
+	// is.
 	Withdrawn string `json:"withdrawn,omitempty"`
+
+	Rules     Rules      `json:"rules,omitzero"`
+	Rollout   *Rollout   `json:"rollout,omitempty"` // nil: Release is for all devices
+	Overrides []Override `json:"overrides,omitempty"`
 
 	unknown   unknown
 	raw       []byte
@@ -114,6 +119,39 @@ func (m *Manifest) Releases() iter.Seq[*Release] {
 			}
 		}
 	}
+}
+
+// Given yields the releases that some device can be given now: the one served, the one that those outside a rollout get,
+// and those that overrides name. One may come more than once. The caller must not change them.
+func (m *Manifest) Given() iter.Seq[*Release] {
+	return func(yield func(*Release) bool) {
+		if !yield(&m.Release) {
+			return
+		}
+		if m.Rollout != nil && m.Rollout.From != "" {
+			if r := m.release(m.Rollout.From); r != nil && !yield(r) {
+				return
+			}
+		}
+		for i := range m.Overrides {
+			if r := m.release(m.Overrides[i].Version); r != nil && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// release returns the release of the version, or nil.
+func (m *Manifest) release(version string) *Release {
+	if m.Release.Version == version {
+		return &m.Release
+	}
+	for i := range m.History {
+		if m.History[i].Version == version {
+			return &m.History[i]
+		}
+	}
+	return nil
 }
 
 // CheckFor returns nil if m is the manifest of the app's channel. A signature does not say that: whoever asked for one
@@ -226,16 +264,26 @@ func (m *Manifest) check() error {
 		}
 		before = append(before, r.Version)
 	}
+	if err := m.checkRollout(); err != nil {
+		return err
+	}
 	if m.Withdrawn != "" {
 		if err := CheckVersion(m.Withdrawn); err != nil {
 			return err
 		}
-		if CompareVersions(m.Withdrawn, m.Release.Version) <= 0 {
-			return malformed("withdrawn %s is not above the version that is served, %s", m.Withdrawn, m.Release.Version)
+		lowest := m.Release.Version
+		if m.Rollout != nil && m.Rollout.From != "" {
+			lowest = m.Rollout.From
+		}
+		if CompareVersions(m.Withdrawn, lowest) <= 0 {
+			return malformed("withdrawn %s is not above the version that is served, %s", m.Withdrawn, lowest)
 		}
 	}
 	if m.Rollback && m.Withdrawn == "" {
 		return malformed("a rollback that withdraws nothing")
 	}
-	return nil
+	if err := m.Rules.check(); err != nil {
+		return err
+	}
+	return m.checkOverrides()
 }

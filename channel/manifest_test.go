@@ -18,6 +18,9 @@ func TestManifest_RoundTrip(t *testing.T) {
 	m.Release.Mandatory = true
 	m.Release.Link, m.Release.Comment = "https://acme.example/1.5.0", "Fix <b>&amp;</b> \u2028"
 	m = must(m.RollBack("", now))(t)
+	m = must(m.SetRollout(Rollout{Share: 1250, Paused: true, Starts: now, Ends: now.Add(time.Hour)}, now))(t)
+	m = must(m.SetRules(Rules{Private: true, Platforms: []Platform{IOS, "tvos"}, MaxStep: StepMinor}, now))(t)
+	m = must(m.SetOverride(Override{Custom: "<é>", Version: "1.3.0"}, now))(t)
 	got := must(trust(t, acme(), "root").VerifyManifest(sign(t, m, "ann", "bob"), now))(t)
 	opaque := cmp.FilterPath(func(p cmp.Path) bool {
 		f, ok := p.Last().(cmp.StructField)
@@ -71,6 +74,21 @@ func TestSignManifest_RefusesWhatVerifyWould(t *testing.T) {
 		"rollback from nowhere": func(m *Manifest) { m.Rollback = true },
 		"withdrawn is served":   func(m *Manifest) { m.Withdrawn = "1.5.0" },
 		"bad withdrawn":         func(m *Manifest) { m.Withdrawn = "all" },
+		"unknown step":          func(m *Manifest) { m.Rules.MaxStep = "huge" },
+		"share out of range":    func(m *Manifest) { m.Rollout = &Rollout{Share: Everyone + 1, From: "1.4.0"} },
+		"rollout from nowhere":  func(m *Manifest) { m.Rollout = &Rollout{From: "1.3.0"} },
+		"rollout from itself":   func(m *Manifest) { m.Rollout = &Rollout{From: "1.5.0"} },
+		"rollout ends first":    func(m *Manifest) { m.Rollout = &Rollout{Starts: now, Ends: now.Add(-time.Hour)} },
+		"withdrawn is for some": func(m *Manifest) { m.Rollout, m.Withdrawn = &Rollout{From: "1.4.0"}, "1.4.0" },
+		"override of nobody":    func(m *Manifest) { m.Overrides = []Override{{Version: "1.4.0"}} },
+		"override to nowhere":   func(m *Manifest) { m.Overrides = []Override{{Device: "a", Version: "1.3.0"}} },
+		"two overrides of one": func(m *Manifest) {
+			m.Overrides = []Override{{Device: "a"}, {Device: "a", Version: "1.4.0"}}
+		},
+		"override above all": func(m *Manifest) {
+			m.Release, m.History = m.History[0], []Release{m.Release}
+			m.Overrides = []Override{{Device: "a", Version: "1.5.0"}}
+		},
 	} {
 		m := shop(t, "beta-1", "1.4.0", "1.5.0")
 		spoil(m)
@@ -93,6 +111,10 @@ func TestManifest_LargestIsWithinBounds(t *testing.T) {
 	}
 	if len(m.History) != MaxHistory || m.History[MaxHistory-1].Version != "1.4.0" {
 		t.Errorf("history is %s", versions(m))
+	}
+	for i := range MaxOverrides {
+		o := Override{Custom: fmt.Sprintf("%0*d", MaxID, i), Version: m.Release.Version}
+		m = must(m.SetOverride(o, now))(t)
 	}
 	sign(t, m, "ann", "bob")
 }
@@ -165,12 +187,18 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 			r.unknown = members(rt, r.Version)
 			want[r.Version] = r.unknown
 		}
+		rules, rollout, override := members(rt, "rules"), members(rt, "rollout"), members(rt, "override")
+		m.Rules.unknown = rules
+		m.Rollout = &Rollout{From: "1.4.0", unknown: rollout}
+		m.Overrides = []Override{{Device: "a", unknown: override}}
 		limit := members(rt, "limit")
 		m.Release.Native[Web] = Limit{Min: "1.0.0", unknown: limit}
 
 		// Another tool reads it, changes the channel, and writes it.
 		m = signed(t, m)
-		served := rapid.SampledFrom([]string{"publish", "roll back", "amend", "promote"}).Draw(rt, "operation")
+		served := rapid.SampledFrom([]string{
+			"publish", "roll back", "amend", "promote", "roll", "set rollout", "set rules", "set override",
+		}).Draw(rt, "operation")
 		var next *Manifest
 		switch served {
 		case "publish":
@@ -183,13 +211,30 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 			next = must(m.Amend(r, now))(t)
 		case "promote":
 			next = must(shop(t, "beta-1", "1.0.0").Promote(m, now))(t)
-			top = nil // a release is promoted, and not what the channel says beside it
+			top, rules, override = nil, nil, nil // a release is promoted, and not what the channel says beside it
+		case "roll":
+			done := *m
+			done.Rollout = nil
+			next = must(done.Roll(release("1.6.0"), Rollout{}, now))(t)
+		case "set rollout":
+			to := *m.Rollout
+			to.Share = 100
+			next = must(m.SetRollout(to, now))(t)
+		case "set rules":
+			to := m.Rules
+			to.Private = true
+			next = must(m.SetRules(to, now))(t)
+		case "set override":
+			next = must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(t)
+		}
+		if next.Rollout == nil || served == "roll" {
+			rollout = nil // it has ended
 		}
 		next = signed(t, next)
 
 		var doc struct {
-			Release map[string]json.RawMessage
-			History []map[string]json.RawMessage
+			Release, Rules, Rollout map[string]json.RawMessage
+			History, Overrides      []map[string]json.RawMessage
 		}
 		raw := payload(t, next.Raw())
 		if err := json.Unmarshal(raw, &doc); err != nil {
@@ -207,6 +252,14 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 			}
 		}
 		holds("manifest", whole, top)
+		holds("rules", doc.Rules, rules)
+		holds("rollout", doc.Rollout, rollout)
+		for _, o := range doc.Overrides {
+			holds("override", o, override)
+		}
+		if override != nil && len(doc.Overrides) != 1 {
+			rt.Fatalf("%s: there are %d overrides", served, len(doc.Overrides))
+		}
 		for _, r := range append(doc.History, doc.Release) {
 			var version string
 			if err := json.Unmarshal(r["version"], &version); err != nil {
@@ -236,6 +289,11 @@ func FuzzParseManifest(f *testing.F) {
 	m.Release.Native = map[Platform]Limit{IOS: {Min: "3.0.0"}}
 	f.Add(payload(f, sign(f, m, "ann")))
 	f.Add(payload(f, sign(f, must(m.RollBack("", now))(f), "ann")))
+	m = must(m.Roll(release("1.6.0"), Rollout{Share: 1250, Paused: true, Starts: now, Ends: now.Add(time.Hour)}, now))(f)
+	m = must(m.SetRules(Rules{NoDevices: true, Platforms: []Platform{IOS}, MaxStep: StepMinor}, now))(f)
+	m = must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(f)
+	m = must(m.SetOverride(Override{Custom: "b"}, now))(f)
+	f.Add(payload(f, sign(f, m, "ann")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseManifest(forge(t, TypeManifest, b, "ann"))
 		if err != nil {
@@ -248,6 +306,16 @@ func FuzzParseManifest(f *testing.F) {
 		again := must(ParseManifest(sign(t, m, "ann")))(t)
 		if string(sign(t, again, "ann")) != string(again.Raw()) || versions(m) != versions(again) {
 			t.Errorf("%s came back as %s", versions(m), versions(again))
+		}
+		for _, d := range []Device{{}, {ID: "a", Version: "1.3.0"}, {Custom: "b", Platform: IOS, Native: "3.0.0"}} {
+			got := Resolve(m, d, now)
+			if after := Resolve(again, d, now); got.Kind != after.Kind || got.Reason != after.Reason {
+				t.Errorf("%+v gets %v, and then %v", d, got, after)
+			}
+			_, err := State{App: m.App, Channel: m.Channel, Version: d.Version}.Accept(m)
+			if got.Release != nil && err != nil {
+				t.Errorf("%+v is sent to %s, and refuses: %v", d, got.Release.Version, err)
+			}
 		}
 	})
 }

@@ -53,8 +53,12 @@ const (
 	CodeDowngrade Code = "downgrade"
 	// CodeVersionTaken: the channel knows the version already, with another bundle.
 	CodeVersionTaken Code = "version_taken"
-	// CodeNotInHistory: the channel has no such release to roll back to.
+	// CodeNotInHistory: the channel has no such release to roll back to or to give to a device.
 	CodeNotInHistory Code = "not_in_history"
+	// CodeRolloutRunning: another rollout has to be completed or aborted first.
+	CodeRolloutRunning Code = "rollout_running"
+	// CodeNoRollout: the channel has no rollout to change.
+	CodeNoRollout Code = "no_rollout"
 )
 
 // RefusedError is what this package returns for every statement, device state or operation that it refuses.

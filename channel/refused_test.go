@@ -82,6 +82,15 @@ func TestRefusedError_EveryCodeCanBeProvoked(t *testing.T) {
 			_, err := beta.RollBack("1.3.0", now)
 			return err
 		},
+		CodeRolloutRunning: func() error {
+			rolling := must(beta.Roll(release("1.5.0"), Rollout{}, now))(t)
+			_, err := rolling.Roll(release("1.6.0"), Rollout{}, now)
+			return err
+		},
+		CodeNoRollout: func() error {
+			_, err := beta.CompleteRollout(now)
+			return err
+		},
 	}
 	for code, provoke := range rows {
 		err := provoke()

@@ -6,13 +6,17 @@ import (
 	"brink/digest"
 )
 
-// Device is what a device says about itself when it asks for an update. What it leaves out is zero.
+// Device is what a device says about itself when it asks for an update. What it leaves out is zero: so one that says
+// nothing is a real device with a production build.
 type Device struct {
-	ID       string
-	Platform Platform
-	Native   string        // version of the native app, semver; 1 and 1.2 count as 1.0.0 and 1.2.0
-	Version  string        // version of the release it runs; empty or no semver: unknown, and below every release
-	Bundle   digest.Digest // what it runs, zero if it does not know
+	ID          string // the same for as long as the app is installed; empty: it can not be told from others
+	Custom      string // an ID that the app gave it, which several devices may share
+	Platform    Platform
+	Native      string        // version of the native app, semver; 1 and 1.2 count as 1.0.0 and 1.2.0
+	Version     string        // version of the release it runs; empty or no semver: unknown, and below every release
+	Bundle      digest.Digest // what it runs, zero if it does not know
+	Emulator    bool          // it is an emulator or a simulator
+	Development bool          // its native app is a development build
 }
 
 // Kind is what a device has to do.
@@ -20,7 +24,7 @@ type Kind string
 
 // The kinds of decisions.
 const (
-	UpToDate Kind = "up_to_date" // it runs what the channel serves
+	UpToDate Kind = "up_to_date" // it runs what the channel serves to it
 	Update   Kind = "update"     // go to Decision.Release
 	Rollback Kind = "rollback"   // go to Decision.Release, which is a lower version
 	None     Kind = "none"       // stay: Decision.Reason says why
@@ -33,14 +37,37 @@ type Reason string
 const (
 	// ReasonExpired: the manifest was good until a time that has passed, so nothing is known about now.
 	ReasonExpired Reason = "expired"
+	// ReasonNotInRollout: the release is rolled out to other devices, and there is none before it for this one.
+	ReasonNotInRollout Reason = "not_in_rollout"
+
+	// ReasonPrivate: the channel is for devices that an override names, and none names this one.
+	ReasonPrivate Reason = "private_channel"
+	// ReasonPlatform: the channel is for other platforms.
+	ReasonPlatform Reason = "platform_not_allowed"
+	// ReasonEmulator: the channel is not for emulators.
+	ReasonEmulator Reason = "emulator_not_allowed"
+	// ReasonDevice: the channel is for emulators only.
+	ReasonDevice Reason = "device_not_allowed"
+	// ReasonDevelopment: the channel is not for development builds of the native app.
+	ReasonDevelopment Reason = "development_not_allowed"
+	// ReasonProduction: the channel is for development builds of the native app only.
+	ReasonProduction Reason = "production_not_allowed"
+
 	// ReasonNativeTooOld: the release wants a newer native app.
 	ReasonNativeTooOld Reason = "native_too_old"
 	// ReasonNativeTooNew: the release wants an older native app.
 	ReasonNativeTooNew Reason = "native_too_new"
-	// ReasonNativeUnknown: the release has limits for the platform, and the device's native version is no semver.
+	// ReasonNativeUnknown: the native version decides, and the one that the device tells is no semver.
 	ReasonNativeUnknown Reason = "native_unknown"
-	// ReasonAhead: the device runs a higher version than the channel serves, and no rollback took it back.
+	// ReasonUnderNative: the release is below the version of the native app, and the channel does not go there.
+	ReasonUnderNative Reason = "under_native"
+
+	// ReasonAhead: the device runs a higher version than the channel serves to it, and nothing took that one back.
 	ReasonAhead Reason = "ahead"
+	// ReasonStep: the release is a larger step from what the device runs than the channel takes.
+	ReasonStep Reason = "step_too_large"
+	// ReasonVersionUnknown: the channel bounds the steps, and neither version that the device tells is semver.
+	ReasonVersionUnknown Reason = "version_unknown"
 )
 
 // Decision is what a device gets. Release is set for an update and a rollback only; it belongs to the manifest, and the
@@ -51,28 +78,128 @@ type Decision struct {
 	Release *Release
 }
 
-// Resolve decides what a device gets from the manifest in force. It is pure and does not allocate: the same manifest,
-// device and time give the same decision on every node. It agrees with [State.Accept]: no device is sent where it would
-// refuse to go.
+// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time give the
+// same decision on every node. It does not allocate, unless the ID of the device is longer than [MaxID]. It agrees with
+// [State.Accept]: no device is sent where it would refuse to go. [Explain] tells how it came to the decision.
 func Resolve(m *Manifest, d Device, now time.Time) Decision {
-	r := &m.Release
-	switch {
-	case expired(m.Expires, now):
-		return Decision{Kind: None, Reason: ReasonExpired}
-	case r.runsOn(d):
-		return Decision{Kind: UpToDate}
+	q := question{m: m, device: d, now: now}
+	for r := ruleExpiry; ; r++ {
+		if decision, decided := q.apply(r); decided {
+			return decision
+		}
 	}
-	if reason := r.Native[d.Platform].reason(d.Native); reason != "" {
-		return Decision{Kind: None, Reason: reason}
+}
+
+// rule is one part of a decision. They are applied in this order until one decides; the last one always does.
+type rule int
+
+const (
+	ruleExpiry    rule = iota // is the manifest good still?
+	ruleOverride              // does it name the device?
+	ruleRollout               // which release is for the device?
+	ruleInstalled             // does it run that one?
+	ruleAudience              // is the channel for the device?
+	ruleNative                // can its native app run the release?
+	ruleDirection             // may it go there from what it runs?
+	ruleStep                  // is it a step that the channel takes?
+)
+
+// question is one decision on its way.
+type question struct {
+	m      *Manifest
+	device Device
+	now    time.Time
+
+	named  *Override // the override that names the device; nil: none
+	place  place     // in the rollout, if none names it
+	target *Release  // what is for the device; nil: nothing
+}
+
+// apply applies one rule, after all those before it, and reports whether it has decided.
+func (q *question) apply(r rule) (Decision, bool) {
+	m, d := q.m, &q.device
+	switch r {
+	case ruleExpiry:
+		if expired(m.Expires, q.now) {
+			return stay(ReasonExpired)
+		}
+	case ruleOverride:
+		q.named = m.override(d)
+	case ruleRollout:
+		if q.target = q.meant(); q.target == nil {
+			return stay(ReasonNotInRollout)
+		}
+	case ruleInstalled:
+		return Decision{Kind: UpToDate}, q.target.runsOn(*d)
+	case ruleAudience:
+		if q.named == nil {
+			return stay(m.Rules.audience(*d))
+		}
+	case ruleNative:
+		reason := q.target.Native[d.Platform].reason(d.Native)
+		if reason == "" && q.named == nil {
+			reason = m.Rules.underNative(q.target.Version, d.Native)
+		}
+		return stay(reason)
+	case ruleDirection:
+		switch {
+		case m.move(d.Version) == moveNone: // the device refuses the manifest as a whole
+			return stay(ReasonAhead)
+		case CompareVersions(q.target.Version, d.Version) >= 0:
+		case q.mayGoDown():
+			return Decision{Kind: Rollback, Release: q.target}, true
+		default:
+			return stay(ReasonAhead)
+		}
+	case ruleStep:
+		if q.named == nil {
+			if reason := m.Rules.step(q.target.Version, *d); reason != "" {
+				return stay(reason)
+			}
+		}
+		return Decision{Kind: Update, Release: q.target}, true
 	}
-	switch m.move(d.Version) {
-	case moveUp:
-		return Decision{Kind: Update, Release: r}
-	case moveDown:
-		return Decision{Kind: Rollback, Release: r}
-	default:
-		return Decision{Kind: None, Reason: ReasonAhead}
+	return Decision{}, false
+}
+
+// stay returns the decision to stay, if there is a reason to.
+func stay(reason Reason) (Decision, bool) {
+	return Decision{Kind: None, Reason: reason}, reason != ""
+}
+
+// meant returns the release that is meant for the device, or nil.
+func (q *question) meant() *Release {
+	m := q.m
+	if q.named != nil {
+		if q.named.Version == "" {
+			return &m.Release
+		}
+		return m.release(q.named.Version)
 	}
+	if q.place = m.place(q.device, q.now); q.place.in() {
+		return &m.Release
+	}
+	return m.release(m.Rollout.From)
+}
+
+// mayGoDown reports whether the manifest says that the device should leave what it runs for a lower version: a rollback
+// took it back, an override names the device, or the rollout gives to others what the device runs. In the last case the
+// device must run a release of this very channel. One that has a version of its own between the two keeps it, such as
+// an app that came from the store with newer files than the channel has.
+func (q *question) mayGoDown() bool {
+	m, d := q.m, &q.device
+	if q.named != nil || CompareVersions(d.Version, m.Withdrawn) <= 0 {
+		return true
+	}
+	if m.Release.runsOn(*d) {
+		return true
+	}
+	for i := range m.History {
+		if m.History[i].runsOn(*d) {
+			return true
+		}
+	}
+	return false
 }
 
 // runsOn reports whether the device runs r. The bundle decides; the version only where the bundle is not known.
@@ -88,7 +215,7 @@ func (l Limit) reason(native string) Reason {
 	switch {
 	case l.Min == "" && l.Max == "":
 		return ""
-	case CompareVersions(native, "") <= 0:
+	case !known(native):
 		return ReasonNativeUnknown
 	case l.Min != "" && CompareVersions(native, l.Min) < 0:
 		return ReasonNativeTooOld

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -76,11 +77,45 @@ func TestResolve(t *testing.T) {
 func TestResolve_DoesNotAllocate(t *testing.T) {
 	m := must(shop(t, "production", "1.4.0", "1.5.0-beta.10").RollBack("", now))(t)
 	m.Release.Native = map[Platform]Limit{IOS: {Min: "3.0.0", Max: "4.9.9"}}
-	device := Device{ID: "5f0c", Platform: IOS, Native: "3.2.1", Version: "1.5.0-beta.10"}
-	if got := Resolve(m, device, now); got.Kind != Rollback {
-		t.Fatalf("the device gets %+v", got)
+	ruled := must(shop(t, "production", "1.4.0", "1.5.0-beta.10").Roll(release("1.5.0"), Rollout{Share: 5000}, now))(t)
+	ruled.Rules = Rules{Platforms: []Platform{Android, IOS}, NoEmulators: true, MaxStep: StepMinor, NotUnderNative: true}
+	for i := range MaxOverrides {
+		ruled.Overrides = append(ruled.Overrides, Override{Custom: fmt.Sprint(i), Version: "1.4.0"})
 	}
-	if n := testing.AllocsPerRun(100, func() { Resolve(m, device, now) }); n != 0 {
-		t.Errorf("Resolve allocates %v times", n)
+	device := Device{ID: near("1.5.0", 100), Platform: IOS, Native: "3.2.1", Version: "1.5.0-beta.10"}
+	low := device
+	low.Native = "1.3.0"
+	for _, row := range []struct {
+		m      *Manifest
+		device Device
+		want   string
+	}{
+		{m, device, "rollback 1.4.0"},
+		{ruled, low, "update 1.5.0"},
+	} {
+		if got := at(row.m, row.device, now); got != row.want {
+			t.Fatalf("the device gets %s, want %s", got, row.want)
+		}
+		if n := testing.AllocsPerRun(100, func() { Resolve(row.m, row.device, now) }); n != 0 {
+			t.Errorf("Resolve allocates %v times for %s", n, row.want)
+		}
+	}
+}
+
+func BenchmarkResolve(b *testing.B) {
+	plain := shop(b, "production", "1.4.0", "1.5.0")
+	ruled := must(plain.Roll(release("1.6.0"), Rollout{Share: 5000}, now))(b)
+	ruled.Rules = Rules{Platforms: []Platform{IOS}, MaxStep: StepMinor, NotUnderNative: true}
+	for i := range MaxOverrides {
+		ruled.Overrides = append(ruled.Overrides, Override{Device: fmt.Sprintf("00009a6b-eefe-490a-9c60-8e965132a%03d", i)})
+	}
+	device := Device{ID: "00009a6b-eefe-490a-9c60-8e965132ae51", Platform: IOS, Native: "1.0.0", Version: "1.4.0"}
+	for name, m := range map[string]*Manifest{"plain": plain, "ruled": ruled} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Resolve(m, device, now)
+			}
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -335,6 +336,57 @@ func TestClient_MendsAnInstalledFileThatChanged(t *testing.T) {
 		t.Errorf("after a file changed: %+v", r)
 	}
 	wantCurrent(t, dir, version("1.0.0"))
+}
+
+// TestClient_MendsWhateverTheChannelAllows has a device that its channel would leave alone.
+func TestClient_MendsWhateverTheChannelAllows(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	c := device(t, node, dir)
+	update(t, c)
+	node.publish("1.1.0", version("1.1.0"))
+	frozen, err := node.current.SetRules(channel.Rules{MaxStep: channel.StepNone}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.put(frozen)
+	if r := update(t, c); r.Version != "1.0.0" || r.Reason != string(channel.ReasonStep) {
+		t.Fatalf("a frozen channel: %+v", r)
+	}
+	if err := os.WriteFile(filepath.Join(dir, currentLink, "index.html"), []byte("changed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	update(t, c)
+	wantCurrent(t, dir, version("1.0.0"))
+}
+
+func TestClient_FollowsARollout(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	named, outside := device(t, node, dir, func(c *Config) { c.Device.Custom = "till-7" }), device(t, node, t.TempDir())
+	roll := func(share int) {
+		t.Helper()
+		next, err := node.current.SetRollout(channel.Rollout{Share: share}, time.Now())
+		if err == nil {
+			next, err = next.SetOverride(channel.Override{Custom: "till-7"}, time.Now())
+		}
+		if err != nil && !errors.Is(err, channel.ErrUnchanged) {
+			t.Fatal(err)
+		}
+		if next != nil {
+			node.put(next)
+		}
+	}
+	update(t, named)
+	update(t, outside)
+	node.publish("1.1.0", version("1.1.0"))
+	roll(0)
+	if r := update(t, outside); r.Version != "1.0.0" || !r.UpToDate {
+		t.Errorf("outside: %+v", r)
+	}
+	if r := update(t, named); r.Version != "1.1.0" {
+		t.Errorf("named: %+v", r)
+	}
 }
 
 func TestClient_AsksTheNextNode(t *testing.T) {

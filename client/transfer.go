@@ -60,7 +60,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
-	decision := channel.Resolve(m, c.device(t.base.sound), c.config.Now())
+	decision := c.decide(m, t.base.sound)
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
 	next := c.state
 	next.Seen, next.Trust, next.Expires = seen, c.trust.Digest(), m.Expires
@@ -114,11 +114,28 @@ func (c *Client) seen() digest.Digest {
 	return c.state.Seen.Statement
 }
 
-// device returns the configured device with what it runs now. Files that are not sound, that is not what was installed,
-// do not count: the channel's release is then installed anew.
-func (c *Client) device(sound bool) channel.Device {
+// decide returns what the device has to do. Files that are not sound, that is not what was installed, are installed
+// anew: those of the next release if there is one, and otherwise the same ones, whatever the channel says about who may
+// take which step. A release that the manifest does not know any more gives way to what a new device gets.
+func (c *Client) decide(m *channel.Manifest, sound bool) channel.Decision {
+	device, now := c.device(), c.config.Now()
+	decision := channel.Resolve(m, device, now)
+	if sound || decision.Release != nil || c.state.Current == nil || decision.Reason == channel.ReasonExpired {
+		return decision
+	}
+	for release := range m.Releases() {
+		if release.Bundle == c.state.Current.Bundle {
+			return channel.Decision{Kind: channel.Update, Release: release}
+		}
+	}
+	device.Version, device.Bundle = "", digest.Digest{}
+	return channel.Resolve(m, device, now)
+}
+
+// device returns the configured device with what it runs now.
+func (c *Client) device() channel.Device {
 	device := c.config.Device
-	if current := c.state.Current; current != nil && c.state.Seen.Version != "" && sound {
+	if current := c.state.Current; current != nil && c.state.Seen.Version != "" {
 		device.Version, device.Bundle = current.Version, current.Bundle
 	}
 	return device
@@ -127,17 +144,11 @@ func (c *Client) device(sound bool) channel.Device {
 // check asks the node. What it answers is unchecked. It may leave the manifest out if that is the one that was seen.
 func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.CheckAnswer, error) {
 	var answer protocol.CheckAnswer
-	device := t.client.device(true)
+	device := t.client.device()
 	request := protocol.CheckRequest{
 		Channel: t.client.config.Channel,
 		Seen:    seen,
-		Device: protocol.Device{
-			ID:       device.ID,
-			Platform: device.Platform,
-			Native:   device.Native,
-			Version:  device.Version,
-			Bundle:   device.Bundle,
-		},
+		Device:  protocol.Device(device),
 	}
 	// A device that has rolled back would get the patch to what it left with every check.
 	state := &t.client.state

@@ -21,13 +21,7 @@ func (n *Node) check(r *request) error {
 	if err != nil {
 		return err
 	}
-	decision := channel.Resolve(m, channel.Device{
-		ID:       in.Device.ID,
-		Platform: in.Device.Platform,
-		Native:   in.Device.Native,
-		Version:  in.Device.Version,
-		Bundle:   in.Device.Bundle,
-	}, n.config.Now())
+	decision := channel.Resolve(m, channel.Device(in.Device), n.config.Now())
 	answer := protocol.CheckAnswer{
 		Decision: decision.Kind,
 		Reason:   decision.Reason,

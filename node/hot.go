@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
 	"golang.org/x/sync/singleflight"
@@ -19,6 +20,7 @@ type hot struct {
 	size   int64
 	direct bool // whether connections are plain TCP, which can send what package wire holds
 	loads  singleflight.Group
+	files  atomic.Int64 // how many are held as files
 }
 
 // held is a representation in RAM, in one of two forms.
@@ -47,6 +49,9 @@ const (
 	directTo   = 1 << 20
 )
 
+// maxFiles bounds how many are held so. Each takes a descriptor, and connections need theirs.
+const maxFiles = 1024
+
 // newHot returns a set of so many bytes; direct says that connections are plain TCP.
 func newHot(size int64, direct bool) (*hot, error) {
 	h := &hot{size: max(size, 0), direct: direct}
@@ -54,13 +59,12 @@ func newHot(size int64, direct bool) (*hot, error) {
 		return h, nil
 	}
 	cache, err := ristretto.NewCache(&ristretto.Config[uint64, *held]{
-		NumCounters: max(
-			1000,
-			h.size/(16<<10)*10,
-		), // ten for each entry of a typical size, as its documentation advises
+		// Ten for each entry of a typical size, and 64, are what its documentation advises.
+		NumCounters: max(1000, h.size/(16<<10)*10),
+		BufferItems: 64,
 		MaxCost:     h.size,
-		BufferItems: 64, // the documentation's value
 		Metrics:     true,
+		OnExit:      h.gone,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hot set: %w", err)
@@ -78,8 +82,8 @@ func (h *hot) close() {
 // largest returns the size in bytes up to which a representation is sent from RAM.
 func (h *hot) largest() int64 { return h.size / largestShare }
 
-// keyOf returns the key of a name. A digest is as good as random, so a part of it will do; that two names may be made to
-// share it is why the whole name is compared.
+// keyOf returns the key of a name. A digest is as good as random, so a part of it will do; that two names may be made
+// to share it is why the whole name is compared.
 func keyOf(name digest.Digest) uint64 { return binary.LittleEndian.Uint64(name[:8]) }
 
 // find returns what is kept under a name, or nil.
@@ -101,8 +105,8 @@ func (h *hot) load(name digest.Digest, read func() ([]byte, error)) (*held, erro
 			return nil, err
 		}
 		one := h.hold(name, data)
-		if h.cache != nil {
-			h.cache.Set(keyOf(name), one, int64(len(data)))
+		if h.cache != nil && !h.cache.Set(keyOf(name), one, int64(len(data))) {
+			h.gone(one)
 		}
 		return one, nil
 	})
@@ -114,11 +118,19 @@ func (h *hot) load(name digest.Digest, read func() ([]byte, error)) (*held, erro
 
 // hold brings data into the form in which it is sent best.
 func (h *hot) hold(name digest.Digest, data []byte) *held {
-	if h.direct && h.cache != nil && len(data) >= directFrom && len(data) <= directTo {
+	if h.direct && h.cache != nil && len(data) >= directFrom && len(data) <= directTo && h.files.Load() < maxFiles {
 		// It fails where the system can not, or has no descriptor left: then it is sent as bytes.
 		if direct, err := wire.NewHeld(data); err == nil {
+			h.files.Add(1)
 			return &held{name: name, direct: direct}
 		}
 	}
 	return &held{name: name, data: data}
+}
+
+// gone is called for what the set does not keep, or keeps no longer.
+func (h *hot) gone(one *held) {
+	if one != nil && one.direct != nil {
+		h.files.Add(-1)
+	}
 }

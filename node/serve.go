@@ -96,6 +96,7 @@ func (n *Node) send(r *request, rep representation, answer semantics.Answer) err
 			return err
 		}
 		if whole.direct != nil {
+			r.Response.ImmediateHeaderFlush = true // what follows does not go through the server's buffer
 			r.SetBodyStream(whole.direct.Reader(r.Conn(), answer.Start, answer.Length), int(answer.Length))
 			return nil
 		}

@@ -34,6 +34,7 @@ func newWeb(n *Node) *web { return &web{node: n, sites: map[string]*site{}} }
 // site is what a browser's patches are made from, under one channel manifest. It is immutable.
 type site struct {
 	manifest digest.Digest
+	release  digest.Digest                // bundle that browsers are given
 	patterns map[string]string            // of the files with hashed names in the release served, by path
 	before   map[digest.SHA256]dictionary // what browsers may have of the releases before
 	patches  []derivation                 // from those to what is served
@@ -60,22 +61,27 @@ func byPattern(ix *bundle.Index) map[string]*bundle.File {
 	return found
 }
 
-// site returns what there is to know about a channel as a web site.
-func (w *web) site(m *channel.Manifest) *site {
+// site returns what there is to know about a channel as a web site that serves release.
+func (w *web) site(m *channel.Manifest, release *channel.Release) *site {
 	key := m.App + "/" + m.Channel
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.sites[key]
-	if s == nil || s.manifest != m.Digest() {
-		s = w.build(m)
+	if s == nil || s.manifest != m.Digest() || s.release != release.Bundle {
+		s = w.build(m, release)
 		w.sites[key] = s
 	}
 	return s
 }
 
-func (w *web) build(m *channel.Manifest) *site {
-	s := &site{manifest: m.Digest(), patterns: map[string]string{}, before: map[digest.SHA256]dictionary{}}
-	b, err := w.node.store.Bundle(m.Release.Bundle)
+func (w *web) build(m *channel.Manifest, release *channel.Release) *site {
+	s := &site{
+		manifest: m.Digest(),
+		release:  release.Bundle,
+		patterns: map[string]string{},
+		before:   map[digest.SHA256]dictionary{},
+	}
+	b, err := w.node.store.Bundle(release.Bundle)
 	if err != nil {
 		return s // whoever asks for a file of it is told why
 	}
@@ -83,19 +89,23 @@ func (w *web) build(m *channel.Manifest) *site {
 	for pattern, f := range served {
 		s.patterns[f.Path] = pattern
 	}
-	for i := range m.History {
-		if i >= w.node.config.PatchReleases {
+	left := w.node.config.PatchReleases
+	for former := range m.Releases() {
+		if former.Bundle == release.Bundle {
+			continue
+		}
+		if left--; left < 0 {
 			break
 		}
-		old, err := w.node.store.Bundle(m.History[i].Bundle)
+		old, err := w.node.store.Bundle(former.Bundle)
 		if err != nil {
 			continue // it was evicted, and with it what patches could be made from
 		}
 		for pattern, f := range byPattern(old.Index) {
-			base := dictionary{subject: fileOf(m.History[i].Bundle, f), name: f.SHA256}
+			base := dictionary{subject: fileOf(former.Bundle, f), name: f.SHA256}
 			s.before[f.SHA256] = base
 			if next := served[pattern]; next != nil {
-				if d, possible := base.patchFor(fileOf(m.Release.Bundle, next)); possible {
+				if d, possible := base.patchFor(fileOf(release.Bundle, next)); possible {
 					s.patches = append(s.patches, d)
 				}
 			}
@@ -109,10 +119,16 @@ func (w *web) patches(m *channel.Manifest) []derivation {
 	w.mu.Lock()
 	wanted := w.sites[m.App+"/"+m.Channel] != nil
 	w.mu.Unlock()
-	if !wanted {
+	release := w.given(m).Release
+	if !wanted || release == nil {
 		return nil
 	}
-	return w.build(m).patches
+	return w.build(m, release).patches
+}
+
+// given returns what a channel gives to browsers: they are devices of the platform web without a name or a version.
+func (w *web) given(m *channel.Manifest) channel.Decision {
+	return channel.Resolve(m, channel.Device{Platform: channel.Web}, w.node.config.Now())
 }
 
 // findWeb returns the resource at a path below /web/.
@@ -165,7 +181,12 @@ func (n *Node) page(r *request) error {
 	if err != nil {
 		return err
 	}
-	b, err := n.known(m.Release.Bundle)
+	decision := n.web.given(m)
+	release := decision.Release
+	if release == nil {
+		return problem(protocol.CodeNotFound, "the channel has nothing for browsers", "its rules say: "+string(decision.Reason))
+	}
+	b, err := n.known(release.Bundle)
 	if err != nil {
 		return err
 	}
@@ -186,7 +207,7 @@ func (n *Node) page(r *request) error {
 		return problem(protocol.CodeUnknownFile, "the site has no such file", "")
 	}
 	what := served{vary: semantics.VaryDictionary, cache: semantics.CacheChecked}
-	site := n.web.site(m)
+	site := n.web.site(m, release)
 	if _, unchanging := hashed(f.Path); unchanging {
 		what.cache = semantics.CacheForever
 	}
@@ -197,7 +218,7 @@ func (n *Node) page(r *request) error {
 		d, known := site.before[name]
 		return d, known
 	}
-	return n.serveFile(r, what, fileOf(m.Release.Bundle, f))
+	return n.serveFile(r, what, fileOf(release.Bundle, f))
 }
 
 // match returns the URL pattern of a file's later versions on this site (RFC 9842, section 2.1.1).

@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"brink/bundle"
+	"brink/channel"
 	"brink/digest"
 	"brink/publish"
 )
@@ -173,4 +175,34 @@ func FuzzHashed(f *testing.F) {
 			t.Errorf("hashed(%q) = %q", name, pattern)
 		}
 	})
+}
+
+func TestWeb_FollowsWhatTheChannelSays(t *testing.T) {
+	f := start(t)
+	ctx := context.Background()
+	f.publishFiles("1.0.0", spa("1.0.0", "B7x2kQ9d"))
+	f.publishFiles("1.1.0", spa("1.1.0", "Zz8y7X6w"))
+	root := "/web/" + testApp + "/production/"
+	change := func(turn func(m *channel.Manifest) (*channel.Manifest, error)) {
+		t.Helper()
+		if _, err := f.publisher().Change(ctx, testApp, "production", false, turn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(func(m *channel.Manifest) (*channel.Manifest, error) {
+		return m.SetRollout(channel.Rollout{Share: channel.Everyone / 2, From: "1.0.0"}, time.Now())
+	})
+	if resp, _ := f.get(root + "assets/app-B7x2kQ9d.js"); resp.StatusCode != 200 {
+		t.Errorf("a browser, which has no name, is in a rollout to half of the devices: %d", resp.StatusCode)
+	}
+	change(func(m *channel.Manifest) (*channel.Manifest, error) { return m.CompleteRollout(time.Now()) })
+	if resp, _ := f.get(root + "assets/app-Zz8y7X6w.js"); resp.StatusCode != 200 {
+		t.Errorf("a browser is left out when everyone is in: %d", resp.StatusCode)
+	}
+	change(func(m *channel.Manifest) (*channel.Manifest, error) {
+		return m.SetRules(channel.Rules{Platforms: []channel.Platform{channel.IOS}}, time.Now())
+	})
+	if resp, body := f.get(root); resp.StatusCode != 404 || !strings.Contains(string(body), "platform") {
+		t.Errorf("a channel for iOS alone is served to browsers: %d %s", resp.StatusCode, body)
+	}
 }

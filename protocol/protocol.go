@@ -47,11 +47,14 @@ type CheckRequest struct {
 
 // Device is what a device says about itself; it may leave out all of it. See [channel.Device].
 type Device struct {
-	ID       string           `json:"id,omitempty"`
-	Platform channel.Platform `json:"platform,omitempty"`
-	Native   string           `json:"native,omitempty"`  // version of the native app
-	Version  string           `json:"version,omitempty"` // of the release that it runs
-	Bundle   digest.Digest    `json:"bundle,omitzero"`   // that it runs
+	ID          string           `json:"id,omitempty"`
+	Custom      string           `json:"custom,omitempty"` // an ID that the app gave it
+	Platform    channel.Platform `json:"platform,omitempty"`
+	Native      string           `json:"native,omitempty"`  // version of the native app
+	Version     string           `json:"version,omitempty"` // of the release that it runs
+	Bundle      digest.Digest    `json:"bundle,omitzero"`   // that it runs
+	Emulator    bool             `json:"emulator,omitempty"`
+	Development bool             `json:"development,omitempty"` // its native app is a development build
 }
 
 // CheckAnswer says what the channel has for the device. All but Manifest follows from it and is there for devices that

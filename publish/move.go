@@ -125,6 +125,26 @@ func (s *session) move(ctx context.Context, current served, raw []byte) error {
 
 // Promote lets the channel to serve the release that the channel from serves. Errors are those of [Publisher.Publish].
 func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bool) (Result, error) {
+	return p.promote(ctx, app, from, to, dryRun, func(target, source *channel.Manifest) (*channel.Manifest, error) {
+		return target.Promote(source, p.config.Now())
+	})
+}
+
+// RollOut is Promote to some devices first, see [channel.Manifest.Roll]; some.From is filled in.
+func (p *Publisher) RollOut(
+	ctx context.Context, app, from, to string, some channel.Rollout, dryRun bool,
+) (Result, error) {
+	return p.promote(ctx, app, from, to, dryRun, func(target, source *channel.Manifest) (*channel.Manifest, error) {
+		return target.Roll(source.Release, some, p.config.Now())
+	})
+}
+
+func (p *Publisher) promote(
+	ctx context.Context,
+	app, from, to string,
+	dryRun bool,
+	turn func(target, source *channel.Manifest) (*channel.Manifest, error),
+) (Result, error) {
 	return p.change(ctx, app, to, dryRun, func(s *session, target *channel.Manifest) (*channel.Manifest, error) {
 		source, err := s.manifest(ctx, app, from)
 		if err != nil {
@@ -133,7 +153,7 @@ func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bo
 		if source.manifest.Sequence == 0 {
 			return nil, fmt.Errorf("channel %s: %w", from, ErrUnpublished)
 		}
-		return target.Promote(source.manifest, p.config.Now())
+		return turn(target, source.manifest)
 	})
 }
 
@@ -143,6 +163,38 @@ func (p *Publisher) RollBack(ctx context.Context, app, name, version string, dry
 	return p.change(ctx, app, name, dryRun, func(_ *session, target *channel.Manifest) (*channel.Manifest, error) {
 		return target.RollBack(version, p.config.Now())
 	})
+}
+
+// Changed is what a Change did, or would have done.
+type Changed struct {
+	Result
+
+	Before *channel.Manifest // as it was in force
+	After  *channel.Manifest // as it is in force now, or would be; Before when that is unchanged
+}
+
+// Change moves a channel, to which something was published before, to what turn makes of its manifest: any of the
+// operations of [channel.Manifest], or several. It returns [ErrUnpublished] for a channel that serves nothing yet;
+// otherwise errors are those of turn and of [Publisher.Publish].
+func (p *Publisher) Change(
+	ctx context.Context,
+	app, name string,
+	dryRun bool,
+	turn func(*channel.Manifest) (*channel.Manifest, error),
+) (Changed, error) {
+	var c Changed
+	var err error
+	c.Result, err = p.change(ctx, app, name, dryRun, func(_ *session, m *channel.Manifest) (*channel.Manifest, error) {
+		if m.Sequence == 0 {
+			return nil, fmt.Errorf("channel %s: %w", name, ErrUnpublished)
+		}
+		next, err := turn(m)
+		if c.Before, c.After = m, next; next == nil {
+			c.After = m
+		}
+		return next, err
+	})
+	return c, err
 }
 
 // change moves a channel to what turn makes of it.

@@ -306,3 +306,39 @@ func TestPublisher_SaysWhenThereIsNoNode(t *testing.T) {
 		t.Errorf("a server that is no node: %v", err)
 	}
 }
+
+func TestPublisher_ChangesWhatAChannelSays(t *testing.T) {
+	n := newFakeNode(t)
+	p, err := New(Config{Node: n.URL, Keys: []channel.PrivateKey{n.key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := func(m *channel.Manifest) (*channel.Manifest, error) {
+		return m.SetRules(channel.Rules{Private: true}, time.Now())
+	}
+	if _, err := p.Change(t.Context(), testApp, "production", false, private); !errors.Is(err, ErrUnpublished) {
+		t.Errorf("on a channel that serves nothing: %v", err)
+	}
+	if _, err := n.publish(); err != nil {
+		t.Fatal(err)
+	}
+	n.manifest, n.moved = n.moved, nil
+
+	done, err := p.Change(t.Context(), testApp, "production", true, private)
+	if err != nil || n.moved != nil || !done.DryRun || done.Before.Rules.Private || !done.After.Rules.Private {
+		t.Errorf("a dry run gives %+v, %v", done, err)
+	}
+	done, err = p.Change(t.Context(), testApp, "production", false, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := channel.ParseManifest(n.moved)
+	if err != nil || !m.Rules.Private || m.Sequence != 2 || done.Sequence != 2 || done.Version != "1.0.0" {
+		t.Errorf("channel moved to %+v, %v: %+v", m, err, done)
+	}
+	n.manifest, n.moved = n.moved, nil
+	done, err = p.Change(t.Context(), testApp, "production", false, private)
+	if err != nil || !done.Unchanged || n.moved != nil || done.After != done.Before {
+		t.Errorf("the same again gives %+v, %v", done, err)
+	}
+}

@@ -21,10 +21,10 @@ type catalog struct {
 	mu      sync.RWMutex
 	bundles map[digest.Digest]*entry[bundleRecord]
 	derived map[string]*entry[derivedRecord]
-	needs   map[string][]digest.Digest // by app/channel: bundle served, then those before it, newest first
-	dropped []string                   // derived objects whose records are still to be removed
-	blind   int                        // manifests that can not be read, whose needs nobody knows
-	changes int64                      // counts what may make another eviction pass worth while
+	needs   map[string]needs // by app/channel
+	dropped []string         // derived objects whose records are still to be removed
+	blind   int              // manifests that can not be read, whose needs nobody knows
+	changes int64            // counts what may make another eviction pass worth while
 }
 
 // entry is one record with its name.
@@ -74,21 +74,32 @@ func (c *catalog) needed(keep int) map[digest.Digest]bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	all := make(map[digest.Digest]bool)
-	for _, list := range c.needs {
-		for _, id := range list[:min(len(list), 1+keep)] {
+	for _, n := range c.needs {
+		for _, id := range n.given {
+			all[id] = true
+		}
+		for _, id := range n.before[:min(len(n.before), keep)] {
 			all[id] = true
 		}
 	}
 	return all
 }
 
-// needsOf returns the bundles of a manifest in the order of catalog.needs.
-func needsOf(m *channel.Manifest) []digest.Digest {
-	list := []digest.Digest{m.Release.Bundle}
-	for i := range m.History {
-		list = append(list, m.History[i].Bundle)
+// needs are the bundles that a channel manifest names.
+type needs struct {
+	given  []digest.Digest // to some device now
+	before []digest.Digest // were served, newest first
+}
+
+func needsOf(m *channel.Manifest) needs {
+	var n needs
+	for release := range m.Given() {
+		n.given = append(n.given, release.Bundle)
 	}
-	return list
+	for i := range m.History {
+		n.before = append(n.before, m.History[i].Bundle)
+	}
+	return n
 }
 
 // load reads all records.
@@ -96,7 +107,7 @@ func (s *Store) load() error {
 	c := &s.catalog
 	c.bundles = make(map[digest.Digest]*entry[bundleRecord])
 	c.derived = make(map[string]*entry[derivedRecord])
-	c.needs = make(map[string][]digest.Digest)
+	c.needs = make(map[string]needs)
 	used := make(map[string]int64)
 	err := s.records.each(usedKind, func(name string, payload []byte, err error) error {
 		if err == nil && len(payload) == 8 {

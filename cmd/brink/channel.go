@@ -16,7 +16,8 @@ import (
 func channelCommand(sh *shell) *cobra.Command {
 	return group("channel", "Look at channels and move them",
 		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
-		channelShowCommand(sh), channelHistoryCommand(sh), channelPromoteCommand(sh), channelRollbackCommand(sh))
+		channelShowCommand(sh), channelHistoryCommand(sh), channelExplainCommand(sh), channelPromoteCommand(sh),
+		channelRollbackCommand(sh), channelRolloutCommand(sh), channelOverrideCommand(sh), channelSetCommand(sh))
 }
 
 // channelFlags say which channel of which app on which node.
@@ -135,7 +136,7 @@ func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 	if r.Comment != "" {
 		pairs = append(pairs, "comment", fmt.Sprintf("%q", r.Comment))
 	}
-	facts(w, pairs...)
+	facts(w, append(pairs, rulePairs(m.Rules, m.Rollout, m.Overrides)...)...)
 }
 
 // history is what channel history prints.
@@ -187,22 +188,30 @@ func (h history) text(w io.Writer) {
 
 func channelPromoteCommand(sh *shell) *cobra.Command {
 	var c channelFlags
+	var r rolloutFlags
 	var from, to string
 	var keys []string
 	var dryRun bool
 	cmd := verb("promote", "Let one channel serve what another serves",
 		`The release that --from serves becomes the release of --to. No bytes of the bundle are sent: the node has them.
-The keys must be allowed to publish to --to.`,
+The keys must be allowed to publish to --to. With --percent, --starts or --ends it goes to some devices first; brink
+channel rollout goes on from there.`,
 		`
   brink channel promote --from beta --to production --app com.acme.shop \
-      --node http://127.0.0.1:8080 --key ci.key`,
+      --node http://127.0.0.1:8080 --key ci.key
+  brink channel promote --from beta --to production --percent 5 …`,
 		func(cmd *cobra.Command, _ []string) error {
 			p, meter, err := sh.publisher(cmd, c.node, keys)
 			if err != nil {
 				return err
 			}
 			defer meter.done()
-			result, err := p.Promote(cmd.Context(), c.app, from, to, dryRun)
+			var result publish.Result
+			if r.given(cmd) {
+				result, err = p.RollOut(cmd.Context(), c.app, from, to, r.apply(cmd, nil), dryRun)
+			} else {
+				result, err = p.Promote(cmd.Context(), c.app, from, to, dryRun)
+			}
 			if err != nil {
 				return err
 			}
@@ -213,6 +222,7 @@ The keys must be allowed to publish to --to.`,
 	cmd.Flags().StringVar(&c.app, "app", "", "`NAME` of the app")
 	cmd.Flags().StringVar(&from, "from", "", "`NAME` of the channel that has the release")
 	cmd.Flags().StringVar(&to, "to", "", "`NAME` of the channel that gets it")
+	r.add(cmd)
 	dryRunFlag(cmd, &dryRun)
 	required(cmd, "app", "from", "to")
 	sh.printsJSON(cmd)

@@ -157,9 +157,29 @@ func whyNot(reason string) string {
 	case channel.ReasonNativeTooNew:
 		return "the release wants an older native app"
 	case channel.ReasonNativeUnknown:
-		return "the release has limits for the native app, and --native-version is no version"
+		return "the native version decides, and the one of the device is no version"
+	case channel.ReasonUnderNative:
+		return "the release is below the version of the native app"
 	case channel.ReasonAhead:
 		return "it runs a higher version than the channel serves"
+	case channel.ReasonNotInRollout:
+		return "the release is rolled out to other devices first"
+	case channel.ReasonStep:
+		return "the release is a larger step than the channel takes"
+	case channel.ReasonVersionUnknown:
+		return "the channel bounds the steps, and what the device runs is no version"
+	case channel.ReasonPrivate:
+		return "the channel is private, and does not name the device"
+	case channel.ReasonPlatform:
+		return "the channel is for other platforms"
+	case channel.ReasonEmulator:
+		return "the channel is not for emulators"
+	case channel.ReasonDevice:
+		return "the channel is for emulators only"
+	case channel.ReasonDevelopment:
+		return "the channel is not for development builds"
+	case channel.ReasonProduction:
+		return "the channel is for development builds only"
 	case client.ReasonRolledBackHere:
 		return "what the channel serves was rolled back on this device"
 	}

@@ -10,12 +10,8 @@ import (
 // be changed after [NewHeld] has filled it, and its memory goes when nobody refers to it any more.
 type Held struct {
 	size int64
-	head []byte // the first bytes once more: what goes out together with the head of a response
 	file file
 }
-
-// heldHead is what a buffered writer of the usual 4 KiB may ask for before it lets the connection take over.
-const heldHead = 4 << 10
 
 // NewHeld returns the bytes as Held, and keeps nothing of data. It returns [errors.ErrUnsupported] on systems where a
 // connection could not send it any better than bytes.
@@ -24,18 +20,20 @@ func NewHeld(data []byte) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Held{size: int64(len(data)), head: append([]byte(nil), data[:min(len(data), heldHead)]...), file: f}, nil
+	return &Held{size: int64(len(data)), file: f}, nil
 }
 
 // Size returns the length in bytes.
 func (h *Held) Size() int64 { return h.size }
 
 // Reader returns a reader of length bytes from start, which must lie inside. To a [*Conn] over TCP, c being that
-// connection, [Conn.ReadFrom] sends it without copying; for others c is nil and it reads like any other.
+// connection, [Conn.ReadFrom] sends it without copying; for others c is nil and it reads like any other. What is
+// written to c next must be the head that it belongs to: the kernel makes one packet of the end of the one and the
+// start of the other.
 func (h *Held) Reader(c net.Conn, start, length int64) *HeldReader {
 	r := &HeldReader{held: h, at: start, left: length}
-	if ours, ok := c.(*Conn); ok {
-		r.conn = ours
+	if ours, ok := c.(*Conn); ok && length > 0 {
+		r.conn, ours.follows = ours, true
 	}
 	return r
 }
@@ -47,28 +45,15 @@ type HeldReader struct {
 	at, left int64
 }
 
-// Read implements [io.Reader]. What a buffered writer reads here it will write next, and the rest follows at once: the
-// connection is told, so that the kernel makes one packet of both.
+// Read implements [io.Reader].
 func (r *HeldReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
-	p = p[:min(int64(len(p)), r.left)]
-	n := 0
-	if r.at < int64(len(r.held.head)) {
-		n = copy(p, r.held.head[r.at:])
-	} else {
-		var err error
-		if n, err = r.held.file.ReadAt(p, r.at); err != nil {
-			return n, err
-		}
-	}
+	n, err := r.held.file.ReadAt(p[:min(int64(len(p)), r.left)], r.at)
 	r.at += int64(n)
 	r.left -= int64(n)
-	if r.conn != nil {
-		r.conn.follows = r.left > 0
-	}
-	return n, nil
+	return n, err
 }
 
 // sendHeld sends at most limit bytes of r, and judges the peer as [Conn.Write] does.

@@ -46,6 +46,7 @@ func serveHeld(t testing.TB, h *Held) string {
 	}
 	s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) {
 		start, length := ctx.QueryArgs().GetUintOrZero("start"), ctx.QueryArgs().GetUintOrZero("length")
+		ctx.Response.ImmediateHeaderFlush = true
 		ctx.SetBodyStream(h.Reader(ctx.Conn(), int64(start), int64(length)), length)
 	}}
 	served := make(chan error, 1)
@@ -63,7 +64,10 @@ func TestHeld_ArrivesByteForByte(t *testing.T) {
 	data := heldNoise(3 << 20)
 	addr := serveHeld(t, hold(t, data))
 	spans := [][2]int{
-		{0, len(data)}, {0, 1}, {0, 4096}, {1, 100}, {4000, 5000}, {4096, 70_000}, {len(data) - 1, 1}, {len(data), 0}, {1 << 20, 2 << 20},
+		{
+			0,
+			len(data),
+		}, {0, 1}, {0, 4096}, {1, 100}, {4000, 5000}, {4096, 70_000}, {len(data) - 1, 1}, {len(data), 0}, {1 << 20, 2 << 20},
 	}
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -1,0 +1,196 @@
+package channel
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// MaxPlatforms bounds how many platforms a channel may name.
+const MaxPlatforms = 16
+
+// Rules say which devices a channel is for, and how far one update may take them. The zero value is for all devices and
+// every step. An [Override] stands above the rules: it names its device.
+type Rules struct {
+	Private       bool       `json:"private,omitempty"`       // only devices that an override names
+	Platforms     []Platform `json:"platforms,omitempty"`     // only these; empty: all
+	NoEmulators   bool       `json:"noEmulators,omitempty"`   // not on emulators and simulators
+	NoDevices     bool       `json:"noDevices,omitempty"`     // not on real devices
+	NoProduction  bool       `json:"noProduction,omitempty"`  // not around production builds of the native app
+	NoDevelopment bool       `json:"noDevelopment,omitempty"` // not around development builds of the native app
+
+	MaxStep        Step `json:"maxStep,omitempty"`        // the largest update; empty is StepMajor
+	NotUnderNative bool `json:"notUnderNative,omitempty"` // no release below the version of the native app
+
+	unknown unknown
+}
+
+// Step is how far an update goes: from the version that a device runs to that of the release. A device whose version is
+// not known runs what its native app came with, so the native version stands in for it. A rollback is no step.
+type Step string
+
+// The steps, from the smallest.
+const (
+	StepNone  Step = "none"  // no update at all
+	StepPatch Step = "patch" // 1.4.0 to 1.4.1
+	StepMinor Step = "minor" // 1.4.1 to 1.5.0
+	StepMajor Step = "major" // 1.5.0 to 2.0.0
+)
+
+// size orders steps; -1 is no step.
+func (s Step) size() int {
+	switch s {
+	case StepNone:
+		return 0
+	case StepPatch:
+		return 1
+	case StepMinor:
+		return 2
+	case StepMajor, "":
+		return 3
+	default:
+		return -1
+	}
+}
+
+// stepBetween returns the step from one version to another; both are semver.
+func stepBetween(from, to string) Step {
+	fromMajor, fromMinor := majorMinor(from)
+	toMajor, toMinor := majorMinor(to)
+	switch {
+	case fromMajor != toMajor:
+		return StepMajor
+	case fromMinor != toMinor:
+		return StepMinor
+	default:
+		return StepPatch
+	}
+}
+
+// majorMinor returns the first two numbers of a semver, or of a native version of one or two numbers.
+func majorMinor(version string) (major, minor string) {
+	if i := strings.IndexAny(version, "-+"); i >= 0 {
+		version = version[:i]
+	}
+	major, rest, _ := strings.Cut(version, ".")
+	if minor, _, _ = strings.Cut(rest, "."); minor == "" {
+		minor = "0"
+	}
+	return major, minor
+}
+
+// known reports whether a version is semver, or a native version of one or two numbers.
+func known(version string) bool { return CompareVersions(version, "") > 0 }
+
+// audience says why the channel is not for the device, and "" if it is.
+func (r *Rules) audience(d Device) Reason {
+	switch {
+	case r.Private:
+		return ReasonPrivate
+	case len(r.Platforms) > 0 && !slices.Contains(r.Platforms, d.Platform):
+		return ReasonPlatform
+	case r.NoEmulators && d.Emulator:
+		return ReasonEmulator
+	case r.NoDevices && !d.Emulator:
+		return ReasonDevice
+	case r.NoDevelopment && d.Development:
+		return ReasonDevelopment
+	case r.NoProduction && !d.Development:
+		return ReasonProduction
+	default:
+		return ""
+	}
+}
+
+// underNative says why the device may not run the version in its native app, and "" if it may.
+func (r *Rules) underNative(version, native string) Reason {
+	switch {
+	case !r.NotUnderNative:
+		return ""
+	case !known(native):
+		return ReasonNativeUnknown
+	case CompareVersions(version, native) < 0:
+		return ReasonUnderNative
+	default:
+		return ""
+	}
+}
+
+// step says why the device may not be updated to the version, and "" if it may.
+func (r *Rules) step(version string, d Device) Reason {
+	if r.MaxStep.size() == StepMajor.size() {
+		return ""
+	}
+	from := d.runs()
+	if from == "" {
+		return ReasonVersionUnknown
+	}
+	if stepBetween(from, version).size() > r.MaxStep.size() {
+		return ReasonStep
+	}
+	return ""
+}
+
+// runs returns the version that the device runs, its native one if that is all it knows, and "" for neither.
+func (d *Device) runs() string {
+	switch {
+	case known(d.Version):
+		return d.Version
+	case known(d.Native):
+		return d.Native
+	default:
+		return ""
+	}
+}
+
+// SetRules returns the manifest that has the rules in the place of m's. To change some of them, start from m.Rules. It
+// returns [ErrUnchanged] if they are the same, and refuses what is malformed.
+func (m *Manifest) SetRules(r Rules, now time.Time) (*Manifest, error) {
+	r = r.clone()
+	if reflect.DeepEqual(m.Rules.clone(), r) {
+		return nil, ErrUnchanged
+	}
+	next := m.next(now)
+	next.Rules = r
+	return checked(next, next.Rules.check())
+}
+
+// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+func (r Rules) MarshalJSON() ([]byte, error) {
+	type fields Rules
+	return encodeObject(fields(r), r.unknown)
+}
+
+// UnmarshalJSON reads rules and keeps the members that it does not know; it does not check the values.
+func (r *Rules) UnmarshalJSON(raw []byte) error {
+	type fields Rules
+	var f fields
+	rest, err := decodeObject(raw, &f)
+	*r = Rules(f)
+	r.unknown = rest
+	return err
+}
+
+// clone returns a copy that shares nothing that can change.
+func (r *Rules) clone() Rules {
+	c := *r
+	c.Platforms = append([]Platform(nil), r.Platforms...)
+	c.unknown = r.unknown.clone()
+	return c
+}
+
+func (r *Rules) check() error {
+	if len(r.Platforms) > MaxPlatforms {
+		return malformed("rules name %d platforms, want at most %d", len(r.Platforms), MaxPlatforms)
+	}
+	for _, platform := range r.Platforms {
+		if err := checkName("platform", string(platform), MaxRole); err != nil {
+			return err
+		}
+	}
+	if r.MaxStep.size() < 0 {
+		return malformed("maxStep is %q, want none, patch, minor or major", r.MaxStep)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+)
+
+// outcome is a decision as it is printed.
+type outcome struct {
+	Decision channel.Kind   `json:"decision"`
+	Reason   channel.Reason `json:"reason,omitempty"`
+	Version  string         `json:"version,omitempty"` // that the device goes to
+}
+
+func outcomeOf(d channel.Decision) outcome {
+	o := outcome{Decision: d.Kind, Reason: d.Reason}
+	if d.Release != nil {
+		o.Version = d.Release.Version
+	}
+	return o
+}
+
+func (o outcome) String() string {
+	switch o.Decision {
+	case channel.UpToDate:
+		return "up to date"
+	case channel.None:
+		return "stays: " + string(o.Reason)
+	case channel.Rollback:
+		return "goes back to " + o.Version
+	default:
+		return "gets " + o.Version
+	}
+}
+
+// explained is what channel explain prints.
+type explained struct {
+	App      string          `json:"app"`
+	Channel  string          `json:"channel"`
+	Sequence uint64          `json:"sequence"`
+	Device   protocol.Device `json:"device"`
+	At       time.Time       `json:"at"`
+	outcome
+	Steps []channel.Finding `json:"steps"`
+}
+
+func channelExplainCommand(sh *shell) *cobra.Command {
+	var c channelFlags
+	var d channel.Device
+	var platform, bundle string
+	var when timeFlag
+	cmd := verb("explain", "Tell why a device gets what it gets",
+		`It takes the channel manifest that is in force on the node, decides as the node and the device itself do, and tells
+what each rule came to. What you do not say about the device, it does not say either: it then is a real device with a
+production build, whose version is not known.`,
+		`
+  brink channel explain --device 5f0c21 --version 1.4.0 --platform ios --native-version 2.1.0 \
+      --channel production --app com.acme.shop --node http://127.0.0.1:8080
+  brink channel explain --device 5f0c21 --at 2026-11-27T08:00:00Z …     as it will be, if nobody changes it`,
+		func(cmd *cobra.Command, _ []string) error {
+			if err := checkNodes(cmd, c.node); err != nil {
+				return err
+			}
+			d.Platform = channel.Platform(platform)
+			if bundle != "" {
+				var err error
+				if d.Bundle, err = digest.Parse(bundle); err != nil {
+					return (&usageError{message: fmt.Sprintf("--bundle: %v", err)}).of(cmd)
+				}
+			}
+			m, err := sh.manifest(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			e := explained{App: m.App, Channel: m.Channel, Sequence: m.Sequence, Device: protocol.Device(d), At: when.at.UTC()}
+			if when.at.IsZero() {
+				e.At = time.Now().UTC()
+			}
+			decision, steps := channel.Explain(m, d, e.At)
+			e.outcome, e.Steps = outcomeOf(decision), steps
+			return sh.show(e, e.text)
+		})
+	c.add(cmd)
+	c.addTrust(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&d.ID, "device", "", "`ID` of the device")
+	flags.StringVar(&d.Custom, "custom-id", "", "`ID` that the app gave it")
+	flags.StringVar(&platform, "platform", "", "`NAME` of its platform: ios, android, electron, web or another")
+	flags.StringVar(&d.Native, "native-version", "", "`VERSION` of its native app")
+	flags.StringVar(&d.Version, "version", "", "`VERSION` of the release that it runs")
+	flags.StringVar(&bundle, "bundle", "", "`DIGEST` of the bundle that it runs")
+	flags.BoolVar(&d.Emulator, "emulator", false, "it is an emulator")
+	flags.BoolVar(&d.Development, "development", false, "its native app is a development build")
+	flags.Var(&when, "at", "decide as of this time (RFC 3339) and not now")
+	completes(cmd, "platform", string(channel.IOS), string(channel.Android), string(channel.Electron), string(channel.Web))
+	required(cmd, "channel")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func (e explained) text(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s\n", deviceText(channel.Device(e.Device)), e.outcome)
+	t := newTable("rll", "", "RULE", "FOUND")
+	for i, step := range e.Steps {
+		t.add(fmt.Sprint(i+1), step.Rule, step.Text)
+	}
+	t.write(w)
+	if e.Reason != "" {
+		fmt.Fprintf(w, "so it stays as it is: %s\n", whyNot(string(e.Reason)))
+	}
+}
+
+// deviceText tells a device in a line.
+func deviceText(d channel.Device) string {
+	var parts []string
+	add := func(told bool, format string, args ...any) {
+		if told {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
+	}
+	add(d.ID != "", "device %s", d.ID)
+	add(d.ID == "", "a device without ID")
+	add(d.Custom != "", "custom ID %s", d.Custom)
+	add(d.Platform != "", "%s", d.Platform)
+	add(d.Emulator, "an emulator")
+	add(d.Development, "a development build")
+	add(d.Native != "", "native app %s", d.Native)
+	add(d.Version != "", "runs %s", d.Version)
+	return strings.Join(parts, ", ")
+}

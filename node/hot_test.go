@@ -1,0 +1,67 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"testing"
+
+	"brink/digest"
+)
+
+func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("skipped: only Linux sends without copying")
+	}
+	h, err := newHot(8<<20, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	h.files.Store(maxFiles - 2)
+	for i := range byte(5) {
+		data := noise(i, directFrom)
+		one, err := h.load(digest.Sum(data), func() ([]byte, error) { return data, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := one.bytes(); err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("what is held reads as %d bytes, %v", len(got), err)
+		}
+		if (one.direct != nil) != (i < 2) {
+			t.Errorf("representation %d: held by a descriptor: %t", i, one.direct != nil)
+		}
+	}
+	h.cache.Wait()
+	h.cache.Clear() // gives all of them up
+	if got := h.files.Load(); got != maxFiles-2 {
+		t.Errorf("%d descriptors are counted after the set has given up all of its two", got-(maxFiles-2))
+	}
+}
+
+// Two names may be made to share the first bytes, by which the set looks them up: what is found must be the one that
+// was asked for.
+func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
+	h, err := newHot(8<<20, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	one := digest.Sum([]byte("one"))
+	other := one
+	other[digest.Size-1] ^= 1
+	if _, err := h.load(one, func() ([]byte, error) { return []byte("one"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	h.cache.Wait()
+	if h.find(one) == nil {
+		t.Error("what was loaded is not found")
+	}
+	if found := h.find(other); found != nil {
+		t.Errorf("asked for another name, it gives %q", found.data)
+	}
+	refused := errors.New("refused")
+	if _, err := h.load(other, func() ([]byte, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("a failed load returns %v", err)
+	}
+}
