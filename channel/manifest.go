@@ -121,8 +121,8 @@ func (m *Manifest) Releases() iter.Seq[*Release] {
 	}
 }
 
-// Given yields the releases that some device can be given now: the one served, the one that those outside a rollout get,
-// and those that overrides name. One may come more than once. The caller must not change them.
+// Given yields the releases that some device can be given now: the one served, the one that those outside a rollout
+// get, and those that overrides name. One may come more than once. The caller must not change them.
 func (m *Manifest) Given() iter.Seq[*Release] {
 	return func(yield func(*Release) bool) {
 		if !yield(&m.Release) {

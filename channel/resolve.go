@@ -78,9 +78,9 @@ type Decision struct {
 	Release *Release
 }
 
-// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time give the
-// same decision on every node. It does not allocate, unless the ID of the device is longer than [MaxID]. It agrees with
-// [State.Accept]: no device is sent where it would refuse to go. [Explain] tells how it came to the decision.
+// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time give
+// the same decision on every node. It does not allocate, unless the ID of the device is longer than [MaxID]. It agrees
+// with [State.Accept]: no device is sent where it would refuse to go. [Explain] tells how it came to the decision.
 func Resolve(m *Manifest, d Device, now time.Time) Decision {
 	q := question{m: m, device: d, now: now}
 	for r := ruleExpiry; ; r++ {

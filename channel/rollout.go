@@ -102,8 +102,8 @@ func (m *Manifest) Roll(r Release, to Rollout, now time.Time) (*Manifest, error)
 }
 
 // SetRollout returns the manifest that gives the release which m serves to the devices of to. If a rollout is under
-// way, to takes its place, and others get what they got; to change some of it, start from *m.Rollout. If none is, others
-// go back to the last release that was served and is lower, or stay as they are when there is none.
+// way, to takes its place, and others get what they got; to change some of it, start from *m.Rollout. If none is,
+// others go back to the last release that was served and is lower, or stay as they are when there is none.
 //
 // It returns [ErrUnchanged] if to is what m has, and refuses what is malformed.
 func (m *Manifest) SetRollout(to Rollout, now time.Time) (*Manifest, error) {

@@ -61,11 +61,17 @@ func TestRollout(t *testing.T) {
 		{"raised: not in yet", raised, Device{ID: z, Version: "1.4.0"}, now, "up_to_date"},
 		{"lowered: in still", lowered, Device{ID: a, Version: "1.5.0"}, now, "up_to_date"},
 		{"lowered: goes back", lowered, Device{ID: b, Version: "1.5.0"}, now, "rollback 1.4.0"},
-		{"lowered: goes back, by its bundle", lowered,
-			Device{ID: b, Version: "1.5.0", Bundle: release("1.5.0").Bundle}, now, "rollback 1.4.0"},
+		{
+			"lowered: goes back, by its bundle", lowered,
+			Device{ID: b, Version: "1.5.0", Bundle: release("1.5.0").Bundle},
+			now, "rollback 1.4.0",
+		},
 		{"lowered: a version of its own stays", lowered, Device{ID: b, Version: "1.4.7"}, now, "none ahead"},
-		{"lowered: another bundle of that version stays", lowered,
-			Device{ID: b, Version: "1.5.0", Bundle: release("own").Bundle}, now, "none ahead"},
+		{
+			"lowered: another bundle of that version stays", lowered,
+			Device{ID: b, Version: "1.5.0", Bundle: release("own").Bundle},
+			now, "none ahead",
+		},
 		{"paused: keeps it", paused, Device{ID: b, Version: "1.5.0"}, now, "up_to_date"},
 		{"paused: too late", paused, Device{ID: b, Version: "1.4.0"}, now, "up_to_date"},
 		{"paused: too late, older", paused, Device{ID: b, Version: "1.3.0"}, now, "update 1.4.0"},
@@ -152,7 +158,9 @@ func TestRollout_Operations(t *testing.T) {
 	_, err = first.AbortRollout(now)
 	wantCode(t, err, CodeNotInHistory)
 	for _, bad := range []Rollout{
-		{Share: -1}, {Share: Everyone + 1}, {Share: 1, Starts: now, Ends: now},
+		{Share: -1},
+		{Share: Everyone + 1},
+		{Share: 1, Starts: now, Ends: now},
 		{Share: 1, Starts: now, Ends: now.Add(-time.Hour)},
 	} {
 		_, err := m.SetRollout(bad, now)

@@ -184,7 +184,8 @@ func (n *Node) page(r *request) error {
 	decision := n.web.given(m)
 	release := decision.Release
 	if release == nil {
-		return problem(protocol.CodeNotFound, "the channel has nothing for browsers", "its rules say: "+string(decision.Reason))
+		return problem(protocol.CodeNotFound, "the channel has nothing for browsers",
+			"its rules say: "+string(decision.Reason))
 	}
 	b, err := n.known(release.Bundle)
 	if err != nil {

@@ -37,7 +37,8 @@ func (s *session) meet(ctx context.Context, app string) error {
 // maxList bounds, in bytes, the list of an app's channels.
 const maxList = 8 << 20
 
-// manifest fetches a channel, checked. When it is refused the error comes with what is there, which must not be believed.
+// manifest fetches a channel, checked. When it is refused the error comes with what is there, which nobody must
+// believe.
 func (s *session) manifest(ctx context.Context, app, name string) (served, error) {
 	raw, err := s.get(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
 	if protocol.CodeOf(err) == protocol.CodeUnknownChannel {

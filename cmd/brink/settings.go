@@ -63,7 +63,7 @@ func (s *settings) apply(flags *pflag.FlagSet) ([]setting, error) {
 		if first != nil || !isSetting(f.Name) {
 			return
 		}
-		source, err := s.fill(flags, f)
+		source, err := s.fill(f)
 		if err != nil {
 			first = err
 			return
@@ -74,7 +74,7 @@ func (s *settings) apply(flags *pflag.FlagSet) ([]setting, error) {
 }
 
 // fill sets one flag, and returns where its value comes from.
-func (s *settings) fill(flags *pflag.FlagSet, f *pflag.Flag) (source string, err error) {
+func (s *settings) fill(f *pflag.Flag) (source string, err error) {
 	if f.Changed {
 		return "flag", nil
 	}

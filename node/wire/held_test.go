@@ -52,10 +52,9 @@ func serveHeld(t testing.TB, h *Held) string {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
 	t.Cleanup(func() {
-		if err := s.Shutdown(); err != nil {
+		if err := errors.Join(s.Shutdown(), <-served); err != nil {
 			t.Error(err)
 		}
-		<-served
 	})
 	return ln.Addr().String()
 }
