@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -29,6 +30,10 @@ func (n *Node) move(r *request) error {
 	if err != nil {
 		return err
 	}
+	// One after the other, until each is in force: whoever comes next meets what is, and not what is about to be.
+	key := m.App + "/" + m.Channel
+	n.moves.enter(key)
+	defer n.moves.leave(key)
 	current, lapsed := n.channels.held(m.App, m.Channel)
 	if current != nil {
 		if current.Digest() == m.Digest() {
@@ -53,6 +58,38 @@ func (n *Node) move(r *request) error {
 		"version", m.Release.Version, "bundle", m.Release.Bundle.Short())
 	n.activate(n.ctx, m)
 	return r.writeJSON(fasthttp.StatusOK, moved(m))
+}
+
+// turns lets one at a time do something with each of many things. The zero value is ready.
+type turns struct {
+	mu    sync.Mutex
+	taken map[string]chan struct{} // closed when the turn ends
+}
+
+// enter waits for the turn of key, and takes it.
+func (t *turns) enter(key string) {
+	for {
+		t.mu.Lock()
+		before, busy := t.taken[key]
+		if !busy {
+			if t.taken == nil {
+				t.taken = map[string]chan struct{}{}
+			}
+			t.taken[key] = make(chan struct{})
+			t.mu.Unlock()
+			return
+		}
+		t.mu.Unlock()
+		<-before
+	}
+}
+
+// leave ends the turn of key.
+func (t *turns) leave(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.taken[key])
+	delete(t.taken, key)
 }
 
 // follows returns nil if m may take the place of current. What has lapsed has no say but by its sequence, which devices

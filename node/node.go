@@ -48,6 +48,7 @@ type Node struct {
 	web      *web
 	hot      *hot
 	uploads  uploads
+	moves    turns               // of channels
 	offers   *semaphore.Weighted // indexes that are read at the same time: each may be large
 	codec    *bundle.Codec
 	metrics  *metrics

@@ -165,6 +165,35 @@ func TestNode_KeepsTheFormerReleaseUntilTheNextIsPrepared(t *testing.T) {
 	}
 }
 
+func TestNode_TakesARepeatedPublishWhileTheFirstComesIntoForce(t *testing.T) {
+	f := start(t, func(c *Config) { c.Prepare = time.Minute })
+	f.publish("1.0.0")
+	f.settle()
+	if err := f.builder.urgent.Acquire(context.Background(), 1); err != nil { // nothing can be made now
+		t.Fatal(err)
+	}
+	results := make(chan publish.Result)
+	for range 2 {
+		go func() { results <- f.publish("1.1.0") }() // fails the test on a conflict
+	}
+	for stored := uint64(0); stored != 2; {
+		raw, err := f.store.Manifest(testApp, "production")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := channel.ParseManifest(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored = m.Sequence
+	}
+	f.builder.urgent.Release(1)
+	first, second := <-results, <-results
+	if first.Sequence != 2 || second.Sequence != 2 {
+		t.Errorf("both at once: %+v and %+v, want the same sequence", first, second)
+	}
+}
+
 func TestNode_DryRunLeavesNothing(t *testing.T) {
 	f := start(t)
 	r, err := f.publisher().

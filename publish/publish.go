@@ -186,7 +186,23 @@ func (s *session) publish(ctx context.Context, r Request) error {
 	if err := s.upload(ctx, r, ix, root.FS()); err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
-	return s.move(ctx, current, raw)
+	if err := s.move(ctx, current, raw); !errors.Is(err, ErrConflict) {
+		return err
+	} else if !s.serves(ctx, release) {
+		return err
+	}
+	return nil
+}
+
+// serves reports whether the channel serves the release by now: an earlier try, whose answer was lost, or somebody
+// with the same files in their hands was faster. That is what was wanted.
+func (s *session) serves(ctx context.Context, release channel.Release) bool {
+	now, err := s.manifest(ctx, s.result.App, s.result.Channel)
+	if err != nil || now.manifest.Release.Version != release.Version || now.manifest.Release.Bundle != release.Bundle {
+		return false
+	}
+	s.result.Sequence, s.result.Unchanged = now.manifest.Sequence, true
+	return true
 }
 
 // read makes the index of the folder.

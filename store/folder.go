@@ -74,7 +74,8 @@ func checkFolder(dir string) error {
 		version, err := strconv.Atoi(number)
 		switch {
 		case name != formatName || err != nil:
-			return fmt.Errorf("data folder %s: %w: its %s file is not Brink's", dir, ErrFormat, formatFile)
+			return fmt.Errorf("data folder %s: %w: its %s file is not Brink's: if the rest is, write %q to it",
+				dir, ErrFormat, formatFile, fmt.Sprintf("%s %d", formatName, formatVersion))
 		case version != formatVersion:
 			return fmt.Errorf("data folder %s: %w: it has format %d, this program knows %d: use the version of Brink that "+
 				"wrote it, or a later one", dir, ErrFormat, version, formatVersion)
