@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"brink/bench/corpus"
+	"brink/publish"
+)
+
+// ingest publishes the corpus, and packs the same files with tar and zstd.
+func ingest(ctx context.Context, b *bench) (*report, error) {
+	if err := need("tar", "zstd", "sh"); err != nil {
+		return nil, err
+	}
+	r := &report{
+		Title: "publishing beside tar | zstd",
+		How:   how("ingest", b.turns),
+	}
+	t := table{
+		Title: "Time and bytes",
+		Head:  []string{"files", "what", "time ms", "sent", "chunks sent", "publisher's memory"},
+	}
+	nodes := table{
+		Title: "The node, after the three publishes of a pair and what they made in the background",
+		Head:  []string{"pair", "memory at most", "processor s"},
+	}
+	ratios := table{Title: "Time beside tar | zstd", Head: []string{"files", "first publish ×", "unchanged ×"}}
+	for _, pair := range corpus.Pairs() {
+		p := &ingestPair{bench: b, pair: pair}
+		for range b.turns {
+			if err := p.turn(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", pair, err)
+			}
+		}
+		for _, what := range []string{"tar | zstd", "first publish", "unchanged", "next release"} {
+			s := p.seen[what]
+			t.add(pair.String(), what, spread(s.times, 0), s.sent, s.chunks, mib(s.peak))
+		}
+		nodes.add(pair.String(), mib(p.node.peak), fmt.Sprintf("%.1f", p.node.processor.Seconds()))
+		first, tar := median(p.seen["first publish"].times), median(p.seen["tar | zstd"].times)
+		ratios.add(
+			pair.Old.String(),
+			fmt.Sprintf("%.1f", first/tar),
+			fmt.Sprintf("%.2f", median(p.seen["unchanged"].times)/tar),
+		)
+	}
+	r.Tables = []table{t, ratios, nodes}
+	return r, nil
+}
+
+// ingestPair is what was seen of one pair of releases.
+type ingestPair struct {
+	bench *bench
+	pair  corpus.Pair
+	seen  map[string]*ingestSeen
+	node  usage // the most of all turns
+}
+
+type ingestSeen struct {
+	times  []float64 // milliseconds
+	sent   string
+	chunks string
+	peak   int64
+}
+
+func (p *ingestPair) note(what string, t took, r publish.Result) {
+	if p.seen == nil {
+		p.seen = map[string]*ingestSeen{}
+	}
+	s := p.seen[what]
+	if s == nil {
+		s = &ingestSeen{}
+		p.seen[what] = s
+	}
+	s.times = append(s.times, t.Seconds*1000)
+	s.peak = max(s.peak, t.Peak)
+	if r.Chunks > 0 {
+		s.sent, s.chunks = number(r.BytesSent), fmt.Sprintf("%d of %d", r.ChunksSent, r.Chunks)
+	}
+}
+
+// turn publishes the pair to a node that has nothing.
+func (p *ingestPair) turn(ctx context.Context) (err error) {
+	oldFiles, err := open(p.pair.Old)
+	if err != nil {
+		return err
+	}
+	newFiles, err := open(p.pair.New)
+	if err != nil {
+		return err
+	}
+	s := &site{bench: p.bench}
+	if s.dir, err = os.MkdirTemp(p.bench.dir, "ingest-*"); err != nil {
+		return err
+	}
+	packed, err := p.bench.time(ctx, s.dir, "sh", "-c", `tar c -C "$0" . | zstd -q -3 -c > packed`, oldFiles)
+	if err != nil {
+		return err
+	}
+	p.note("tar | zstd", packed, publish.Result{})
+	n, err := s.startNode(ctx, "--prepare-wait", "0s")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.stop()) }()
+	key, err := n.keyFile(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, one := range []struct{ what, dir, version string }{
+		{"first publish", oldFiles, p.pair.Old.Version},
+		{"unchanged", oldFiles, p.pair.Old.Version},
+		{"next release", newFiles, p.pair.New.Version},
+	} {
+		answer := filepath.Join(s.dir, strings.ReplaceAll(one.what, " ", "-")+".json")
+		t, err := p.bench.time(
+			ctx,
+			s.dir,
+			"sh",
+			"-c",
+			`exec "$0" "$@" > `+answer,
+			p.bench.brink,
+			"publish",
+			one.dir,
+			"--node",
+			n.url,
+			"--key",
+			key,
+			"--app",
+			benchApp,
+			"--version",
+			one.version,
+			"--channel",
+			"production",
+			"--json",
+		)
+		if err != nil {
+			return err
+		}
+		raw, err := os.ReadFile(answer)
+		if err != nil {
+			return err
+		}
+		var r publish.Result
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return err
+		}
+		p.note(one.what, t, r)
+	}
+	used := usageOf(n.cmd.Process.Pid)
+	p.node.peak, p.node.processor = max(p.node.peak, used.peak), max(p.node.processor, used.processor)
+	return nil
+}

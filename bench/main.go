@@ -1,0 +1,187 @@
+// Command bench measures Brink beside its peers and beside what the machine can do at most.
+//
+//	go run ./bench                 all parts
+//	go run ./bench peers           one part: delta, peers, ingest or wan
+//	go run ./bench peers --json    its results as JSON on standard output instead of tables
+//
+// The life of one run: each part says what it lacks and is left out then, with a word; otherwise it starts what it
+// needs in a temporary folder, on loopback or in network namespaces of its own, measures in turns, and ends it. Its
+// report is kept in bench/results as JSON and plots, and bench/RESULTS.md is written anew of all reports kept there, so
+// that one part can be run again alone.
+//
+// The invariant: what is compared was measured within one run on one machine, and every figure in a report was measured
+// in that run. What could not be measured is left out and named.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// part is one thing that can be measured. It returns a *skipped error when this machine lacks what it needs.
+type part struct {
+	name string
+	what string
+	run  func(context.Context, *bench) (*report, error)
+}
+
+// parts are in the order in which they run.
+func parts() []part {
+	return []part{
+		{"delta", "bytes, time and memory of an update, by each way to send one", delta},
+		{"peers", "requests per second, latency, processor and memory beside nginx, Caddy and Varnish", peers},
+		{"ingest", "publishing beside tar | zstd", ingest},
+		{"wan", "first install and update over long links", wan},
+	}
+}
+
+// skipped says why a part can not run here.
+type skipped struct{ why string }
+
+func (s *skipped) Error() string { return s.why }
+
+// bench is one run.
+type bench struct {
+	dir    string // temporary, for everything a part makes
+	brink  string // the program under test, built for this run
+	root   string // of the repository
+	status io.Writer
+
+	turns   int
+	seconds int
+	pin     bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, status io.Writer) (err error) {
+	if len(args) > 0 {
+		switch args[0] { // this program as its own helper
+		case timedVerb:
+			return timed(args[1:], out)
+		case patchVerb:
+			return patch(args[1:])
+		}
+	}
+	b := &bench{status: status}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(status)
+	flags.IntVar(&b.turns, "turns", 3, "how often each server is loaded, in turns with the others")
+	flags.IntVar(&b.seconds, "seconds", 4, "seconds of one turn")
+	flags.BoolVar(&b.pin, "pin", true, "keep servers on the first half of the processors, the load on the others")
+	asJSON := flags.Bool("json", false, "print JSON instead of tables")
+	keep := flags.Bool("write", true, "write bench/results and bench/RESULTS.md")
+	flags.Usage = func() {
+		fmt.Fprintln(status, "usage: go run ./bench [PART] [flags]")
+		for _, p := range parts() {
+			fmt.Fprintf(status, "  %-8s %s\n", p.name, p.what)
+		}
+		flags.PrintDefaults()
+	}
+	only := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		only, args = args[0], args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if b.turns < 1 || b.seconds < 1 || flags.NArg() > 0 {
+		flags.Usage()
+		return errors.New("want one part at most, one turn at least and one second at least")
+	}
+	if err := b.open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	reports, err := b.measure(ctx, only)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(reports)
+	} else {
+		for _, r := range reports {
+			r.text(out)
+		}
+	}
+	if err != nil || !*keep {
+		return err
+	}
+	return keepReports(filepath.Join(b.root, "bench"), reports)
+}
+
+// measure runs the parts, or the only one that is named.
+func (b *bench) measure(ctx context.Context, only string) ([]*report, error) {
+	var reports []*report
+	known := only == ""
+	for _, p := range parts() {
+		if only != "" && p.name != only {
+			continue
+		}
+		known = true
+		fmt.Fprintf(b.status, "%s: %s\n", p.name, p.what)
+		before := readLoad()
+		r, err := p.run(ctx, b)
+		var lacks *skipped
+		if errors.As(err, &lacks) {
+			fmt.Fprintf(b.status, "%s: left out: %s\n", p.name, lacks.why)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		r.Part, r.Machine = p.name, machine()
+		r.Noise = fmt.Sprintf("Load average of the machine before the part: %s.", before)
+		reports = append(reports, r)
+	}
+	if !known {
+		return nil, fmt.Errorf("there is no part %q", only)
+	}
+	return reports, nil
+}
+
+// open finds the repository and builds the program.
+func (b *bench) open(ctx context.Context) error {
+	at, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for b.root = at; ; b.root = filepath.Dir(b.root) {
+		if _, err := os.Stat(filepath.Join(b.root, "go.mod")); err == nil {
+			break
+		}
+		if b.root == filepath.Dir(b.root) {
+			return errors.New("run it inside the repository")
+		}
+	}
+	if b.dir, err = os.MkdirTemp("", "brink-bench-*"); err != nil {
+		return err
+	}
+	// Peers give up their privileges, and must still reach their files.
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		return err
+	}
+	b.brink = filepath.Join(b.dir, "brink")
+	build := command(ctx, "go", "build", "-o", b.brink, "./cmd/brink")
+	build.Dir = b.root
+	return output(build)
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// object is one size of file that all servers serve.
+type object struct {
+	name        string
+	file        string
+	size        int64
+	connections int
+}
+
+func objects() []object {
+	return []object{
+		{"1 KiB", "1k.bin", 1 << 10, 32},
+		{"64 KiB", "64k.bin", 64 << 10, 32},
+		{"5 MB", "5m.bin", 5_000_000, 8},
+	}
+}
+
+// peers loads Brink and its peers in turns.
+func peers(ctx context.Context, b *bench) (*report, error) {
+	if err := need("wrk", "nginx", "taskset"); err != nil {
+		return nil, err
+	}
+	s := &site{bench: b}
+	loaders := []int(nil)
+	placement := "servers and load share all processors"
+	if b.pin && runtime.NumCPU() > 1 {
+		for core := range runtime.NumCPU() {
+			if core < runtime.NumCPU()/2 {
+				s.cores = append(s.cores, core)
+			} else {
+				loaders = append(loaders, core)
+			}
+		}
+		placement = fmt.Sprintf(
+			"servers on %d of the processors, the load on the other %d, by taskset",
+			len(s.cores),
+			len(loaders),
+		)
+	}
+	r := &report{
+		Title: "the same bytes from Brink and from its peers",
+		How:   how("peers", b.turns, b.seconds, placement),
+	}
+	for _, tls := range []bool{false, true} {
+		if err := s.compare(ctx, r, loaders, tls); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// compare loads all servers, over TLS or not, and adds what it sees to the report.
+func (s *site) compare(ctx context.Context, r *report, loaders []int, tls bool) (err error) {
+	s.tls = tls
+	if s.dir, err = os.MkdirTemp(s.bench.dir, "peers-*"); err != nil {
+		return err
+	}
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		return err
+	}
+	s.files = filepath.Join(s.dir, "files")
+	if err := os.Mkdir(s.files, 0o755); err != nil {
+		return err
+	}
+	sizes := map[string]int64{}
+	for _, o := range objects() {
+		noise := make([]byte, o.size)
+		if _, err := rand.Read(noise); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(s.files, o.file), noise, 0o644); err != nil {
+			return err
+		}
+		sizes[o.file] = o.size
+	}
+	kind := "plain"
+	if tls {
+		kind = "TLS 1.3"
+		if s.cert, s.key, err = certificate(s.dir); err != nil {
+			return err
+		}
+	}
+	servers, err := s.all(ctx)
+	defer func() {
+		for _, v := range servers {
+			err = errors.Join(err, v.stop())
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(servers))
+	for i, v := range servers {
+		names[i] = v.name
+		if err := v.warm(ctx, believing(), sizes); err != nil {
+			return err
+		}
+	}
+	p := plot{
+		Name:   "peers-" + strings.ToLower(strings.Fields(kind)[0]),
+		Title:  "Requests a second, " + kind,
+		Unit:   "/s",
+		Series: names,
+	}
+	memory := table{Title: "Memory at most, " + kind, Head: []string{"server", "version", "resident"}}
+	for _, o := range objects() {
+		seen := make([][]turn, len(servers))
+		var limits []float64
+		for range s.bench.turns {
+			for i, v := range servers {
+				t, err := s.load(ctx, v, o.file, o.connections, loaders)
+				if err != nil {
+					return err
+				}
+				seen[i] = append(seen[i], t)
+			}
+			if !tls {
+				most, err := limit(ctx, s.cores, loaders, int(o.size))
+				if err != nil {
+					return err
+				}
+				limits = append(limits, most/float64(o.size))
+			}
+		}
+		p.Groups = append(p.Groups, s.judge(r, o, kind, servers, seen, limits))
+	}
+	for _, v := range servers {
+		memory.add(v.name, v.version, mib(usageOf(v.cmd.Process.Pid).peak))
+	}
+	r.Tables, r.Plots = append(r.Tables, memory), append(r.Plots, p)
+	return nil
+}
+
+// all starts the servers that there are on this machine, Brink first.
+func (s *site) all(ctx context.Context) ([]*server, error) {
+	var servers []*server
+	for _, one := range []struct {
+		program string
+		start   func(context.Context) (*server, error)
+		tls     bool
+	}{
+		{s.bench.brink, func(ctx context.Context) (*server, error) { return s.brinkServer(ctx) }, true},
+		{"nginx", s.nginx, true},
+		{"caddy", s.caddy, true},
+		{"varnishd", s.varnish, false}, // it has no TLS
+	} {
+		if err := need(one.program); err != nil || s.tls && !one.tls {
+			continue
+		}
+		v, err := one.start(ctx)
+		if err != nil {
+			return servers, err
+		}
+		servers = append(servers, v)
+	}
+	return servers, nil
+}
+
+// judge makes a table of the turns for one object, and holds them against the aims.
+func (s *site) judge(r *report, o object, kind string, servers []*server, seen [][]turn, limits []float64) group {
+	t := table{
+		Title: fmt.Sprintf("%s, %s, %d connections", o.name, kind, o.connections),
+		Head:  []string{"server", "requests/s", "MB/s", "p50 ms", "p99 ms", "processor s/GB"},
+	}
+	g := group{Name: o.name}
+	bestRate, bestP99, bestName := 0.0, 1e18, ""
+	var rate, p99 float64
+	for i, v := range servers {
+		rates := of(seen[i], turn.rate)
+		slowest := of(seen[i], func(t turn) float64 { return t.P99 / 1000 })
+		middle := median(rates)
+		var processor, bytes float64
+		for _, one := range seen[i] {
+			processor += one.processor.Seconds()
+			bytes += float64(one.Bytes)
+		}
+		t.add(
+			v.name,
+			spread(rates, 0),
+			fmt.Sprintf("%.0f", middle*float64(o.size)/1e6),
+			spread(
+				of(seen[i], func(t turn) float64 { return t.P50 / 1000 }),
+				2,
+			),
+			spread(slowest, 2),
+			fmt.Sprintf("%.2f", processor/bytes*1e9),
+		)
+		g.Values = append(g.Values, middle)
+		if i == 0 {
+			rate, p99 = middle, median(slowest)
+			continue
+		}
+		if middle > bestRate {
+			bestRate, bestName = middle, v.name
+		}
+		bestP99 = min(bestP99, median(slowest))
+	}
+	if len(limits) > 0 { // without TLS, for which the aims are set
+		what, most := o.name, median(limits)
+		r.Aims = append(
+			r.Aims,
+			aim{
+				what + ": requests a second",
+				"1.2 × the best peer",
+				fmt.Sprintf("%.2f × %s", rate/bestRate, bestName),
+				rate >= 1.2*bestRate,
+			},
+			aim{
+				what + ": p99",
+				"no worse than the best peer's",
+				fmt.Sprintf("%.2f ms beside %.2f ms", p99, bestP99),
+				p99 <= bestP99,
+			},
+		)
+		t.add("(write loop)", spread(limits, 0), fmt.Sprintf("%.0f", most*float64(o.size)/1e6), "", "", "")
+		if o.size >= 1_000_000 {
+			r.Aims = append(
+				r.Aims,
+				aim{what + ": of the machine's limit", "0.7 ×", fmt.Sprintf("%.2f ×", rate/most), rate >= 0.7*most},
+			)
+		}
+	}
+	r.Tables = append(r.Tables, t)
+	return g
+}
+
+func of(turns []turn, what func(turn) float64) []float64 {
+	var list []float64
+	for _, t := range turns {
+		list = append(list, what(t))
+	}
+	return list
+}
+
+func median(list []float64) float64 {
+	sorted := slices.Sorted(slices.Values(list))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+// spread writes the median with the lowest and the highest.
+func spread(list []float64, decimals int) string {
+	write := func(v float64) string {
+		if decimals == 0 {
+			return number(int64(v + 0.5))
+		}
+		return fmt.Sprintf("%.*f", decimals, v)
+	}
+	return fmt.Sprintf("%s [%s, %s]", write(median(list)), write(slices.Min(list)), write(slices.Max(list)))
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"brink/bench/corpus"
+	"brink/bundle"
+	"brink/client"
+)
+
+// links are those that the aims are set for.
+func links() []link {
+	return []link{
+		{rtt: 20 * time.Millisecond, rate: 300e6},
+		{rtt: 50 * time.Millisecond, rate: 100e6},
+		{rtt: 100 * time.Millisecond, rate: 20e6},
+		{rtt: 80 * time.Millisecond, rate: 20e6, loss: 0.01},
+		// Hosts tuned as docs/performance.md advises.
+		{rtt: 20 * time.Millisecond, rate: 300e6, window: 40},
+		{rtt: 80 * time.Millisecond, rate: 20e6, loss: 0.01, window: 40, congestion: "bbr"},
+	}
+}
+
+func (l link) String() string {
+	text := fmt.Sprintf("%d ms, %.0f Mbit/s", l.rtt.Milliseconds(), l.rate/1e6)
+	if l.loss > 0 {
+		text += fmt.Sprintf(", %.0f %% loss", l.loss*100)
+	}
+	if l.window > 0 {
+		text += fmt.Sprintf(", initial window %d", l.window)
+	}
+	if l.congestion != "" {
+		text += ", " + l.congestion
+	}
+	return text
+}
+
+// possible reports whether the kernel has the congestion control that is wanted.
+func (l link) possible() bool {
+	raw, err := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
+	return l.congestion == "" || err == nil && slices.Contains(strings.Fields(string(raw)), l.congestion)
+}
+
+// floor is what no device can be faster than: a handshake, the round trips of so many requests, and the time that the
+// bytes take at the rate of the link.
+func (l link) floor(requests int, bytes int64) float64 {
+	return float64((1+requests)*int(l.rtt.Microseconds()))/1000 + float64(bytes)*8/l.rate*1000
+}
+
+// wan installs and updates over long links.
+func wan(ctx context.Context, b *bench) (*report, error) {
+	if err := need("ip", "nginx", "curl", "zip", "gzip"); err != nil {
+		return nil, err
+	}
+	if os.Getuid() != 0 {
+		return nil, &skipped{"network namespaces need root"}
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return nil, &skipped{"there is no /dev/net/tun"}
+	}
+	r := &report{
+		Title: "first install and update over long links",
+		How:   how("wan", linkQueue.Milliseconds(), b.turns),
+	}
+	for _, l := range links() {
+		if !l.possible() {
+			continue
+		}
+		t := table{
+			Title: l.String(),
+			Head: []string{
+				"bundle",
+				"what",
+				"Brink ms",
+				"floor ms",
+				"× floor",
+				"bytes",
+				"requests",
+				"zip ms",
+				"files ms",
+			},
+		}
+		p := plot{
+			Name:   "wan-" + strings.NewReplacer(" ", "", ",", "-", "/", "", "%", "").Replace(l.String()),
+			Title:  "Time to install and to update, " + l.String(),
+			Unit:   "ms",
+			Series: []string{"Brink", "floor", "zip", "files"},
+		}
+		for _, pair := range corpus.Pairs() {
+			w := &wanPair{bench: b, pair: pair, link: l}
+			if err := w.measure(ctx); err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", l, pair, err)
+			}
+			for _, step := range []*wanStep{&w.install, &w.update} {
+				ours, floor := median(step.ours), l.floor(step.requests, step.bytes)
+				t.add(
+					pair.String(),
+					step.what,
+					spread(step.ours, 0),
+					fmt.Sprintf("%.0f", floor),
+					fmt.Sprintf("%.2f", ours/floor),
+					number(
+						step.bytes,
+					),
+					fmt.Sprint(step.requests),
+					spread(step.zip, 0),
+					number(int64(median(step.files))),
+				)
+				p.Groups = append(
+					p.Groups,
+					group{
+						pair.String() + ", " + step.what,
+						[]float64{ours, floor, median(step.zip), median(step.files)},
+					},
+				)
+				r.Aims = append(r.Aims, step.aims(w, ours, floor)...)
+			}
+		}
+		r.Tables, r.Plots = append(r.Tables, t), append(r.Plots, p)
+	}
+	return r, nil
+}
+
+// wanStep is an install or an update, and the times of all ways to do it in milliseconds.
+type wanStep struct {
+	what             string
+	ours, zip, files []float64
+	bytes            int64 // that brink fetch received
+	requests         int
+}
+
+func (s *wanStep) aims(w *wanPair, ours, floor float64) []aim {
+	what := fmt.Sprintf("%s: install of %s", w.link, w.pair.Old)
+	if s.what == "update" {
+		what = fmt.Sprintf("%s: update of %s", w.link, w.pair)
+	}
+	var list []aim
+	if w.link.rtt == 20*time.Millisecond && w.pair.New.App == "swagger-ui-dist" { // the bundle of 5 MB
+		most := 200.0
+		if s.what == "update" {
+			most = 70
+		}
+		list = append(list, aim{what, fmt.Sprintf("under %.0f ms", most), fmt.Sprintf("%.0f ms", ours), ours < most})
+	}
+	if s.what == "update" {
+		list = append(list, aim{what, "1.15 × the floor", fmt.Sprintf("%.2f ×", ours/floor), ours <= 1.15*floor})
+	}
+	return list
+}
+
+// wanPair is one pair of releases over one link.
+type wanPair struct {
+	bench *bench
+	pair  corpus.Pair
+	link  link
+
+	site            *site
+	node            *node
+	ns              *namespaces
+	key             string
+	install, update wanStep
+}
+
+func (w *wanPair) measure(ctx context.Context) (err error) {
+	w.install.what, w.update.what = "install", "update"
+	w.site = &site{bench: w.bench}
+	if w.site.dir, err = os.MkdirTemp(w.bench.dir, "wan-*"); err != nil {
+		return err
+	}
+	if err := os.Chmod(w.site.dir, 0o755); err != nil {
+		return err
+	}
+	if w.ns, err = join(ctx, w.link); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.ns.stop()) }()
+	var web *server
+	err = within(w.ns.server, func() error {
+		w.site.listen = net.JoinHostPort(serverAddress, "8080")
+		if w.node, err = w.site.startNode(ctx); err != nil {
+			return err
+		}
+		w.site.listen = net.JoinHostPort(serverAddress, "8081")
+		w.site.files, w.site.static = filepath.Join(w.site.dir, "files"), true
+		web, err = w.site.nginx(ctx)
+		return err
+	})
+	defer func() {
+		if w.node != nil {
+			err = errors.Join(err, w.node.stop())
+		}
+		if web != nil {
+			err = errors.Join(err, web.stop())
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if w.key, err = w.node.keyFile(w.site.dir); err != nil {
+		return err
+	}
+	for _, one := range []struct {
+		step    *wanStep
+		release corpus.Release
+		before  *corpus.Release
+	}{{&w.install, w.pair.Old, nil}, {&w.update, w.pair.New, &w.pair.Old}} {
+		if err := w.publish(ctx, one.release); err != nil {
+			return err
+		}
+		list, err := w.prepare(ctx, one.release, one.before)
+		if err != nil {
+			return err
+		}
+		for turn := range w.bench.turns {
+			if err := w.turn(ctx, one.step, turn, list, one.release); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// publish moves the channel, on the servers' side of the link. The node makes patches before the channel moves.
+func (w *wanPair) publish(ctx context.Context, release corpus.Release) error {
+	dir, err := open(release)
+	if err != nil {
+		return err
+	}
+	return w.inside(w.ns.server, command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
+		"--app", benchApp, "--version", release.Version, "--channel", "production", "--json"), nil)
+}
+
+// prepare lays out what nginx serves, and returns the file that tells curl which files are new.
+func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *corpus.Release) (string, error) {
+	dir, err := open(release)
+	if err != nil {
+		return "", err
+	}
+	files := filepath.Join(w.site.files, release.Version)
+	if err := os.MkdirAll(w.site.files, 0o755); err != nil {
+		return "", err
+	}
+	for _, args := range [][]string{
+		{"cp", "-r", dir, files},
+		{
+			"sh", "-c", `cd "$0" && zip -q -9 -r "../$1.zip" . && find . -type f -exec gzip -9 -k {} + && chmod -R a+rX ..`,
+			files, release.Version,
+		},
+	} {
+		if err := output(command(ctx, args[0], args[1:]...)); err != nil {
+			return "", err
+		}
+	}
+	next, err := (bundle.Folder{FS: os.DirFS(dir)}).Index(ctx)
+	if err != nil {
+		return "", err
+	}
+	old := &bundle.Index{}
+	if before != nil {
+		was, err := open(*before)
+		if err != nil {
+			return "", err
+		}
+		if old, err = (bundle.Folder{FS: os.DirFS(was)}).Index(ctx); err != nil {
+			return "", err
+		}
+	}
+	var list strings.Builder
+	for _, c := range bundle.Diff(old, next) {
+		if c.Kind != "removed" {
+			fmt.Fprintf(
+				&list,
+				"url = \"http://%s/%s/%s\"\noutput = \"/dev/null\"\nheader = \"Accept-Encoding: gzip\"\n",
+				w.site.listen,
+				release.Version,
+				strings.ReplaceAll(c.Path, " ", "%20"),
+			)
+		}
+	}
+	path := filepath.Join(w.site.dir, release.Version+".curl")
+	return path, os.WriteFile(path, []byte(list.String()), 0o644)
+}
+
+// turn does one install or update by each way.
+func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string, release corpus.Release) error {
+	var answer strings.Builder
+	fetch := command(
+		ctx,
+		w.bench.brink,
+		"fetch",
+		filepath.Join(w.site.dir, fmt.Sprintf("device-%d", turn)),
+		"--node",
+		w.node.url,
+		"--app",
+		benchApp,
+		"--channel",
+		"production",
+		"--trust",
+		w.node.trust,
+		"--json",
+	)
+	if err := w.inside(w.ns.device, fetch, &answer); err != nil {
+		return err
+	}
+	var result client.Result
+	if err := json.Unmarshal([]byte(answer.String()), &result); err != nil {
+		return err
+	}
+	if result.Version != release.Version || step.what == "update" && !result.Patched {
+		return fmt.Errorf("the device has %s, patched %t", result.Version, result.Patched)
+	}
+	step.ours = append(step.ours, result.DurationMS)
+	step.bytes, step.requests = result.BytesReceived, int(result.Requests)
+	var zip strings.Builder
+	if err := w.inside(w.ns.device, command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
+		fmt.Sprintf("http://%s/%s.zip", w.site.listen, release.Version)), &zip); err != nil {
+		return err
+	}
+	var seconds float64
+	if _, err := fmt.Sscan(zip.String(), &seconds); err != nil {
+		return err
+	}
+	step.zip = append(step.zip, seconds*1000)
+	if turn > 0 {
+		return nil // files take seconds, and are no part of an aim
+	}
+	start := time.Now()
+	curl := command(ctx, "curl", "-sS", "-f", "--parallel", "--parallel-max", "6", "-K", list)
+	if err := w.inside(w.ns.device, curl, nil); err != nil {
+		return err
+	}
+	step.files = append(step.files, float64(time.Since(start).Microseconds())/1000)
+	return nil
+}
