@@ -33,6 +33,7 @@ type orgFlags struct {
 	apps       []string
 	channels   []string
 	threshold  int
+	ofRoots    int
 	quota      size
 	expires    time.Duration
 	out        string
@@ -72,6 +73,7 @@ its successor.`,
 		})
 	cmd.Args = args("NAME")
 	o.add(cmd)
+	cmd.Flags().IntVar(&o.ofRoots, "root-threshold", 1, "`NUMBER` of root keys that must sign")
 	required(cmd, "root", "publisher", "apps", "out")
 	sh.printsJSON(cmd)
 	return cmd
@@ -91,7 +93,7 @@ func (sh *shell) newOrg(name string, o *orgFlags, now time.Time) ([]byte, error)
 		channels = []string{"*"}
 	}
 	c := channel.TrustConfig{
-		Org: name, Issued: now.UTC().Truncate(time.Second), Quota: int64(o.quota), Keys: publishers,
+		Org: name, Issued: now.UTC().Truncate(time.Second), Quota: int64(o.quota), Keys: publishers, Threshold: o.ofRoots,
 		Roles: []channel.Role{{
 			Name: publisherRole, Keys: keyIDs(publishers), Threshold: o.threshold,
 			Apps: patterns(o.apps), Channels: patterns(channels),
@@ -124,6 +126,7 @@ func orgShowCommand(sh *shell) *cobra.Command {
 
 func orgUpdateCommand(sh *shell) *cobra.Command {
 	var o orgFlags
+	var roots rootFlags
 	var role string
 	var remove []string
 	cmd := verb("update FILE", "Make the next version of a trust document",
@@ -140,7 +143,7 @@ made: it needs --publisher and --apps.`,
 			if out == "" {
 				out = args[0]
 			}
-			raw, err := sh.updateOrg(cmd, args[0], role, &o, remove)
+			raw, err := sh.updateOrg(cmd, args[0], role, &o, &roots, remove)
 			if err != nil {
 				return err
 			}
@@ -159,12 +162,15 @@ made: it needs --publisher and --apps.`,
 	cmd.Flags().StringArrayVar(&remove, "remove-publisher", nil,
 		"`FILE` of a public key that may publish no longer (repeatable)")
 	cmd.Flags().StringVar(&role, "role", publisherRole, "`NAME` of the role to change")
+	roots.add(cmd)
 	required(cmd, "root")
 	sh.printsJSON(cmd)
 	return cmd
 }
 
-func (sh *shell) updateOrg(cmd *cobra.Command, file, roleName string, o *orgFlags, remove []string) ([]byte, error) {
+func (sh *shell) updateOrg(
+	cmd *cobra.Command, file, roleName string, o *orgFlags, change *rootFlags, remove []string,
+) ([]byte, error) {
 	old, err := readFile(file, channel.MaxTrust)
 	if err != nil {
 		return nil, err
@@ -187,6 +193,9 @@ func (sh *shell) updateOrg(cmd *cobra.Command, file, roleName string, o *orgFlag
 	}
 
 	next := trust.Next()
+	if err := change.apply(cmd, &next, roots); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	next.Issued = now.UTC().Truncate(time.Second)
 	given := cmd.Flags().Changed
