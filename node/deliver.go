@@ -161,7 +161,8 @@ func (n *Node) batch(r *request) error {
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	reader, writer := io.Pipe()
 	n.work.Go(func() { _ = writer.CloseWithError(n.writeBatch(writer, in.Chunks)) }) // always nil
-	r.SetBodyStream(reader, -1)                                                      // fasthttp closes it, whatever happens: the writer then fails
+	// fasthttp closes the reader whatever happens, and the writer then fails.
+	r.SetBodyStream(reader, -1)
 	return nil
 }
 

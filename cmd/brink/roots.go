@@ -18,7 +18,7 @@ type rootFlags struct {
 func (r *rootFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&r.added, "add-root", nil, "`FILE` of a public key that becomes a root key (repeatable)")
-	flags.StringArrayVar(&r.removed, "remove-root", nil, "`FILE` of a public key that is a root key no longer (repeatable)")
+	flags.StringArrayVar(&r.removed, "remove-root", nil, "`FILE` of a public key that stops being a root key (repeatable)")
 	flags.IntVar(&r.threshold, "root-threshold", 1, "`NUMBER` of root keys that must sign from now on")
 }
 
