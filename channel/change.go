@@ -11,12 +11,12 @@ import (
 // ErrUnchanged is returned when an operation would leave the channel as it is; there is nothing to sign.
 var ErrUnchanged = errors.New("the channel serves this already")
 
-// Publish returns the manifest that serves r on top of m, to all devices: a rollout that is under way ends. The release
-// that m serves moves to the front of History. See [Manifest.Roll] for some devices first.
+// Publish returns the manifest that serves r on top of m, to all devices: a rollout or a revert that is under way ends.
+// The release that m serves moves to the front of History. See [Manifest.Roll] for some devices first.
 //
-// It returns [ErrUnchanged] if m serves r's version with r's bundle. It refuses a version that the channel knows with
-// another bundle ([CodeVersionTaken]) and one that is below what m serves ([CodeDowngrade]). A version that was rolled
-// back can be published again, with the bundle it had.
+// It returns [ErrUnchanged] if m serves r's version with r's bundle, unless m was reverted. It refuses a version that
+// the channel knows with another bundle ([CodeVersionTaken]) and one that is below what m serves ([CodeDowngrade]). A
+// version that was rolled back can be published again, with the bundle it had.
 func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -32,7 +32,9 @@ func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
 	}
 	switch CompareVersions(r.Version, m.Release.Version) {
 	case 0:
-		return nil, ErrUnchanged
+		if !m.Reverted() {
+			return nil, ErrUnchanged
+		}
 	case -1:
 		return nil, refuse(CodeDowngrade, "roll back, or publish a higher version",
 			"version %s is below %s, which channel %s serves", r.Version, m.Release.Version, m.Channel)
@@ -44,11 +46,12 @@ func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
 // last one that was served and is lower if version is empty. It is a signed statement that everything above, up to what
 // m serves, is withdrawn: see [Manifest.Withdrawn].
 //
-// It returns [ErrUnchanged] if m serves the version, and refuses one that is not in History ([CodeNotInHistory]) or not
+// A revert ends with it, and one to the version that m had before the revert serves that again. It returns
+// [ErrUnchanged] if m serves the version, and refuses one that is not in History ([CodeNotInHistory]) or not
 // below what m serves.
 func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	if m.Sequence > 0 && version == m.Release.Version {
-		return nil, ErrUnchanged
+		return m.Publish(m.Release, now)
 	}
 	i := m.before(version)
 	switch {
@@ -69,6 +72,26 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	}
 	return next, nil
 }
+
+// Revert returns the manifest that takes all devices back to what their native app came with, but for those that an
+// override gives a release. A rollout that is under way ends. The next [Manifest.Publish], [Manifest.Promote] or
+// [Manifest.RollBack] ends the revert, and with [Manifest.Roll] it holds for those outside the rollout. It returns
+// [ErrUnchanged] if m says so already, and refuses a channel that serves nothing yet ([CodeNotInHistory]).
+func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
+	if m.Sequence == 0 {
+		return nil, refuse(CodeNotInHistory, "publish to it first", "channel %s serves nothing yet", m.Channel)
+	}
+	if m.Reverted() {
+		return nil, ErrUnchanged
+	}
+	next := m.next(now)
+	next.BuiltIn = true
+	next.endRollout()
+	return next, nil
+}
+
+// Reverted reports whether m serves what native apps came with: devices go back to that, and none is in a rollout.
+func (m *Manifest) Reverted() bool { return m.BuiltIn && m.Rollout == nil }
 
 // before returns the index in History of the release of the version, or of the last one that was served and is lower
 // than m's if version is empty; -1 if there is none.
@@ -108,11 +131,11 @@ func (m *Manifest) Amend(r Release, now time.Time) (*Manifest, error) {
 // serve returns the next manifest with r in the place of what m serves.
 func (m *Manifest) serve(r Release, now time.Time) *Manifest {
 	next := m.next(now)
-	next.Rollout = nil
+	next.Rollout, next.BuiltIn = nil, false
 	next.Release = r.clone()
 	// Each version is in a manifest once, so that a rollback by version means one thing.
 	next.History = slices.DeleteFunc(next.History, func(old Release) bool { return old.Version == r.Version })
-	if m.Sequence > 0 {
+	if m.Sequence > 0 && m.Release.Version != r.Version {
 		next.History = slices.Insert(next.History, 0, m.Release.clone())
 	}
 	next.History = next.History[:min(len(next.History), MaxHistory)]

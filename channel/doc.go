@@ -9,11 +9,13 @@
 // The life of one release: [Manifest.Publish] puts it on top of what the channel serves and raises the sequence, or
 // [Manifest.Roll] does so for some devices first; [SignManifest] signs the result, [Trust.VerifyManifest] checks it on
 // every node and device, [Newer] lets it replace the one in force, [State.Accept] is what a device asks beyond the
-// signature, and [Resolve] says what the device gets.
+// signature, and [Resolve] says what the device gets. Which channel a device follows that does not insist on one is for
+// [Choose] to say.
 //
 // The invariants: a statement that a Verify function returned was signed by enough distinct keys of one role that the
 // trust document allows for the app and channel; signed bytes are kept as they came and never written anew; and a
 // device that follows a channel made by the operations of this package can accept every later manifest, whichever it
-// missed in between, and moves to a lower version only where a signed statement says so: a rollback took its own
-// version back, an override names the device, or a rollout gives the release that it runs to others.
+// missed in between, and moves to a lower version, or back to what its native app came with, only where a signed
+// statement says so: a rollback took its own version back, an override names the device, a rollout gives the release
+// that it runs to others, or the channel was reverted.
 package channel

@@ -56,6 +56,9 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 		}
 	case ruleRollout:
 		text := q.tellPlace()
+		if q.builtIn {
+			return text + "; for the device is what its native app came with"
+		}
 		if q.target == nil {
 			return text + "; there is no release before it"
 		}
@@ -75,6 +78,9 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 			return "the channel is for it"
 		}
 	case ruleNative:
+		if q.builtIn {
+			return "what the native app came with fits"
+		}
 		if decided {
 			limit := q.target.Native[d.Platform]
 			return fmt.Sprintf("native version %q does not fit: %s (lowest %q, highest %q, not under native: %t)",
@@ -87,6 +93,8 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 			return "it is no step down"
 		case decision.Kind == Rollback:
 			return "it is a step down: " + q.tellDown()
+		case decision.Kind == BuiltIn:
+			return "it leaves what it runs, since " + q.tellBack()
 		default:
 			return "it would be a step down, and nothing took back what the device runs"
 		}
@@ -95,6 +103,11 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 		switch {
 		case q.named != nil:
 			return "does not matter, since an override names the device"
+		case limit == StepNumber && m.Rules.MinNative == "":
+			return "the channel takes every step from a version of the native app on, and does not say which"
+		case limit == StepNumber:
+			return fmt.Sprintf("the native app is version %q, and the channel takes every step from %s on", d.Native,
+				m.Rules.MinNative)
 		case limit.size() == StepMajor.size():
 			return "the channel takes every step"
 		case d.runs() == "":
@@ -109,6 +122,8 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 
 func running(d *Device) string {
 	switch {
+	case d.BuiltIn:
+		return fmt.Sprintf("what its native app came with, version %q", d.runs())
 	case d.Version == "" && d.Bundle.IsZero():
 		return "nothing that is known"
 	case d.Bundle.IsZero():
@@ -126,6 +141,8 @@ func (q *question) tellPlace() string {
 	switch q.place {
 	case placeAll:
 		return "the release is for all devices"
+	case placeBuiltIn:
+		return "the release is for no device any more"
 	case placeEarly:
 		return fmt.Sprintf("the rollout of %s starts at %s", m.Release.Version, r.Starts.Format(time.RFC3339))
 	case placeLate:
@@ -155,6 +172,13 @@ func (q *question) tellDown() string {
 	default:
 		return "the rollout gives what it runs to others"
 	}
+}
+
+func (q *question) tellBack() string {
+	if q.named != nil && q.named.BuiltIn {
+		return "the override says so"
+	}
+	return "the channel takes devices back to what their native app came with"
 }
 
 // percent returns a share or a bucket for people to read.

@@ -1,14 +1,22 @@
 package channel
 
 import (
+	"bytes"
+	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"brink/digest"
 )
+
+var update = flag.Bool("update", false, "write golden files anew")
 
 // TestResolve_ManifestsWithoutRulesDecideAsBefore reads what the first version of Brink signed, and what it decided for
 // many devices: testdata/before was written by it, and is never written anew.
@@ -26,6 +34,46 @@ func TestResolve_ManifestsWithoutRulesDecideAsBefore(t *testing.T) {
 					t.Errorf("%s: %s, want %s", name, now, line)
 				}
 			}
+		}
+	}
+}
+
+// TestManifest_Golden has what is signed, as docs/protocol.md shows it. A member that is renamed is a member that
+// devices out there do not know.
+func TestManifest_Golden(t *testing.T) {
+	m := shop(t, "production", "1.3.0", "1.4.0")
+	r := attached("1.5.0", "zip", "capgo")
+	r.Native = map[Platform]Limit{IOS: {Min: "3.0.0", Max: "4.9.9"}, Android: {Min: "2.1.0"}}
+	r.Mandatory, r.Link, r.Comment = true, "https://acme.example/1.5.0", "faster checkout"
+	m = must(m.Roll(r, Rollout{Share: 1250, Starts: now.Add(time.Hour), Ends: now.Add(48 * time.Hour)}, now))(t)
+	m = must(m.SetRules(Rules{
+		Platforms: []Platform{IOS, Android}, NoEmulators: true, NoDevelopment: true, NotUnderNative: true,
+		MaxStep: StepNumber, MinNative: "2.0.0", Default: []Platform{IOS}, SelfAssign: true,
+	}, now))(t)
+	for _, o := range []Override{{Device: "5f0c21", Version: "1.4.0"}, {Device: "7a11e0", BuiltIn: true}, {Custom: "till-7"}} {
+		m = must(m.SetOverride(o, now))(t)
+	}
+	m.Expires = now.Add(30 * 24 * time.Hour)
+	for name, m := range map[string]*Manifest{"manifest": m, "reverted": must(m.Revert(now))(t)} {
+		var b bytes.Buffer
+		if err := json.Indent(&b, payload(t, sign(t, m, "ann", "bob")), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteByte('\n')
+		path := filepath.Join("testdata", name+".json")
+		if *update {
+			if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := must(os.ReadFile(path))(t)
+		if diff := cmp.Diff(string(want), b.String()); diff != "" {
+			t.Errorf("%s is signed in another way (-update writes it anew):\n%s", name, diff)
+		}
+		// Whoever reads the page reads what a device does.
+		read := must(ParseManifest(forge(t, TypeManifest, want, "ann")))(t)
+		if read.Release.Attachment("zip") == nil || versions(read) != versions(m) || len(read.Overrides) != 3 {
+			t.Errorf("%s is read as %s", name, versions(read))
 		}
 	}
 }

@@ -36,7 +36,7 @@ func drawLife(rt *rapid.T, t *testing.T) life {
 }
 
 func drawStep(rt *rapid.T, m *Manifest) (*Manifest, error) {
-	switch rapid.IntRange(0, 10).Draw(rt, "operation") {
+	switch rapid.IntRange(0, 12).Draw(rt, "operation") {
 	case 0, 1:
 		return m.Publish(drawRelease(rt), now)
 	case 2, 3:
@@ -54,6 +54,10 @@ func drawStep(rt *rapid.T, m *Manifest) (*Manifest, error) {
 		}
 		return m.SetRollout(drawRollout(rt, to), now)
 	case 9:
+		return m.Revert(now)
+	case 10:
+		return m.SetOverride(Override{Device: drawID(rt), BuiltIn: true}, now)
+	case 11:
 		return m.SetOverride(Override{Device: drawID(rt), Version: drawVersion(rt, m)}, now)
 	default:
 		return m.RemoveOverride(Override{Device: drawID(rt)}, now)
@@ -109,14 +113,25 @@ func (l life) allowsDown(m *Manifest, d Device, to *Release) bool {
 	return false
 }
 
-// TestLife_AFollowerIsNeverStranded follows a device through any life of a channel with rollouts, schedules, overrides
-// and rollbacks. It may miss any number of manifests, and always: accepts the next one it sees; is told to run exactly
+// allowsBuiltIn reports whether the manifest says, to all devices or to this one, that it should go back to what its
+// native app came with.
+func (l life) allowsBuiltIn(m *Manifest, d Device) bool {
+	for _, o := range m.Overrides {
+		if o.Device != "" && o.Device == d.ID {
+			return o.BuiltIn || m.BuiltIn && o.Version == ""
+		}
+	}
+	return m.BuiltIn
+}
+
+// TestLife_AFollowerIsNeverStranded follows a device through any life of a channel with rollouts, schedules, overrides,
+// rollbacks and reverts. It may miss any number of manifests, and always: accepts the next one it sees; is told to run exactly
 // one release of it, and is content with that once it does; moves down only where it was told to; and is never sent
 // where it would refuse to be.
 func TestLife_AFollowerIsNeverStranded(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := drawLife(rt, t)
-		device := Device{ID: drawID(rt)}
+		device := Device{ID: drawID(rt), BuiltIn: true}
 		state := State{App: "com.acme.shop", Channel: "production"}
 		previous := l.manifests[0]
 		for _, m := range l.manifests {
@@ -144,6 +159,10 @@ func TestLife_AFollowerIsNeverStranded(t *testing.T) {
 				continue
 			case UpToDate:
 				continue
+			case BuiltIn:
+				if !l.allowsBuiltIn(m, device) {
+					rt.Fatalf("a device with %s goes back to the built-in by %s", device.Version, versions(m))
+				}
 			case Update:
 				if CompareVersions(got.Release.Version, device.Version) < 0 {
 					rt.Fatalf("an update from %s to %s", device.Version, got.Release.Version)
@@ -154,14 +173,17 @@ func TestLife_AFollowerIsNeverStranded(t *testing.T) {
 				}
 			}
 			// It moves.
-			device.Version, device.Bundle = got.Release.Version, got.Release.Bundle
+			device = Device{ID: device.ID, BuiltIn: got.Kind == BuiltIn}
+			if got.Release != nil {
+				device.Version, device.Bundle = got.Release.Version, got.Release.Bundle
+			}
 			state.Version = device.Version
 			if _, err := state.Accept(m); err != nil {
-				rt.Fatalf("a device was sent to %s, and refuses the manifest now: %v", device.Version, err)
+				rt.Fatalf("a device was sent to %q, and refuses the manifest now: %v", device.Version, err)
 			}
 			paused := m.Rollout != nil && m.Rollout.Paused
 			if again := Resolve(m, device, when); again.Kind != UpToDate && !paused {
-				rt.Fatalf("a device was sent to %s, and is told to %s then", device.Version, again.Kind)
+				rt.Fatalf("a device was sent to %q, and is told to %s then", device.Version, again.Kind)
 			}
 		}
 	})
@@ -182,6 +204,9 @@ func TestLife_NoDeviceIsSentWhereItWouldRefuseToGo(t *testing.T) {
 		moves := got.Release != nil
 		if moves != (got.Kind == Update || got.Kind == Rollback) || (got.Kind == None) != (got.Reason != "") {
 			rt.Fatalf("decision %+v does not fit together", got)
+		}
+		if got.Kind == BuiltIn && (err != nil || device.BuiltIn || !l.allowsBuiltIn(m, device)) {
+			rt.Fatalf("%+v goes back to the built-in by %s: %v", device, versions(m), err)
 		}
 		if moves && err != nil {
 			rt.Fatalf("a device with %s is sent to %s, and refuses: %v", device.Version, got.Release.Version, err)
@@ -209,10 +234,17 @@ func drawRules(rt *rapid.T) Rules {
 	r := Rules{
 		Private: flag("private"), NoEmulators: flag("no emulators"), NoDevices: flag("no devices"),
 		NoProduction: flag("no production"), NoDevelopment: flag("no development"), NotUnderNative: flag("not under"),
-		MaxStep: rapid.SampledFrom([]Step{"", StepNone, StepPatch, StepMinor, StepMajor}).Draw(rt, "step"),
+		MaxStep:   rapid.SampledFrom([]Step{"", StepNone, StepPatch, StepMinor, StepMajor, StepNumber}).Draw(rt, "step"),
+		MinNative: rapid.SampledFrom([]string{"", "1.0.0", "1.5.0"}).Draw(rt, "lowest native"),
 	}
 	if flag("platforms") {
 		r.Platforms = []Platform{IOS}
+	}
+	if !r.Private {
+		r.SelfAssign = rapid.Bool().Draw(rt, "self-assign")
+		if flag("default") {
+			r.Default = []Platform{IOS}
+		}
 	}
 	return r
 }
@@ -227,6 +259,7 @@ func drawDevice(rt *rapid.T) Device {
 		Platform:    rapid.SampledFrom([]Platform{"", IOS, Web}).Draw(rt, "platform"),
 		Native:      rapid.SampledFrom([]string{"", "1", "1.4", "1.9.0"}).Draw(rt, "native"),
 		Version:     version.Draw(rt, "runs"),
+		BuiltIn:     rapid.IntRange(0, 3).Draw(rt, "built-in") == 0,
 		Emulator:    rapid.Bool().Draw(rt, "emulator"),
 		Development: rapid.Bool().Draw(rt, "development"),
 	}

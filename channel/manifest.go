@@ -26,7 +26,7 @@ type Manifest struct {
 	Sequence uint64    `json:"sequence"` // 1 to MaxSequence, higher with every statement
 	Issued   time.Time `json:"issued"`
 	Expires  time.Time `json:"expires,omitzero"` // zero: never
-	Release  Release   `json:"release"`          // what is served now
+	Release  Release   `json:"release"`          // what is served now, or was until BuiltIn
 	History  []Release `json:"history,omitempty"`
 
 	// Rollback says that this very statement is a rollback. The next statement does not repeat it, so nothing that
@@ -39,8 +39,12 @@ type Manifest struct {
 	// is.
 	Withdrawn string `json:"withdrawn,omitempty"`
 
+	// BuiltIn says that devices go back to what their native app came with: all but those that a rollout gives Release
+	// and those that an override names.
+	BuiltIn bool `json:"builtIn,omitempty"`
+
 	Rules     Rules      `json:"rules,omitzero"`
-	Rollout   *Rollout   `json:"rollout,omitempty"` // nil: Release is for all devices
+	Rollout   *Rollout   `json:"rollout,omitempty"` // nil: Release is for all devices, or with BuiltIn for none
 	Overrides []Override `json:"overrides,omitempty"`
 
 	unknown   unknown
@@ -122,7 +126,8 @@ func (m *Manifest) Releases() iter.Seq[*Release] {
 }
 
 // Given yields the releases that some device can be given now: the one served, the one that those outside a rollout
-// get, and those that overrides name. One may come more than once. The caller must not change them.
+// get, and those that overrides name. One may come more than once. The caller must not change them. While devices go
+// back to what their native app came with, the release counts still: web sites have nothing else.
 func (m *Manifest) Given() iter.Seq[*Release] {
 	return func(yield func(*Release) bool) {
 		if !yield(&m.Release) {
@@ -136,6 +141,28 @@ func (m *Manifest) Given() iter.Seq[*Release] {
 		for i := range m.Overrides {
 			if r := m.release(m.Overrides[i].Version); r != nil && !yield(r) {
 				return
+			}
+		}
+	}
+}
+
+// Needs yields the bundles that must be here before the manifest comes into force: those of the releases that some
+// device can be given now ([Manifest.Given]), and of their attachments. None comes twice.
+func (m *Manifest) Needs() iter.Seq[digest.Digest] {
+	return func(yield func(digest.Digest) bool) {
+		seen := make(map[digest.Digest]bool)
+		first := func(id digest.Digest) bool {
+			if seen[id] {
+				return true
+			}
+			seen[id] = true
+			return yield(id)
+		}
+		for r := range m.Given() {
+			for id := range r.Bundles() {
+				if !first(id) {
+					return
+				}
 			}
 		}
 	}

@@ -17,10 +17,15 @@ func TestManifest_RoundTrip(t *testing.T) {
 	m.Release.Native = map[Platform]Limit{IOS: {Min: "3.0.0", Max: "4.9.9"}, Android: {Min: "2.1.0"}, "tvos": {}}
 	m.Release.Mandatory = true
 	m.Release.Link, m.Release.Comment = "https://acme.example/1.5.0", "Fix <b>&amp;</b> \u2028"
+	m.Release.Attachments = attached("1.5.0", "zip", "capgo").Attachments
 	m = must(m.RollBack("", now))(t)
 	m = must(m.SetRollout(Rollout{Share: 1250, Paused: true, Starts: now, Ends: now.Add(time.Hour)}, now))(t)
-	m = must(m.SetRules(Rules{Private: true, Platforms: []Platform{IOS, "tvos"}, MaxStep: StepMinor}, now))(t)
+	rules := Rules{
+		Platforms: []Platform{IOS, "tvos"}, Default: []Platform{"tvos"}, SelfAssign: true, MaxStep: StepNumber, MinNative: "2.0.0",
+	}
+	m = must(m.SetRules(rules, now))(t)
 	m = must(m.SetOverride(Override{Custom: "<é>", Version: "1.3.0"}, now))(t)
+	m = must(m.SetOverride(Override{Device: "a", BuiltIn: true}, now))(t)
 	got := must(trust(t, acme(), "root").VerifyManifest(sign(t, m, "ann", "bob"), now))(t)
 	opaque := cmp.FilterPath(func(p cmp.Path) bool {
 		f, ok := p.Last().(cmp.StructField)
@@ -75,6 +80,15 @@ func TestSignManifest_RefusesWhatVerifyWould(t *testing.T) {
 		"withdrawn is served":   func(m *Manifest) { m.Withdrawn = "1.5.0" },
 		"bad withdrawn":         func(m *Manifest) { m.Withdrawn = "all" },
 		"unknown step":          func(m *Manifest) { m.Rules.MaxStep = "huge" },
+		"bad lowest native":     func(m *Manifest) { m.Rules.MinNative = "3" },
+		"bad default":           func(m *Manifest) { m.Rules.Default = []Platform{"a/b"} },
+		"private default":       func(m *Manifest) { m.Rules.Private, m.Rules.Default = true, []Platform{IOS} },
+		"private, and chosen":   func(m *Manifest) { m.Rules.Private, m.Rules.SelfAssign = true, true },
+		"default for others":    func(m *Manifest) { m.Rules = Rules{Platforms: []Platform{Web}, Default: []Platform{IOS}} },
+		"built-in, and from":    func(m *Manifest) { m.BuiltIn, m.Rollout = true, &Rollout{From: "1.4.0"} },
+		"override to two": func(m *Manifest) {
+			m.Overrides = []Override{{Device: "a", Version: "1.4.0", BuiltIn: true}}
+		},
 		"share out of range":    func(m *Manifest) { m.Rollout = &Rollout{Share: Everyone + 1, From: "1.4.0"} },
 		"rollout from nowhere":  func(m *Manifest) { m.Rollout = &Rollout{From: "1.3.0"} },
 		"rollout from itself":   func(m *Manifest) { m.Rollout = &Rollout{From: "1.5.0"} },
@@ -191,13 +205,15 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 		m.Rules.unknown = rules
 		m.Rollout = &Rollout{From: "1.4.0", unknown: rollout}
 		m.Overrides = []Override{{Device: "a", unknown: override}}
+		attachment := members(rt, "attachment")
+		m.Release.Attachments = []Attachment{{Kind: "zip", Bundle: release("z").Bundle, Size: 1, unknown: attachment}}
 		limit := members(rt, "limit")
 		m.Release.Native[Web] = Limit{Min: "1.0.0", unknown: limit}
 
 		// Another tool reads it, changes the channel, and writes it.
 		m = signed(t, m)
 		served := rapid.SampledFrom([]string{
-			"publish", "roll back", "amend", "promote", "roll", "set rollout", "set rules", "set override",
+			"publish", "roll back", "revert", "amend", "promote", "roll", "set rollout", "set rules", "set override",
 		}).Draw(rt, "operation")
 		var next *Manifest
 		switch served {
@@ -205,6 +221,8 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 			next = must(m.Publish(release("1.6.0"), now))(t)
 		case "roll back":
 			next = must(m.RollBack("", now))(t)
+		case "revert":
+			next = must(m.Revert(now))(t)
 		case "amend":
 			r := m.Release
 			r.Comment = "amended"
@@ -272,6 +290,11 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 					t.Fatal(err)
 				}
 				holds("limit", native["web"], limit)
+				var attachments []map[string]json.RawMessage
+				if err := json.Unmarshal(r["attachments"], &attachments); err != nil {
+					t.Fatal(err)
+				}
+				holds("attachment", attachments[0], attachment)
 			}
 		}
 	})
@@ -294,6 +317,11 @@ func FuzzParseManifest(f *testing.F) {
 	m = must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(f)
 	m = must(m.SetOverride(Override{Custom: "b"}, now))(f)
 	f.Add(payload(f, sign(f, m, "ann")))
+	r := attached("1.7.0", "zip", "capgo")
+	m = must(must(m.Revert(now))(f).Roll(r, Rollout{Share: 5000}, now))(f)
+	m = must(m.SetRules(Rules{Default: []Platform{IOS}, SelfAssign: true, MaxStep: StepNumber, MinNative: "3.0.0"}, now))(f)
+	m = must(m.SetOverride(Override{Device: "c", BuiltIn: true}, now))(f)
+	f.Add(payload(f, sign(f, m, "ann")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseManifest(forge(t, TypeManifest, b, "ann"))
 		if err != nil {
@@ -307,14 +335,25 @@ func FuzzParseManifest(f *testing.F) {
 		if string(sign(t, again, "ann")) != string(again.Raw()) || versions(m) != versions(again) {
 			t.Errorf("%s came back as %s", versions(m), versions(again))
 		}
-		for _, d := range []Device{{}, {ID: "a", Version: "1.3.0"}, {Custom: "b", Platform: IOS, Native: "3.0.0"}} {
+		for range m.Needs() {
+			break
+		}
+		for _, d := range []Device{
+			{},
+			{ID: "a", Version: "1.3.0"},
+			{Custom: "b", Platform: IOS, Native: "3.0.0"},
+			{ID: "c", BuiltIn: true},
+		} {
+			if chosen, why := Choose([]*Manifest{m}, d, "", "", now); (chosen == nil) != (why == ChoiceNone) {
+				t.Errorf("%+v follows %v: %s", d, chosen, why)
+			}
 			got := Resolve(m, d, now)
 			if after := Resolve(again, d, now); got.Kind != after.Kind || got.Reason != after.Reason {
 				t.Errorf("%+v gets %v, and then %v", d, got, after)
 			}
 			_, err := State{App: m.App, Channel: m.Channel, Version: d.Version}.Accept(m)
-			if got.Release != nil && err != nil {
-				t.Errorf("%+v is sent to %s, and refuses: %v", d, got.Release.Version, err)
+			if (got.Release != nil || got.Kind == BuiltIn) && err != nil {
+				t.Errorf("%+v is sent away by %s, and refuses: %v", d, got.Kind, err)
 			}
 		}
 	})

@@ -22,7 +22,8 @@ const (
 type Override struct {
 	Device  string `json:"device,omitempty"`  // a Device.ID; it counts before a custom ID
 	Custom  string `json:"custom,omitempty"`  // a Device.Custom; exactly one of the two is set
-	Version string `json:"version,omitempty"` // of a release of the manifest; empty: the one that is served
+	Version string `json:"version,omitempty"` // of a release of the manifest; empty: what the channel serves
+	BuiltIn bool   `json:"builtIn,omitempty"` // what their native app came with; Version is empty
 
 	unknown unknown
 }
@@ -56,10 +57,10 @@ func (m *Manifest) SetOverride(o Override, now time.Time) (*Manifest, error) {
 	next := m.next(now)
 	if i := slices.IndexFunc(next.Overrides, o.same); i < 0 {
 		next.Overrides = append(next.Overrides, o)
-	} else if next.Overrides[i].Version == o.Version {
+	} else if have := &next.Overrides[i]; have.Version == o.Version && have.BuiltIn == o.BuiltIn {
 		return nil, ErrUnchanged
 	} else {
-		next.Overrides[i].Version = o.Version
+		have.Version, have.BuiltIn = o.Version, o.BuiltIn
 	}
 	return checked(next, next.checkOverrides())
 }
@@ -108,6 +109,9 @@ func (m *Manifest) checkOverrides() error {
 		}
 		if o.Version == "" {
 			continue
+		}
+		if o.BuiltIn {
+			return malformed("override of %q to %s, and to what the native app came with", o.Device+o.Custom, o.Version)
 		}
 		if m.release(o.Version) == nil {
 			return malformed("override of %q to %q, which is no version of the manifest", o.Device+o.Custom, o.Version)

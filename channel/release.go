@@ -30,6 +30,8 @@ type Release struct {
 	Link      string             `json:"link,omitempty"`      // for people: where the release is described
 	Comment   string             `json:"comment,omitempty"`   // for people
 
+	Attachments []Attachment `json:"attachments,omitempty"` // the release in other forms; no two of one kind
+
 	unknown unknown
 }
 
@@ -93,6 +95,7 @@ func (r *Release) clone() Release {
 		l.unknown = l.unknown.clone()
 		c.Native[platform] = l
 	}
+	c.Attachments = cloneAttachments(r.Attachments)
 	c.unknown = r.unknown.clone()
 	return c
 }
@@ -126,7 +129,7 @@ func (r *Release) check() error {
 			return err
 		}
 	}
-	return nil
+	return checkAttachments(r.Attachments)
 }
 
 func (l Limit) check() error {

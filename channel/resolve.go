@@ -15,6 +15,7 @@ type Device struct {
 	Native      string        // version of the native app, semver; 1 and 1.2 count as 1.0.0 and 1.2.0
 	Version     string        // version of the release it runs; empty or no semver: unknown, and below every release
 	Bundle      digest.Digest // what it runs, zero if it does not know
+	BuiltIn     bool          // it runs what its native app came with
 	Emulator    bool          // it is an emulator or a simulator
 	Development bool          // its native app is a development build
 }
@@ -27,6 +28,7 @@ const (
 	UpToDate Kind = "up_to_date" // it runs what the channel serves to it
 	Update   Kind = "update"     // go to Decision.Release
 	Rollback Kind = "rollback"   // go to Decision.Release, which is a lower version
+	BuiltIn  Kind = "built_in"   // go back to what the native app came with
 	None     Kind = "none"       // stay: Decision.Reason says why
 )
 
@@ -64,14 +66,17 @@ const (
 
 	// ReasonAhead: the device runs a higher version than the channel serves to it, and nothing took that one back.
 	ReasonAhead Reason = "ahead"
-	// ReasonStep: the release is a larger step from what the device runs than the channel takes.
+	// ReasonStep: the release is a larger step from what the device runs than the channel takes; with StepNumber, the
+	// native app is below Rules.MinNative.
 	ReasonStep Reason = "step_too_large"
+	// ReasonMisconfigured: the rules say StepNumber, and not from which version of the native app on.
+	ReasonMisconfigured Reason = "misconfigured_channel"
 	// ReasonVersionUnknown: the channel bounds the steps, and neither version that the device tells is semver.
 	ReasonVersionUnknown Reason = "version_unknown"
 )
 
 // Decision is what a device gets. Release is set for an update and a rollback only; it belongs to the manifest, and the
-// caller must not change it.
+// caller must not change it. Reason is set for None only.
 type Decision struct {
 	Kind    Kind
 	Reason  Reason
@@ -96,8 +101,8 @@ type rule int
 const (
 	ruleExpiry    rule = iota // is the manifest good still?
 	ruleOverride              // does it name the device?
-	ruleRollout               // which release is for the device?
-	ruleInstalled             // does it run that one?
+	ruleRollout               // what is for the device: which release, or what its native app came with?
+	ruleInstalled             // does it run that?
 	ruleAudience              // is the channel for the device?
 	ruleNative                // can its native app run the release?
 	ruleDirection             // may it go there from what it runs?
@@ -112,7 +117,9 @@ type question struct {
 
 	named  *Override // the override that names the device; nil: none
 	place  place     // in the rollout, if none names it
-	target *Release  // what is for the device; nil: nothing
+	target *Release  // what is for the device; nil: nothing, or what its native app came with
+
+	builtIn bool // what its native app came with is for the device
 }
 
 // apply applies one rule, after all those before it, and reports whether it has decided.
@@ -126,16 +133,22 @@ func (q *question) apply(r rule) (Decision, bool) {
 	case ruleOverride:
 		q.named = m.override(d)
 	case ruleRollout:
-		if q.target = q.meant(); q.target == nil {
+		if q.target, q.builtIn = q.meant(); q.target == nil && !q.builtIn {
 			return stay(ReasonNotInRollout)
 		}
 	case ruleInstalled:
+		if q.builtIn {
+			return Decision{Kind: UpToDate}, d.BuiltIn
+		}
 		return Decision{Kind: UpToDate}, q.target.runsOn(*d)
 	case ruleAudience:
 		if q.named == nil {
 			return stay(m.Rules.audience(*d))
 		}
 	case ruleNative:
+		if q.builtIn {
+			return Decision{}, false
+		}
 		reason := q.target.Native[d.Platform].reason(d.Native)
 		if reason == "" && q.named == nil {
 			reason = m.Rules.underNative(q.target.Version, d.Native)
@@ -145,6 +158,8 @@ func (q *question) apply(r rule) (Decision, bool) {
 		switch {
 		case m.move(d.Version) == moveNone: // the device refuses the manifest as a whole
 			return stay(ReasonAhead)
+		case q.builtIn:
+			return Decision{Kind: BuiltIn}, true
 		case CompareVersions(q.target.Version, d.Version) >= 0:
 		case q.mayGoDown():
 			return Decision{Kind: Rollback, Release: q.target}, true
@@ -167,19 +182,27 @@ func stay(reason Reason) (Decision, bool) {
 	return Decision{Kind: None, Reason: reason}, reason != ""
 }
 
-// meant returns the release that is meant for the device, or nil.
-func (q *question) meant() *Release {
+// meant returns what is meant for the device: a release, or what its native app came with, or neither.
+func (q *question) meant() (release *Release, builtIn bool) {
 	m := q.m
-	if q.named != nil {
-		if q.named.Version == "" {
-			return &m.Release
+	if o := q.named; o != nil {
+		switch {
+		case o.BuiltIn, o.Version == "" && m.Reverted():
+			return nil, true
+		case o.Version == "":
+			return &m.Release, false
+		default:
+			return m.release(o.Version), false
 		}
-		return m.release(q.named.Version)
 	}
-	if q.place = m.place(q.device, q.now); q.place.in() {
-		return &m.Release
+	switch q.place = m.place(q.device, q.now); {
+	case q.place.in():
+		return &m.Release, false
+	case m.BuiltIn:
+		return nil, true
+	default:
+		return m.release(m.Rollout.From), false
 	}
-	return m.release(m.Rollout.From)
 }
 
 // mayGoDown reports whether the manifest says that the device should leave what it runs for a lower version: a rollback

@@ -85,6 +85,9 @@ func TestResolve_DoesNotAllocate(t *testing.T) {
 	device := Device{ID: near("1.5.0", 100), Platform: IOS, Native: "3.2.1", Version: "1.5.0-beta.10"}
 	low := device
 	low.Native = "1.3.0"
+	numbers := *ruled
+	numbers.Rules = Rules{Default: []Platform{IOS}, SelfAssign: true, MaxStep: StepNumber, MinNative: "1.3.0"}
+	reverted := must(m.Revert(now))(t)
 	for _, row := range []struct {
 		m      *Manifest
 		device Device
@@ -92,6 +95,8 @@ func TestResolve_DoesNotAllocate(t *testing.T) {
 	}{
 		{m, device, "rollback 1.4.0"},
 		{ruled, low, "update 1.5.0"},
+		{&numbers, low, "update 1.5.0"},
+		{reverted, device, "built_in"},
 	} {
 		if got := at(row.m, row.device, now); got != row.want {
 			t.Fatalf("the device gets %s, want %s", got, row.want)

@@ -12,14 +12,14 @@ import (
 const Everyone = 10_000
 
 // Rollout gives the release that a manifest serves to some devices only, or for some time only. All others get the
-// release of the version From.
+// release of the version From, or where [Manifest.BuiltIn] is set go back to what their native app came with.
 //
 // A device is in a rollout if its [Bucket] for the bundle is below Share: so raising Share only adds devices, lowering
 // it only takes some out again, and every release begins with other devices. One without an ID is in a rollout to
 // everyone only. A device that was taken out goes back to From.
 type Rollout struct {
 	Share  int       `json:"share"`            // 0 to Everyone
-	From   string    `json:"from,omitempty"`   // a version of History; empty: the others stay as they are
+	From   string    `json:"from,omitempty"`   // a version of History; empty: the others stay, or see BuiltIn
 	Paused bool      `json:"paused,omitempty"` // no device comes in; those that run the release keep it
 	Starts time.Time `json:"starts,omitzero"`  // before it, nobody is in; zero: at once
 	Ends   time.Time `json:"ends,omitzero"`    // from it on, nobody is in; zero: never
@@ -41,12 +41,13 @@ func Bucket(id string, bundle digest.Digest) int {
 type place int
 
 const (
-	placeAll    place = iota // there is none: the release is for all
-	placeEarly               // it has not started
-	placeLate                // it has ended
-	placeNoID                // only some devices are in, and this one can not be told from others
-	placeOut                 // the device is not among the share
-	placePaused              // it is, and came too late: the rollout is paused
+	placeAll     place = iota // there is none: the release is for all
+	placeBuiltIn              // there is none: devices go back to what their native app came with
+	placeEarly                // it has not started
+	placeLate                 // it has ended
+	placeNoID                 // only some devices are in, and this one can not be told from others
+	placeOut                  // the device is not among the share
+	placePaused               // it is, and came too late: the rollout is paused
 	placeIn
 )
 
@@ -56,6 +57,8 @@ func (p place) in() bool { return p == placeAll || p == placeIn }
 func (m *Manifest) place(d Device, now time.Time) place {
 	r := m.Rollout
 	switch {
+	case r == nil && m.BuiltIn:
+		return placeBuiltIn
 	case r == nil:
 		return placeAll
 	case now.Before(r.Starts):
@@ -79,11 +82,23 @@ func (r *Rollout) finished(now time.Time) bool {
 	return r.Share == Everyone && !r.Paused && !now.Before(r.Starts) && r.Ends.IsZero()
 }
 
-// Roll returns the manifest that serves r to the devices of a rollout, and to all others what m serves; to.From is
-// filled in. It returns and refuses what [Manifest.Publish] does, and refuses to begin before another rollout has
-// reached all devices ([CodeRolloutRunning]).
+// same reports whether two rollouts are to as many devices and at the same times.
+func (r *Rollout) same(other Rollout) bool {
+	other = other.clone()
+	return r.Share == other.Share && r.Starts.Equal(other.Starts) && r.Ends.Equal(other.Ends)
+}
+
+// Roll returns the manifest that serves r to the devices of a rollout, and to all others what m serves, which may be
+// what their native app came with; to.From is filled in.
+//
+// It returns and refuses what [Manifest.Publish] does, and refuses to begin before another rollout has reached all
+// devices ([CodeRolloutRunning]). If that is the same one, of r to as many devices and at the same times, it returns
+// [ErrUnchanged].
 func (m *Manifest) Roll(r Release, to Rollout, now time.Time) (*Manifest, error) {
 	if m.Rollout != nil && !m.Rollout.finished(now) {
+		if r.Version == m.Release.Version && r.Bundle == m.Release.Bundle && m.Rollout.same(to) {
+			return nil, ErrUnchanged
+		}
 		return nil, refuse(CodeRolloutRunning, "complete or abort it first",
 			"channel %s is rolling out %s still", m.Channel, m.Release.Version)
 	}
@@ -92,8 +107,12 @@ func (m *Manifest) Roll(r Release, to Rollout, now time.Time) (*Manifest, error)
 		return nil, err
 	}
 	to = to.clone()
-	to.From = m.Release.Version
 	next.Rollout = &to
+	if m.Reverted() {
+		to.From, next.BuiltIn = "", true
+		return checked(next, next.checkRollout())
+	}
+	to.From = m.Release.Version
 	// Most devices stay on From, so what was taken back above it has to stay taken back.
 	if CompareVersions(m.Withdrawn, to.From) > 0 {
 		next.Withdrawn = m.Withdrawn
@@ -103,14 +122,15 @@ func (m *Manifest) Roll(r Release, to Rollout, now time.Time) (*Manifest, error)
 
 // SetRollout returns the manifest that gives the release which m serves to the devices of to. If a rollout is under
 // way, to takes its place, and others get what they got; to change some of it, start from *m.Rollout. If none is,
-// others go back to the last release that was served and is lower, or stay as they are when there is none.
+// others go back to the last release that was served and is lower, or stay as they are when there is none; devices that
+// m sends to what their native app came with are sent there still.
 //
 // It returns [ErrUnchanged] if to is what m has, and refuses what is malformed.
 func (m *Manifest) SetRollout(to Rollout, now time.Time) (*Manifest, error) {
 	to = to.clone()
 	if m.Rollout == nil {
 		to.From = ""
-		if i := m.before(""); i >= 0 {
+		if i := m.before(""); i >= 0 && !m.BuiltIn {
 			to.From = m.History[i].Version
 		}
 	} else {
@@ -131,18 +151,29 @@ func (m *Manifest) CompleteRollout(now time.Time) (*Manifest, error) {
 		return nil, noRollout(m)
 	}
 	next := m.next(now)
-	next.Rollout = nil
-	if CompareVersions(next.Release.Version, next.Withdrawn) >= 0 {
-		next.Withdrawn = ""
-	}
+	next.BuiltIn = false
+	next.endRollout()
 	return next, nil
 }
 
-// AbortRollout returns the manifest that takes the release back: a rollback to what all others got. It refuses if no
-// rollout is under way ([CodeNoRollout]), and if the others got nothing ([CodeNotInHistory]).
+// endRollout leaves the manifest with one answer for all devices. What a rollback took back for those outside the
+// rollout does not matter any more.
+func (m *Manifest) endRollout() {
+	m.Rollout = nil
+	if CompareVersions(m.Release.Version, m.Withdrawn) >= 0 {
+		m.Withdrawn = ""
+	}
+}
+
+// AbortRollout returns the manifest that takes the release back: a rollback to what all others got, which may be what
+// their native app came with. It refuses if no rollout is under way ([CodeNoRollout]), and if the others got nothing
+// ([CodeNotInHistory]).
 func (m *Manifest) AbortRollout(now time.Time) (*Manifest, error) {
 	if m.Rollout == nil {
 		return nil, noRollout(m)
+	}
+	if m.BuiltIn {
+		return m.Revert(now)
 	}
 	if m.Rollout.From == "" {
 		return nil, refuse(CodeNotInHistory, "a rollout to 0 per cent keeps it from further devices",
@@ -152,6 +183,9 @@ func (m *Manifest) AbortRollout(now time.Time) (*Manifest, error) {
 }
 
 func noRollout(m *Manifest) error {
+	if m.BuiltIn {
+		return refuse(CodeNoRollout, "", "channel %s takes all devices back to what their native app came with", m.Channel)
+	}
 	return refuse(CodeNoRollout, "", "channel %s serves %s to all devices", m.Channel, m.Release.Version)
 }
 
@@ -194,6 +228,9 @@ func (m *Manifest) checkRollout() error {
 	}
 	if r.From == "" {
 		return nil
+	}
+	if m.BuiltIn {
+		return malformed("others get %s, and what their native app came with", r.From)
 	}
 	if m.release(r.From) == nil || CompareVersions(r.From, m.Release.Version) >= 0 {
 		return malformed("rollout is from %q, want a lower version of the history", r.From)

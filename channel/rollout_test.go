@@ -134,6 +134,13 @@ func TestRollout_Operations(t *testing.T) {
 	rolling := must(m.Roll(release("1.6.0"), Rollout{Share: 1000}, now))(t)
 	_, err := rolling.Roll(release("1.7.0"), Rollout{Share: 1000}, now)
 	wantCode(t, err, CodeRolloutRunning)
+	_, err = rolling.Roll(release("1.6.0"), Rollout{Share: 2000}, now)
+	wantCode(t, err, CodeRolloutRunning)
+	_, err = rolling.Roll(release("1.6.0"), Rollout{Share: 1000, Ends: now.Add(time.Hour)}, now)
+	wantCode(t, err, CodeRolloutRunning)
+	if _, err := rolling.Roll(release("1.6.0"), Rollout{Share: 1000}, now); !errors.Is(err, ErrUnchanged) {
+		t.Errorf("the same release to as many again: %v", err)
+	}
 	if got := versions(must(rolling.Publish(release("1.7.0"), now))(t)); got != "1.7.0 1.6.0 1.5.0 1.4.0" {
 		t.Errorf("publishing to all over a rollout gives %s", got)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// MaxPlatforms bounds how many platforms a channel may name.
+// MaxPlatforms bounds how many platforms each of the lists of a channel may name.
 const MaxPlatforms = 16
 
 // Rules say which devices a channel is for, and how far one update may take them. The zero value is for all devices and
@@ -20,8 +20,13 @@ type Rules struct {
 	NoProduction  bool       `json:"noProduction,omitempty"`  // not around production builds of the native app
 	NoDevelopment bool       `json:"noDevelopment,omitempty"` // not around development builds of the native app
 
-	MaxStep        Step `json:"maxStep,omitempty"`        // the largest update; empty is StepMajor
-	NotUnderNative bool `json:"notUnderNative,omitempty"` // no release below the version of the native app
+	MaxStep        Step   `json:"maxStep,omitempty"`        // the largest update; empty is StepMajor
+	MinNative      string `json:"minNative,omitempty"`      // semver, for StepNumber only
+	NotUnderNative bool   `json:"notUnderNative,omitempty"` // no release below the version of the native app
+
+	// Default and SelfAssign matter to devices that do not insist on a channel, see Choose. A private channel is neither.
+	Default    []Platform `json:"default,omitempty"`    // the channel is the default of these
+	SelfAssign bool       `json:"selfAssign,omitempty"` // devices may choose the channel themselves
 
 	unknown unknown
 }
@@ -36,6 +41,9 @@ const (
 	StepPatch Step = "patch" // 1.4.0 to 1.4.1
 	StepMinor Step = "minor" // 1.4.1 to 1.5.0
 	StepMajor Step = "major" // 1.5.0 to 2.0.0
+
+	// StepNumber takes every step, from a version of the native app on that the rules name (Rules.MinNative).
+	StepNumber Step = "version_number"
 )
 
 // size orders steps; -1 is no step.
@@ -47,7 +55,7 @@ func (s Step) size() int {
 		return 1
 	case StepMinor:
 		return 2
-	case StepMajor, "":
+	case StepMajor, StepNumber, "":
 		return 3
 	default:
 		return -1
@@ -119,6 +127,9 @@ func (r *Rules) underNative(version, native string) Reason {
 
 // step says why the device may not be updated to the version, and "" if it may.
 func (r *Rules) step(version string, d Device) Reason {
+	if r.MaxStep == StepNumber {
+		return r.number(d.Native)
+	}
 	if r.MaxStep.size() == StepMajor.size() {
 		return ""
 	}
@@ -130,6 +141,25 @@ func (r *Rules) step(version string, d Device) Reason {
 		return ReasonStep
 	}
 	return ""
+}
+
+// number says why StepNumber does not let the native app have an update, and "" if it does.
+func (r *Rules) number(native string) Reason {
+	switch {
+	case r.MinNative == "":
+		return ReasonMisconfigured
+	case !known(native):
+		return ReasonNativeUnknown
+	case CompareVersions(native, r.MinNative) < 0:
+		return ReasonStep
+	default:
+		return ""
+	}
+}
+
+// Open reports whether the channel is for devices of the platform, and not only for those that an override names.
+func (r *Rules) Open(p Platform) bool {
+	return !r.Private && (len(r.Platforms) == 0 || slices.Contains(r.Platforms, p))
 }
 
 // runs returns the version that the device runs, its native one if that is all it knows, and "" for neither.
@@ -176,21 +206,36 @@ func (r *Rules) UnmarshalJSON(raw []byte) error {
 func (r *Rules) clone() Rules {
 	c := *r
 	c.Platforms = append([]Platform(nil), r.Platforms...)
+	c.Default = append([]Platform(nil), r.Default...)
 	c.unknown = r.unknown.clone()
 	return c
 }
 
 func (r *Rules) check() error {
-	if len(r.Platforms) > MaxPlatforms {
-		return malformed("rules name %d platforms, want at most %d", len(r.Platforms), MaxPlatforms)
+	for _, list := range [][]Platform{r.Platforms, r.Default} {
+		if len(list) > MaxPlatforms {
+			return malformed("rules name %d platforms, want at most %d", len(list), MaxPlatforms)
+		}
+		for _, platform := range list {
+			if err := checkName("platform", string(platform), MaxRole); err != nil {
+				return err
+			}
+		}
 	}
-	for _, platform := range r.Platforms {
-		if err := checkName("platform", string(platform), MaxRole); err != nil {
-			return err
+	if r.Private && (len(r.Default) > 0 || r.SelfAssign) {
+		return refuse(CodeMalformed, "make it no default, and not for devices to choose, or not private",
+			"a private channel is for devices that an override names")
+	}
+	for _, platform := range r.Default {
+		if !r.Open(platform) {
+			return malformed("the channel is the default of %s, and not for it", platform)
 		}
 	}
 	if r.MaxStep.size() < 0 {
-		return malformed("maxStep is %q, want none, patch, minor or major", r.MaxStep)
+		return malformed("maxStep is %q, want none, patch, minor, major or version_number", r.MaxStep)
+	}
+	if r.MinNative != "" {
+		return CheckVersion(r.MinNative)
 	}
 	return nil
 }

@@ -40,6 +40,8 @@ func TestRules(t *testing.T) {
 	minors := ruled(t, Rules{MaxStep: StepMinor})
 	majors := ruled(t, Rules{MaxStep: StepMajor})
 	native := ruled(t, Rules{NotUnderNative: true})
+	numbers := ruled(t, Rules{MaxStep: StepNumber, MinNative: "3.0.0"})
+	unnamed := ruled(t, Rules{MaxStep: StepNumber})
 	back := signed(t, must(must(patches.Publish(release("2.0.0"), now))(t).RollBack("1.4.0", now))(t))
 
 	for _, row := range []struct {
@@ -76,6 +78,13 @@ func TestRules(t *testing.T) {
 		{"from nothing known", patches, Device{Version: "builtin"}, "none version_unknown"},
 		{"from nothing known, any step", majors, Device{Version: "builtin"}, "update 1.5.0"},
 		{"a rollback is no step", back, Device{Version: "2.0.0"}, "rollback 1.4.0"},
+
+		// From a version of the native app on, whatever the step.
+		{"a native app that is new enough", numbers, Device{Native: "3.0", Version: "0.1.0"}, "update 1.5.0"},
+		{"a native app that is too old", numbers, Device{Native: "2.9.9", Version: "1.4.9"}, "none step_too_large"},
+		{"a native app of unknown age", numbers, Device{Version: "1.4.9"}, "none native_unknown"},
+		{"too old, and no step is needed", numbers, Device{Native: "2.9.9", Version: "1.5.0"}, "up_to_date"},
+		{"from which version on is not said", unnamed, Device{Native: "9.0.0"}, "none misconfigured_channel"},
 
 		// Not under the native app.
 		{"native is lower", native, Device{Native: "1.4.0"}, "update 1.5.0"},
@@ -115,10 +124,10 @@ func TestStepBetween(t *testing.T) {
 
 func TestManifest_SetRules(t *testing.T) {
 	m := shop(t, "production", "1.4.0", "1.5.0")
-	rules := Rules{Platforms: []Platform{IOS}, MaxStep: StepMinor}
+	rules := Rules{Platforms: []Platform{IOS}, Default: []Platform{IOS}, MaxStep: StepMinor}
 	next := must(m.SetRules(rules, now))(t)
-	rules.Platforms[0] = Web
-	if next.Rules.Platforms[0] != IOS || next.Sequence != m.Sequence+1 || len(m.Rules.Platforms) != 0 {
+	rules.Platforms[0], rules.Default[0] = Web, Web
+	if next.Rules.Platforms[0] != IOS || next.Rules.Default[0] != IOS || next.Sequence != m.Sequence+1 || len(m.Rules.Platforms) != 0 {
 		t.Errorf("rules are %+v at sequence %d", next.Rules, next.Sequence)
 	}
 	if _, err := next.SetRules(signed(t, next).Rules, now); !errors.Is(err, ErrUnchanged) {
@@ -128,7 +137,7 @@ func TestManifest_SetRules(t *testing.T) {
 	for _, later := range []*Manifest{
 		must(next.Publish(release("1.6.0"), now))(t), must(next.RollBack("", now))(t), must(next.Amend(next.Release, now))(t),
 	} {
-		if later.Rules.MaxStep != StepMinor {
+		if later.Rules.MaxStep != StepMinor || len(later.Rules.Default) != 1 {
 			t.Errorf("%s lost its rules", versions(later))
 		}
 	}
@@ -136,6 +145,7 @@ func TestManifest_SetRules(t *testing.T) {
 		"unknown step":       {MaxStep: "huge"},
 		"bad platform":       {Platforms: []Platform{"a/b"}},
 		"too many platforms": {Platforms: platforms(MaxPlatforms + 1)},
+		"too many defaults":  {Default: platforms(MaxPlatforms + 1)},
 	} {
 		if _, err := m.SetRules(bad, now); CodeOf(err) != CodeMalformed {
 			t.Errorf("%s: %v", name, err)

@@ -13,7 +13,9 @@ type State struct {
 	Sequence  uint64        `json:"sequence"`  // the highest that was accepted, 0 before the first
 	Statement digest.Digest `json:"statement"` // of the manifest with that sequence
 
-	Version string `json:"version"` // what the device runs; empty or no semver: unknown, and below every release
+	// Version is what the device runs. Empty or no semver: it is unknown, and below every release. A device that went
+	// back to what its native app came with leaves it empty.
+	Version string `json:"version"`
 }
 
 // Accept is what a device asks of a manifest beyond its signature, which [Trust.VerifyManifest] has checked. It returns

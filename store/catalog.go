@@ -78,26 +78,25 @@ func (c *catalog) needed(keep int) map[digest.Digest]bool {
 		for _, id := range n.given {
 			all[id] = true
 		}
-		for _, id := range n.before[:min(len(n.before), keep)] {
-			all[id] = true
+		for _, release := range n.before[:min(len(n.before), keep)] {
+			for _, id := range release {
+				all[id] = true
+			}
 		}
 	}
 	return all
 }
 
-// needs are the bundles that a channel manifest names.
+// needs are the bundles that a channel manifest names: of its releases and of their attachments.
 type needs struct {
-	given  []digest.Digest // to some device now
-	before []digest.Digest // were served, newest first
+	given  []digest.Digest   // to some device now
+	before [][]digest.Digest // by release that was served, newest first
 }
 
 func needsOf(m *channel.Manifest) needs {
-	var n needs
-	for release := range m.Given() {
-		n.given = append(n.given, release.Bundle)
-	}
+	n := needs{given: slices.Collect(m.Needs())}
 	for i := range m.History {
-		n.before = append(n.before, m.History[i].Bundle)
+		n.before = append(n.before, slices.Collect(m.History[i].Bundles()))
 	}
 	return n
 }

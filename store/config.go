@@ -29,8 +29,8 @@ type Config struct {
 	// HighWater and LowWater are shares of Quota. Above the first, eviction begins; it ends below the second. 0 means
 	// the default.
 	HighWater, LowWater float64
-	// KeepReleases is how many releases before the one that a channel serves are not evicted; 0 means
-	// DefaultKeepReleases, a negative number none.
+	// KeepReleases is how many releases of a channel's history are not evicted, beside those that it gives to some device
+	// now; 0 means DefaultKeepReleases, a negative number none. Attachments stay and go with their releases.
 	KeepReleases int
 	// ScrubRate is how many bytes a second are read in the background to find damage; 0 means no scrubbing.
 	ScrubRate int64
@@ -39,7 +39,7 @@ type Config struct {
 	// there must be a margin, and it must hold a file that value log collection rewrites.
 	MinFree int64
 	// Reachable, if set, says that a bundle that is not complete here can be had by read-through, so that a manifest may
-	// serve it. It may block and must be safe for concurrent use.
+	// need it. It may block and must be safe for concurrent use.
 	Reachable func(ctx context.Context, bundle digest.Digest) bool
 	// Logger takes what an operator should know; nil means nowhere.
 	Logger *slog.Logger

@@ -26,8 +26,13 @@ func crashBundle(t testing.TB, n int) *storetest.Bundle {
 	})
 }
 
+// crashState is what a child puts after manifest n: two states that say the same.
+func crashState(n int) map[string][]byte {
+	return map[string][]byte{"stats/last": []byte(strconv.Itoa(n)), "stats/again": []byte(strconv.Itoa(n))}
+}
+
 // publishForever publishes one bundle after the other, each on the same channel, and prints what it does: "put" for
-// each chunk, "bundle N" and "manifest N" for what was acknowledged.
+// each chunk, "bundle N", "manifest N" and "state N" for what was acknowledged.
 func publishForever(dir string) {
 	var t silent
 	s, err := store.Open(store.Config{Dir: dir, MinFree: 1 << 20})
@@ -66,6 +71,10 @@ func publishForever(dir string) {
 			t.Fatal(err)
 		}
 		fmt.Println("manifest", n)
+		if err := s.PutState(t.Context(), crashState(n)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("state", n)
 		current = digest.Sum(raw)
 	}
 }
@@ -77,7 +86,7 @@ func TestStore_SurvivesKill(t *testing.T) {
 		rounds = 4
 	}
 	dir := t.TempDir()
-	bundle, manifest := 0, 0
+	bundle, manifest, state := 0, 0, 0
 	rnd := rand.New(rand.NewPCG(3, uint64(rounds)))
 	for round := range rounds {
 		events := 1 + rnd.IntN(60)
@@ -98,6 +107,8 @@ func TestStore_SurvivesKill(t *testing.T) {
 				bundle = n
 			case "manifest":
 				manifest = n
+			case "state":
+				state = n
 			}
 			if events == 0 { // and read on, up to its last word
 				if err := cmd.Process.Kill(); err != nil {
@@ -108,14 +119,14 @@ func TestStore_SurvivesKill(t *testing.T) {
 		if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 			t.Fatalf("round %d: the child ended by itself: %v", round, err)
 		}
-		checkCrashed(t, dir, bundle, manifest)
+		checkCrashed(t, dir, bundle, manifest, state)
 	}
 	if bundle < rounds/2 {
 		t.Errorf("%d bundles in %d rounds: the test tests nothing", bundle, rounds)
 	}
 }
 
-func checkCrashed(t *testing.T, dir string, bundle, manifest int) {
+func checkCrashed(t *testing.T, dir string, bundle, manifest, state int) {
 	t.Helper()
 	s, err := store.Open(store.Config{Dir: dir, MinFree: 1 << 20})
 	if err != nil {
@@ -141,6 +152,16 @@ func checkCrashed(t *testing.T, dir string, bundle, manifest int) {
 		storetest.CheckBundle(t, s, crashBundle(t, int(m.Sequence)))
 	case manifest > 0 || !errors.Is(err, store.ErrNotFound):
 		t.Errorf("Manifest = %v, %d was acknowledged", err, manifest)
+	}
+	last, err := s.State("stats/last")
+	if err != nil && (state > 0 || !errors.Is(err, store.ErrNotFound)) {
+		t.Errorf("State = %v, %d was acknowledged", err, state)
+	}
+	if n, _ := strconv.Atoi(string(last)); n < state || n > manifest+1 {
+		t.Errorf("state %d is there, %d was acknowledged", n, state)
+	}
+	if again, err := s.State("stats/again"); string(again) != string(last) {
+		t.Errorf("one state is %q and the other %q, %v: they were put at once", last, again, err)
 	}
 	if report, err := s.Verify(t.Context(), nil); err != nil || !report.OK() {
 		t.Errorf("Verify = %+v, %v", report, err)

@@ -37,10 +37,10 @@ var (
 	ErrUnwanted = errors.New("chunk is not part of the bundle")
 	// ErrMismatch is returned by [Ingest.Commit] when the chunks do not make the archive and the index that were named.
 	ErrMismatch = errors.New("bundle is not what its index says")
-	// ErrMissingBundle is returned for a channel manifest whose release has no complete bundle here.
+	// ErrMissingBundle is returned for a channel manifest that needs a bundle which is not complete here.
 	ErrMissingBundle = errors.New("bundle of the release is not here")
 	// ErrConflict is returned when a signed record is not the one that the caller expects to replace.
 	ErrConflict = errors.New("record has changed")
-	// ErrTooLarge is returned for a record of more than [MaxRecord] bytes.
+	// ErrTooLarge is returned for a record of more than [MaxRecord] bytes, and for states beyond their bounds.
 	ErrTooLarge = errors.New("record is too large")
 )

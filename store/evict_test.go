@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"brink/bundle"
+	"brink/channel"
 	"brink/digest"
 	"brink/store"
 	"brink/store/storetest"
@@ -162,6 +163,54 @@ func TestEvict_KeepsWhatChannelsNeed(t *testing.T) {
 	}
 	if !has(t, s, another) {
 		t.Error("a bundle was evicted for one that can not fit")
+	}
+}
+
+// Attachments stay and go with their releases: the one that is served has a zip, and so had the two before it.
+func TestEvict_KeepsAttachmentsOfWhatChannelsNeed(t *testing.T) {
+	c := &clock{}
+	s := open(t, store.Config{Quota: 2 << 20, KeepReleases: 1, Now: c.Now})
+	m, now := channel.NewManifest("acme", "com.acme.shop", "beta"), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	var all, zips []*storetest.Bundle
+	for i, version := range []string{"1.0.0", "1.1.0", "1.2.0"} {
+		b, zip := storetest.Random(t, uint64(i), 256<<10), storetest.Random(t, uint64(10+i), 256<<10)
+		storetest.MustPublish(t, s, zip)
+		storetest.MustPublish(t, s, b)
+		next, err := m.Publish(storetest.Attached(b, version, map[string]*storetest.Bundle{"zip": zip}), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, all, zips = next, append(all, b), append(zips, zip)
+	}
+	raw, m := storetest.Sign(t, m)
+	if err := s.PutManifest(t.Context(), raw, m, digest.Digest{}); err != nil {
+		t.Fatal(err)
+	}
+	// Room for it is there only when all goes that may go.
+	storetest.MustPublish(t, s, storetest.Random(t, 20, 7<<17))
+	for i, want := range []bool{false, true, true} {
+		if got, zip := has(t, s, all[i]), has(t, s, zips[i]); got != want || zip != want {
+			t.Errorf("release %d is here: %v, its zip: %v, want both %v", i, got, zip, want)
+		}
+	}
+	// An override gives the oldest to somebody, so it is needed again, and its zip too.
+	m, err := m.SetOverride(channel.Override{Device: "a", Version: "1.0.0"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned, m := storetest.Sign(t, m)
+	for _, b := range []*storetest.Bundle{all[0], zips[0]} {
+		if err := s.PutManifest(t.Context(), pinned, m, digest.Sum(raw)); !errors.Is(err, store.ErrMissingBundle) {
+			t.Fatalf("PutManifest = %v, want ErrMissingBundle", err)
+		}
+		storetest.MustPublish(t, s, b)
+	}
+	if err := s.PutManifest(t.Context(), pinned, m, digest.Sum(raw)); err != nil {
+		t.Fatal(err)
+	}
+	tooMuch := storetest.Random(t, 21, 3<<18)
+	if _, err := s.Ingest(t.Context(), store.IngestRequest{Index: tooMuch.Index}); !errors.Is(err, store.ErrQuota) {
+		t.Fatalf("Ingest = %v, want ErrQuota: what is needed leaves no room", err)
 	}
 }
 

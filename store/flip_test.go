@@ -23,8 +23,8 @@ import (
 	"brink/store/storetest"
 )
 
-// What is in the folder that is damaged: two bundles, a manifest that replaced another, a trust document and a derived
-// object.
+// What is in the folder that is damaged: two bundles, a manifest that replaced another, a trust document, states, one of
+// which replaced another, and a derived object.
 var flipKey = store.DerivedKey{Source: digest.Digest{1}, Kind: "zstd"}
 
 func flipBundles(t testing.TB) []*storetest.Bundle {
@@ -49,6 +49,12 @@ func fillForFlips(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	if err := s.PutTrust(t.Context(), "acme", []byte("trust"), digest.Digest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutState(t.Context(), map[string][]byte{"stats/a": []byte("old")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutState(t.Context(), map[string][]byte{"stats/a": []byte("new"), "stats/b": []byte("b")}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.PutDerived(t.Context(), flipKey, bytes.NewReader(flipDerived())); err != nil {
@@ -106,6 +112,15 @@ func readAll(dir string) {
 	check("manifest", manifest, err, want)
 	trust, err := s.Trust("acme")
 	check("trust document", trust, err, []byte("trust"))
+	for key, want := range map[string]string{"stats/a": "new", "stats/b": "b"} {
+		value, err := s.State(key)
+		check("state "+key, value, err, []byte(want))
+	}
+	for key, value := range s.States("") {
+		if again, err := s.State(key); err != nil || !bytes.Equal(again, value) {
+			t.Fatalf("WRONG BYTES: States yields %q for %s: %v", value, key, err)
+		}
+	}
 	var derived []byte
 	o, err := s.Derived(flipKey)
 	if err == nil {

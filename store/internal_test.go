@@ -179,6 +179,48 @@ func TestManifest_Damaged(t *testing.T) {
 	}
 }
 
+// A state that can not be read is passed over and counted, and the next that is put in its place mends it.
+func TestState_Damaged(t *testing.T) {
+	s := openStore(t, Config{})
+	put := func(states map[string][]byte) {
+		t.Helper()
+		if err := s.PutState(t.Context(), states); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(map[string][]byte{"stats/a": []byte("1"), "stats/b": []byte("2"), "stats/c": []byte("3")})
+	key := stateKind + "stats/b"
+	value := sealRecord(stateKind+"stats/a", []byte("1")) // sound, and under a foreign key
+	if err := s.records.db.update(func(txn *badger.Txn) error { return txn.Set([]byte(key), value) }); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (text string) {
+		for key, value := range s.States("stats/") {
+			text += key + "=" + string(value) + " "
+		}
+		return text
+	}
+	if got := read(); got != "stats/a=1 stats/c=3 " || s.badRecords.Load() != 1 {
+		t.Errorf("States yields %s, and %d bad records were counted", got, s.badRecords.Load())
+	}
+	if got, err := s.State("stats/b"); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
+		t.Errorf("State = %q, %v, want ErrDamaged", got, err)
+	}
+	if n := s.badRecords.Load(); n != 2 {
+		t.Errorf("%d bad records were counted, want one by States and one by State", n)
+	}
+	if report, err := s.Verify(t.Context(), nil); err != nil || len(report.Records) != 1 || report.Records[0] != key {
+		t.Errorf("Verify = %+v, %v", report, err)
+	}
+	put(map[string][]byte{"stats/b": []byte("4")})
+	if got := read(); got != "stats/a=1 stats/b=4 stats/c=3 " {
+		t.Errorf("States yields %s after it was mended", got)
+	}
+	if report, err := s.Verify(t.Context(), nil); err != nil || !report.OK() {
+		t.Errorf("Verify after that = %+v, %v", report, err)
+	}
+}
+
 // A manifest may serve what can be had by read-through.
 func TestPutManifest_Reachable(t *testing.T) {
 	there := digest.Sum([]byte("there"))
@@ -189,6 +231,11 @@ func TestPutManifest_Reachable(t *testing.T) {
 		t.Errorf("PutManifest = %v, want ErrMissingBundle", err)
 	}
 	m.Release.Bundle = there
+	m.Release.Attachments = []channel.Attachment{{Kind: "zip", Bundle: digest.Sum([]byte("nowhere"))}}
+	if err := s.PutManifest(t.Context(), []byte("{}"), m, digest.Digest{}); !errors.Is(err, ErrMissingBundle) {
+		t.Errorf("PutManifest without the attachment = %v, want ErrMissingBundle", err)
+	}
+	m.Release.Attachments[0].Bundle = there
 	if err := s.PutManifest(t.Context(), []byte("{}"), m, digest.Digest{}); err != nil {
 		t.Error(err)
 	}

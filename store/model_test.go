@@ -28,6 +28,7 @@ type model struct {
 	manifests map[string][]byte
 	sequence  uint64
 	derived   map[string][]byte
+	states    map[string][]byte
 }
 
 func (m *model) open(t *rapid.T) {
@@ -122,6 +123,26 @@ func (m *model) derive(t *rapid.T) {
 	m.derived[kind] = data
 }
 
+// state puts any states at once, and removes some.
+func (m *model) state(t *rapid.T) {
+	key := rapid.SampledFrom([]string{"a/1", "a/2", "b/1", "b/1/2"})
+	value := rapid.SliceOfN(rapid.Byte(), 0, 3)
+	states := rapid.MapOfN(key, rapid.Ptr(value, true), 0, 3).Draw(t, "states")
+	put := map[string][]byte{}
+	for key, value := range states {
+		if value == nil {
+			put[key] = nil
+			delete(m.states, key)
+			continue
+		}
+		put[key] = *value
+		m.states[key] = *value
+	}
+	if err := m.store.PutState(context.Background(), put); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (m *model) collect(t *rapid.T) {
 	if _, err := m.store.GC(context.Background()); err != nil {
 		t.Fatal(err)
@@ -169,6 +190,7 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("Derived %s: %v, want %d bytes", kind, err, len(want))
 		}
 	}
+	storetest.CheckStates(silent{}, m.store, "", m.states)
 	if stats, err := m.store.Stats(); err != nil || stats.Reserved != 0 || stats.Damaged != 0 {
 		t.Fatalf("Stats = %+v, %v", stats, err)
 	}
@@ -201,6 +223,7 @@ func TestStore_Model(t *testing.T) {
 		m := &model{
 			dir: dir, bundles: bundles, published: make(map[int]bool), uploaded: make(map[digest.Digest]bool),
 			manifests: make(map[string][]byte), derived: make(map[string][]byte),
+			states: make(map[string][]byte),
 		}
 		m.open(t)
 		defer func() { m.close(t) }()
@@ -208,6 +231,7 @@ func TestStore_Model(t *testing.T) {
 			"upload":   m.upload,
 			"manifest": m.manifest,
 			"derive":   m.derive,
+			"state":    m.state,
 			"collect":  m.collect,
 			"reopen": func(t *rapid.T) {
 				m.close(t)

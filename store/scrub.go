@@ -105,7 +105,7 @@ type Report struct {
 	Bytes      int64              `json:"bytes"`                // of frames read
 	Damaged    []digest.Digest    `json:"damaged,omitempty"`    // blobs, at most maxQuarantine of them
 	Incomplete []IncompleteBundle `json:"incomplete,omitempty"` // bundles that are to be published or filled again
-	Records    []string           `json:"records,omitempty"`    // signed records that can not be read
+	Records    []string           `json:"records,omitempty"`    // signed records and states that can not be read
 	Tables     []string           `json:"tables,omitempty"`     // databases whose own check failed
 }
 
@@ -121,9 +121,10 @@ func (r *Report) OK() bool {
 	return len(r.Damaged)+len(r.Incomplete)+len(r.Records)+len(r.Tables) == 0
 }
 
-// Verify reads everything once: all blobs, all bundles' lists of chunks, all signed records, and the tables of both
-// databases. Damaged blobs are set aside as ever. progress, if not nil, is called after each blob with what was done
-// and what there was at the start, in blobs. The error says why it could not go on; what it found is in the report.
+// Verify reads everything once: all blobs, all bundles' lists of chunks, all signed records and states, and the tables
+// of both databases. Damaged blobs are set aside as ever. progress, if not nil, is called after each blob with what was
+// done and what there was at the start, in blobs. The error says why it could not go on; what was found is in the
+// report.
 func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*Report, error) {
 	report := &Report{}
 	total := s.quota.blobs()
@@ -163,6 +164,12 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*
 		s.Trusts(func(org string, _ []byte, err error) bool {
 			if err != nil {
 				report.Records = append(report.Records, trustKind+org)
+			}
+			return true
+		}),
+		s.eachRecord(stateKind, func(key string, _ []byte, err error) bool {
+			if err != nil {
+				report.Records = append(report.Records, stateKind+key)
 			}
 			return true
 		}))

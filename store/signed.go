@@ -13,8 +13,8 @@ import (
 
 // PutManifest replaces the manifest of a channel. m is what raw was verified to be; raw is kept byte for byte. expect
 // is the digest of the raw bytes that it replaces, zero when there are none: otherwise [ErrConflict], unless raw is
-// there already. It returns [ErrMissingBundle] when the bundle that m serves is neither complete here nor reachable,
-// see Config.Reachable. On return it is durable.
+// there already. It returns [ErrMissingBundle] when a bundle that m needs (see [channel.Manifest.Needs]) is neither
+// complete here nor reachable (see Config.Reachable). On return it is durable.
 //
 // Whether m may be trusted and is newer is for the caller to know: the store checks no signature.
 func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest, expect digest.Digest) error {
@@ -22,14 +22,18 @@ func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest
 		return fmt.Errorf("put manifest of %s/%s: %w: it was not read from these bytes", m.App, m.Channel, ErrMismatch)
 	}
 	name := m.App + "/" + m.Channel
-	id := m.Release.Bundle
-	// Asked before the lock is taken, for it may take long. A bundle that is not here can not be evicted meanwhile.
-	reachable := s.config.Reachable != nil && s.catalog.bundle(id) == nil && s.config.Reachable(ctx, id)
+	var here []digest.Digest
+	for id := range m.Needs() {
+		// Asked before the lock is taken, for it may take long. A bundle that is not here can not be evicted meanwhile.
+		if s.config.Reachable == nil || s.catalog.bundle(id) != nil || !s.config.Reachable(ctx, id) {
+			here = append(here, id)
+		}
+	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	if !reachable {
+	for _, id := range here {
 		if err := s.complete(ctx, id); err != nil {
-			return fmt.Errorf("put manifest of %s: release %s: %w", name, m.Release.Version, err)
+			return fmt.Errorf("put manifest of %s: %s: %w", name, whatHas(m, id), err)
 		}
 	}
 	if err := s.replace(manifestKind+name, raw, expect); err != nil {
@@ -42,6 +46,21 @@ func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest
 		s.catalog.needs[name] = needsOf(m)
 	})
 	return nil
+}
+
+// whatHas tells people which release of the manifest has the bundle.
+func whatHas(m *channel.Manifest, id digest.Digest) string {
+	for r := range m.Given() {
+		if r.Bundle == id {
+			return "release " + r.Version
+		}
+		for _, a := range r.Attachments {
+			if a.Bundle == id {
+				return fmt.Sprintf("attachment %s of release %s", a.Kind, r.Version)
+			}
+		}
+	}
+	return "a release"
 }
 
 // complete returns ErrMissingBundle unless the bundle has all its chunks. The caller holds changing, so that it stays.
@@ -83,7 +102,7 @@ func (s *Store) Manifest(app, channel string) ([]byte, error) {
 // Manifests calls do with the raw manifest of every channel, or with the reason why it can not be read, in the order of
 // apps and channels, until do returns false. do owns the bytes and may call the store.
 func (s *Store) Manifests(do func(app, channel string, raw []byte, err error) bool) error {
-	return s.eachSigned(manifestKind, func(name string, raw []byte, err error) bool {
+	return s.eachRecord(manifestKind, func(name string, raw []byte, err error) bool {
 		app, channel, _ := strings.Cut(name, "/")
 		return do(app, channel, raw, err)
 	})
@@ -110,11 +129,11 @@ func (s *Store) Trust(org string) ([]byte, error) { return s.records.get(trustKi
 
 // Trusts calls do with every trust document, under the rules of [Store.Manifests].
 func (s *Store) Trusts(do func(org string, raw []byte, err error) bool) error {
-	return s.eachSigned(trustKind, do)
+	return s.eachRecord(trustKind, do)
 }
 
-// eachSigned reads the names first, because do may call the store.
-func (s *Store) eachSigned(kind string, do func(name string, raw []byte, err error) bool) error {
+// eachRecord reads the names first, because do may call the store.
+func (s *Store) eachRecord(kind string, do func(name string, raw []byte, err error) bool) error {
 	var names []string
 	err := s.records.each(kind, func(name string, _ []byte, _ error) error {
 		names = append(names, name)

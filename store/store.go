@@ -9,8 +9,8 @@
 //
 // The invariant: a byte that does not match its digest is never returned. Content has one door in and is verified
 // there; it is verified again when it is read; and what is found damaged is set aside and reported as not there, so
-// that it can be brought in again. What Commit, PutManifest or PutTrust has acknowledged survives kill -9 and power
-// loss.
+// that it can be brought in again. What Commit, PutManifest, PutTrust or PutState has acknowledged survives kill -9 and
+// power loss.
 //
 // Reads share no lock with writes but those inside Badger. All methods are safe for concurrent use.
 package store

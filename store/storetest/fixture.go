@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -129,6 +131,12 @@ func Manifest(t testing.TB, app, name string, sequence uint64, bundles ...*Bundl
 			m.History = append(m.History, release)
 		}
 	}
+	return Sign(t, m)
+}
+
+// Sign returns a manifest signed, and as it is read again.
+func Sign(t testing.TB, m *channel.Manifest) ([]byte, *channel.Manifest) {
+	t.Helper()
 	raw, err := channel.SignManifest(m, Key(t))
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +146,18 @@ func Manifest(t testing.TB, app, name string, sequence uint64, bundles ...*Bundl
 		t.Fatal(err)
 	}
 	return raw, parsed
+}
+
+// Attached returns a release of a bundle under a version, with others attached by kind.
+func Attached(b *Bundle, version string, attachments map[string]*Bundle) channel.Release {
+	r := Release(b, version)
+	for _, kind := range slices.Sorted(maps.Keys(attachments)) {
+		other := attachments[kind]
+		r.Attachments = append(r.Attachments, channel.Attachment{
+			Kind: kind, Bundle: other.ID(), Size: other.Index.Archive.Size,
+		})
+	}
+	return r
 }
 
 // Release returns a release of a bundle under a version.

@@ -28,7 +28,10 @@ func Run(t *testing.T, open func(t *testing.T, c store.Config) *store.Store) {
 		{"IngestOfOneBundleByMany", ingestByMany},
 		{"ManifestIsComparedAndSet", manifestCAS},
 		{"ManifestNeedsItsBundle", manifestNeeds},
+		{"ManifestNeedsAttachmentsAndWhatOthersGet", manifestNeedsAll},
 		{"TrustIsComparedAndSet", trustCAS},
+		{"StatesArePutAndRead", states},
+		{"StatesHaveBounds", stateBounds},
 		{"DerivedObjects", derived},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t, store.Config{})) })
@@ -237,64 +240,6 @@ func ingestByMany(t *testing.T, s *store.Store) {
 	}
 	if want := int64(len(b.Frames) + 2); stats.Blobs != want { // and one part each of the index and the list of chunks
 		t.Errorf("Blobs = %d, want %d", stats.Blobs, want)
-	}
-}
-
-func manifestCAS(t *testing.T, s *store.Store) {
-	b := Random(t, 1, 10<<10)
-	MustPublish(t, s, b)
-	first, m1 := Manifest(t, "com.acme.shop", "beta", 1, b)
-	second, m2 := Manifest(t, "com.acme.shop", "beta", 2, b)
-	if _, err := s.Manifest("com.acme.shop", "beta"); !errors.Is(err, store.ErrNotFound) {
-		t.Fatalf("Manifest before = %v, want ErrNotFound", err)
-	}
-	if err := s.PutManifest(t.Context(), second, m2, digest.Sum(first)); !errors.Is(err, store.ErrConflict) {
-		t.Fatalf("PutManifest on none = %v, want ErrConflict", err)
-	}
-	if err := s.PutManifest(t.Context(), first, m1, digest.Digest{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.PutManifest(t.Context(), second, m2, digest.Digest{}); !errors.Is(err, store.ErrConflict) {
-		t.Fatalf("PutManifest on another = %v, want ErrConflict", err)
-	}
-	if err := s.PutManifest(t.Context(), first, m1, digest.Digest{}); err != nil {
-		t.Fatalf("PutManifest of what is there = %v", err)
-	}
-	if err := s.PutManifest(t.Context(), second, m2, digest.Sum(first)); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := s.Manifest("com.acme.shop", "beta"); err != nil || !bytes.Equal(got, second) {
-		t.Fatalf("Manifest is not the second: %v", err)
-	}
-	if err := s.PutManifest(t.Context(), first, m2, digest.Sum(second)); !errors.Is(err, store.ErrMismatch) {
-		t.Fatalf("PutManifest of other bytes than were verified = %v, want ErrMismatch", err)
-	}
-	other, m := Manifest(t, "com.acme.shop", "production", 1, b)
-	if err := s.PutManifest(t.Context(), other, m, digest.Digest{}); err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	err := s.Manifests(func(app, channel string, raw []byte, err error) bool {
-		if again, err := s.Manifest(app, channel); err != nil || !bytes.Equal(again, raw) {
-			t.Errorf("Manifests gives other bytes for %s/%s: %v", app, channel, err)
-		}
-		names = append(names, app+" "+channel)
-		return true
-	})
-	if got := strings.Join(names, ","); err != nil || got != "com.acme.shop beta,com.acme.shop production" {
-		t.Errorf("Manifests = %s, %v", got, err)
-	}
-}
-
-func manifestNeeds(t *testing.T, s *store.Store) {
-	b := Random(t, 1, 10<<10)
-	raw, m := Manifest(t, "com.acme.shop", "beta", 1, b)
-	if err := s.PutManifest(t.Context(), raw, m, digest.Digest{}); !errors.Is(err, store.ErrMissingBundle) {
-		t.Fatalf("PutManifest without the bundle = %v, want ErrMissingBundle", err)
-	}
-	MustPublish(t, s, b)
-	if err := s.PutManifest(t.Context(), raw, m, digest.Digest{}); err != nil {
-		t.Fatal(err)
 	}
 }
 
