@@ -53,6 +53,7 @@ type Device struct {
 	Native      string           `json:"native,omitempty"`  // version of the native app
 	Version     string           `json:"version,omitempty"` // of the release that it runs
 	Bundle      digest.Digest    `json:"bundle,omitzero"`   // that it runs
+	BuiltIn     bool             `json:"builtIn,omitempty"` // it runs what its native app came with
 	Emulator    bool             `json:"emulator,omitempty"`
 	Development bool             `json:"development,omitempty"` // its native app is a development build
 }
@@ -83,6 +84,8 @@ type AppChannel struct {
 	Sequence uint64        `json:"sequence"`
 	Version  string        `json:"version"`
 	Manifest digest.Digest `json:"manifest"` // of the envelope as signed
+	// Reverted says that the version is served to no device: all go back to what their native app came with.
+	Reverted bool `json:"reverted,omitempty"`
 }
 
 // Offer opens an upload: the signed bundle intent, and the index that it names.
@@ -107,12 +110,22 @@ type Uploaded struct {
 	Bytes  int64         `json:"bytes"`  // of those chunks, plain
 }
 
+// TrustTaken answers a trust document: the version that is in force.
+type TrustTaken struct {
+	Org     string `json:"org"`
+	Version uint64 `json:"version"`
+}
+
 // Moved answers a channel manifest that was accepted: it is durable, and in force on this node.
 type Moved struct {
 	App      string        `json:"app"`
 	Channel  string        `json:"channel"`
 	Sequence uint64        `json:"sequence"`
 	Manifest digest.Digest `json:"manifest"` // of the envelope as signed: its entity tag
+
+	// Replicas are the nodes that hold it durably, this one first, when the publisher asked for several. They may be
+	// fewer than asked for: the channel has moved all the same.
+	Replicas []Replica `json:"replicas,omitempty"`
 }
 
 // Batch asks for many chunks in one response.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"brink/channel"
 	"brink/protocol"
@@ -14,24 +16,49 @@ import (
 type served struct {
 	manifest *channel.Manifest // serves nothing when the channel is new
 	tag      string            // entity tag; empty when the channel is new
+	lapsed   bool              // nobody must believe the manifest: its keys are not allowed any more
 }
 
 // meet learns which org the app belongs to on this node, and its trust document. The document is the node's word: it
 // serves to fail early and to name the org. Who may publish is for the node, and every device, to check.
 func (s *session) meet(ctx context.Context, app string) error {
+	document, err := s.document(ctx, app)
+	if err != nil {
+		return fmt.Errorf("app %s: %w", app, err)
+	}
+	if s.trust, err = channel.ParseTrust(document, s.config.Now()); err != nil {
+		return fmt.Errorf("app %s: trust document: %w", app, err)
+	}
+	return nil
+}
+
+// document fetches the trust document of the org that the app belongs to.
+func (s *session) document(ctx context.Context, app string) ([]byte, error) {
+	if s.config.Origin != nil {
+		return s.config.Origin.Trust(ctx, app)
+	}
 	var answer protocol.App
 	raw, err := s.get(ctx, protocol.AppPath(app), maxList)
 	if err := decode(raw, err, &answer); err != nil {
-		return fmt.Errorf("app %s: %w", app, err)
+		return nil, err
 	}
 	document, err := s.get(ctx, protocol.TrustPath(answer.Org), channel.MaxTrust)
 	if err != nil {
-		return fmt.Errorf("trust document of %s: %w", answer.Org, err)
+		return nil, fmt.Errorf("trust document of %s: %w", answer.Org, err)
 	}
-	if s.trust, err = channel.ParseTrust(document, s.config.Now()); err != nil {
-		return fmt.Errorf("trust document of %s: %w", answer.Org, err)
+	return document, nil
+}
+
+// signed fetches the manifest of a channel, nil when nothing was published to it.
+func (s *session) signed(ctx context.Context, app, name string) ([]byte, error) {
+	if s.config.Origin != nil {
+		return s.config.Origin.Manifest(ctx, app, name)
 	}
-	return nil
+	raw, err := s.get(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
+	if protocol.CodeOf(err) == protocol.CodeUnknownChannel {
+		return nil, nil
+	}
+	return raw, err
 }
 
 // maxList bounds, in bytes, the list of an app's channels.
@@ -40,12 +67,12 @@ const maxList = 8 << 20
 // manifest fetches a channel, checked. When it is refused the error comes with what is there, which nobody must
 // believe.
 func (s *session) manifest(ctx context.Context, app, name string) (served, error) {
-	raw, err := s.get(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
-	if protocol.CodeOf(err) == protocol.CodeUnknownChannel {
-		return served{manifest: channel.NewManifest(s.trust.Org(), app, name)}, nil
-	}
+	raw, err := s.signed(ctx, app, name)
 	if err != nil {
 		return served{}, fmt.Errorf("channel %s: %w", name, err)
+	}
+	if raw == nil {
+		return served{manifest: channel.NewManifest(s.trust.Org(), app, name)}, nil
 	}
 	unchecked, err := channel.ParseManifest(raw)
 	if err != nil {
@@ -62,28 +89,50 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
 }
 
-// next returns the channel as it is, and the manifest that serves the release on top of it; nil when the channel serves
-// it already.
-func (s *session) next(ctx context.Context, r Request, release channel.Release) (served, *channel.Manifest, error) {
-	current, err := s.manifest(ctx, r.App, r.Channel)
-	lapsed := channel.CodeOf(err) == channel.CodeUnknownKey || channel.CodeOf(err) == channel.CodeWrongRole ||
+// current fetches the channel that r is for. One whose manifest lapsed is returned as well, for [Request.Anew] only.
+func (s *session) current(ctx context.Context, r Request) (served, error) {
+	now, err := s.manifest(ctx, r.App, r.Channel)
+	now.lapsed = channel.CodeOf(err) == channel.CodeUnknownKey || channel.CodeOf(err) == channel.CodeWrongRole ||
 		channel.CodeOf(err) == channel.CodeNotEnoughSignatures || channel.CodeOf(err) == channel.CodeWrongChannel
-	var next *channel.Manifest
 	switch {
-	case lapsed && r.Anew:
-		next, err = current.manifest.Anew(s.trust.Org(), release, s.config.Now())
-	case lapsed:
-		return served{}, nil, fmt.Errorf("%w; %w", err, ErrLapsed)
-	case err == nil:
-		next, err = current.manifest.Publish(release, s.config.Now())
+	case now.lapsed && r.Anew:
+		return now, nil
+	case now.lapsed:
+		return served{}, fmt.Errorf("%w; %w", err, ErrLapsed)
+	}
+	return now, err
+}
+
+// next returns the manifest that serves the release on top of the current one; nil when the channel serves it already,
+// with these attachments.
+func (s *session) next(r Request, current served, release channel.Release) (next *channel.Manifest, err error) {
+	now := s.config.Now()
+	switch {
+	case current.lapsed:
+		next, err = current.manifest.Anew(s.trust.Org(), release, now)
+	case r.Rollout != nil:
+		next, err = current.manifest.Roll(release, *r.Rollout, now)
+	default:
+		next, err = current.manifest.Publish(release, now)
 	}
 	if errors.Is(err, channel.ErrUnchanged) {
-		return current, nil, nil
+		if sameAttachments(&current.manifest.Release, &release) {
+			return nil, nil
+		}
+		next, err = attachTo(current.manifest, release.Attachments, now)
 	}
-	if err == nil {
-		next.Sequence = max(next.Sequence, r.Above+1)
+	if err != nil {
+		return nil, err
 	}
-	return current, next, err
+	next.Sequence = max(next.Sequence, r.Above+1)
+	return next, nil
+}
+
+// attachTo returns the manifest that serves what m serves, with other attachments.
+func attachTo(m *channel.Manifest, attachments []channel.Attachment, now time.Time) (*channel.Manifest, error) {
+	release := m.Release
+	release.Attachments = attachments
+	return m.Amend(release, now)
 }
 
 // sign returns the manifest that next is, signed and checked: what the keys may not say should not cost an upload. A
@@ -91,9 +140,11 @@ func (s *session) next(ctx context.Context, r Request, release channel.Release) 
 func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	if next == nil {
 		s.result.Sequence, s.result.Unchanged = current.manifest.Sequence, true
+		s.result.Rollout, s.result.BuiltIn = current.manifest.Rollout, current.manifest.BuiltIn
 		return nil, nil
 	}
 	s.result.Sequence = next.Sequence
+	s.result.Rollout, s.result.BuiltIn = next.Rollout, next.BuiltIn
 	raw, err := channel.SignManifest(next, s.config.Keys...)
 	if err != nil {
 		return nil, err
@@ -104,10 +155,19 @@ func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 
 // move puts a signed manifest in the place of current.
 func (s *session) move(ctx context.Context, current served, raw []byte) error {
-	if raw == nil || s.result.DryRun {
+	if s.result.DryRun {
 		return nil
 	}
+	if raw == nil {
+		if !s.config.replicated() || current.manifest.Raw() == nil {
+			return nil
+		}
+		raw = current.manifest.Raw() // the same once more: the node answers who holds it
+	}
 	s.config.Progress(Event{Stage: Moving, Total: -1})
+	if s.config.Origin != nil {
+		return s.moveAt(ctx, raw)
+	}
 	req, err := s.request(ctx, http.MethodPut, protocol.ChannelPath(s.result.App, s.result.Channel), raw)
 	if err != nil {
 		return err
@@ -118,16 +178,30 @@ func (s *session) move(ctx context.Context, current served, raw []byte) error {
 	} else {
 		req.Header.Set("If-Match", current.tag)
 	}
-	if _, err = s.do(req, maxAnswer); protocol.CodeOf(err) == protocol.CodeConflict {
+	if s.config.replicated() {
+		req.Header.Set(protocol.FieldReplicas, strconv.Itoa(max(1, s.config.Replicas)))
+		req.Header.Set(protocol.FieldRegions, strconv.Itoa(max(1, s.config.Regions)))
+	}
+	var answer protocol.Moved
+	body, err := s.do(req, maxAnswer)
+	if protocol.CodeOf(err) == protocol.CodeConflict {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
-	return err
+	if err := decode(body, err, &answer); err != nil {
+		return err
+	}
+	s.result.Replicas = answer.Replicas
+	return s.config.enough(answer.Replicas)
 }
 
 // Promote lets the channel to serve the release that the channel from serves. Errors are those of [Publisher.Publish].
 func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bool) (Result, error) {
 	return p.promote(ctx, app, from, to, dryRun, func(target, source *channel.Manifest) (*channel.Manifest, error) {
-		return target.Promote(source, p.config.Now())
+		next, err := target.Promote(source, p.config.Now())
+		if errors.Is(err, channel.ErrUnchanged) && !sameAttachments(&target.Release, &source.Release) {
+			return attachTo(target, source.Release.Attachments, p.config.Now())
+		}
+		return next, err
 	})
 }
 

@@ -6,6 +6,11 @@
 // those are sent, in one stream. Then the channel manifest that the node has is fetched, checked, extended by the
 // release, signed and put back, on the condition that nobody else has moved the channel meanwhile.
 //
+// A release can have attachments: a zip of its files, or all of it encrypted for the plugin of Capgo. They are made in
+// a temporary folder, from files that are checked against the index again, and each is a bundle that goes the same way
+// before the channel moves. All of them come out the same when they are made again, which is what lets a repeated
+// Publish find them, or heal them.
+//
 // The invariant: nothing here is trusted by the node but the signatures, and nothing that the node says is signed
 // without having been checked against the org's trust document.
 package publish
@@ -14,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,6 +29,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/protocol"
 )
 
 // intentLife is how long an intent can be used to upload; a stolen one is worth nothing later.
@@ -42,10 +49,16 @@ var ErrUnpublished = errors.New("nothing was published to it yet")
 // Config says which node to publish to and by whose keys.
 type Config struct {
 	Node     string               // base URL
+	Origin   Origin               // instead of a node
 	Keys     []channel.PrivateKey // as many as the role's threshold asks for
 	HTTP     *http.Client         // default: one with a time limit for the first byte of an answer, none for the whole
 	Now      func() time.Time     // default: time.Now
 	Progress func(Event)          // if set, called by one goroutine at a time, and must not block
+
+	// Replicas and Regions are on how many nodes of a fleet, and in how many regions, a release is to be durable before
+	// what moves a channel returns; less than 2: the node that answers is enough. With fewer the error is a
+	// [*ReplicasError], and the channel has moved all the same.
+	Replicas, Regions int
 }
 
 // Event tells how far a Publish has come.
@@ -60,16 +73,20 @@ type Stage string
 
 // The stages of a Publish, in order.
 const (
-	Reading Stage = "reading"
-	Sending Stage = "sending"
-	Moving  Stage = "moving the channel"
+	Reading   Stage = "reading"
+	Attaching Stage = "making attachments"
+	Sending   Stage = "sending"
+	Moving    Stage = "moving the channel"
 )
 
 // Validate reports what is wrong with the Config and fills in defaults. It may be called twice.
 func (c *Config) Validate() error {
 	var errs []error
+	if c.Origin != nil && c.Node != "" {
+		errs = append(errs, errTwoPlaces)
+	}
 	u, err := url.Parse(c.Node)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	if c.Origin == nil && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
 		errs = append(errs, fmt.Errorf("node %q is no http or https address", c.Node))
 	}
 	c.Node = strings.TrimRight(c.Node, "/")
@@ -83,6 +100,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Progress == nil {
 		c.Progress = func(Event) {}
+	}
+	if c.Replicas < 0 || c.Replicas > protocol.MaxReplicas || c.Regions < 0 || c.Regions > protocol.MaxReplicas {
+		errs = append(errs, fmt.Errorf("replicas and regions: want at most %d", protocol.MaxReplicas))
+	}
+	if c.Origin != nil && c.replicated() {
+		errs = append(errs, errors.New("an origin has no replicas: give a node, or leave them out"))
 	}
 	return errors.Join(errs...)
 }
@@ -110,6 +133,19 @@ type Request struct {
 	Link      string // where people read about the release
 	Comment   string
 	Mandatory bool
+	// Zip asks for an attachment with the files as a zip, see [protocol.AttachmentZip].
+	Zip Choice
+	// CapgoKey, if set, asks for an attachment that is encrypted by it, see [protocol.AttachmentCapgo], with checksums in
+	// CapgoForm (default: hex). CapgoMade, if set, is such an attachment that Capgo's CLI has made, or a plain zip in the
+	// place of the one that Zip asks for. With neither, a release that comes after one with such an attachment is
+	// refused, unless NoCapgo says that it needs none.
+	CapgoKey  *CapgoKey
+	CapgoForm protocol.CapgoForm
+	CapgoMade *CapgoMade
+	NoCapgo   bool
+	// Rollout, if set, gives the release to some devices first, see [channel.Manifest.Roll]; its From is filled in. It
+	// does not go with Anew, which knows of nothing that the others could get.
+	Rollout *channel.Rollout
 	// Anew publishes to a channel whose manifest was signed by a key that the trust document does not allow any more, or
 	// was lost: nothing of it is believed but its sequence and version, see [channel.Manifest.Anew].
 	Anew bool
@@ -131,14 +167,24 @@ type Result struct {
 	ChunksSent int           `json:"chunks_sent"` // that the node lacked
 	BytesSent  int64         `json:"bytes_sent"`  // of all request bodies
 	Unchanged  bool          `json:"unchanged"`   // the channel served this release already
-	DryRun     bool          `json:"dry_run"`
-	DurationMS float64       `json:"duration_ms"`
+
+	Attachments []Attached `json:"attachments,omitempty"` // of the release: not counted above but in BytesSent
+
+	Rollout *channel.Rollout `json:"rollout,omitempty"`  // nil: the release is for all devices
+	BuiltIn bool             `json:"built_in,omitempty"` // devices outside of Rollout go back to the built-in
+
+	// Replicas are the nodes that hold it durably, when several were asked for.
+	Replicas []protocol.Replica `json:"replicas,omitempty"`
+
+	DryRun     bool    `json:"dry_run"`
+	DurationMS float64 `json:"duration_ms"`
 }
 
 // Publish makes the folder a release of the app and lets the channel serve it. It is safe to repeat: what is there
 // already is not sent again, and a channel that serves the release already is left as it is. It returns [ErrConflict]
-// when somebody else moved the channel meanwhile, a [*channel.RefusedError] for what signatures and rules forbid, and a
-// [*protocol.Problem] for all else that the node refuses. When it returns nil the release is durable on the node.
+// when somebody else moved the channel meanwhile, a [*channel.RefusedError] for what signatures and rules forbid, an
+// [*AttachmentError] for attachments that can not be, and a [*protocol.Problem] for all else that the node refuses.
+// When it returns nil the release and its attachments are durable on the node.
 func (p *Publisher) Publish(ctx context.Context, r Request) (Result, error) {
 	return p.run(Result{App: r.App, Channel: r.Channel, Version: r.Version, DryRun: r.DryRun}, func(s *session) error {
 		return s.publish(ctx, r)
@@ -161,6 +207,12 @@ type session struct {
 }
 
 func (s *session) publish(ctx context.Context, r Request) error {
+	if r.Anew && r.Rollout != nil {
+		return errors.New("a channel that is published anew can not be rolled out: there is nothing for the other devices")
+	}
+	if err := r.checkAttachments(); err != nil {
+		return err
+	}
 	root, err := os.OpenRoot(r.Dir)
 	if err != nil {
 		return err
@@ -174,8 +226,34 @@ func (s *session) publish(ctx context.Context, r Request) error {
 		return err
 	}
 	release := s.release(r, ix)
-	// The channel is looked at, and its next manifest signed, first: what can not be should not cost an upload.
-	current, next, err := s.next(ctx, r, release)
+	// The channel is looked at, and its next manifest signed, first: what can not be should not cost an upload, nor the
+	// making of attachments.
+	current, err := s.current(ctx, r)
+	if err != nil {
+		return err
+	}
+	if _, err := s.next(r, current, release); err != nil {
+		return err
+	}
+	made, err := s.attach(ctx, r, root.FS(), ix, current, &release)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.put(ctx, r, root.FS(), ix, current, release, made), made.Close())
+}
+
+// put signs the manifest that serves the release, makes the release and its attachments complete on the node, and moves
+// the channel.
+func (s *session) put(
+	ctx context.Context,
+	r Request,
+	files fs.FS,
+	ix *bundle.Index,
+	current served,
+	release channel.Release,
+	made *maker,
+) error {
+	next, err := s.next(r, current, release)
 	if err != nil {
 		return err
 	}
@@ -183,8 +261,11 @@ func (s *session) publish(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.upload(ctx, r, ix, root.FS()); err != nil {
+	if err := s.upload(ctx, r, ix, files); err != nil {
 		return fmt.Errorf("upload: %w", err)
+	}
+	if err := s.sendAttachments(ctx, r, made); err != nil {
+		return err
 	}
 	if err := s.move(ctx, current, raw); !errors.Is(err, ErrConflict) {
 		return err
@@ -198,7 +279,8 @@ func (s *session) publish(ctx context.Context, r Request) error {
 // with the same files in their hands was faster. That is what was wanted.
 func (s *session) serves(ctx context.Context, release channel.Release) bool {
 	now, err := s.manifest(ctx, s.result.App, s.result.Channel)
-	if err != nil || now.manifest.Release.Version != release.Version || now.manifest.Release.Bundle != release.Bundle {
+	if err != nil || now.manifest.Release.Version != release.Version || now.manifest.Release.Bundle != release.Bundle ||
+		!sameAttachments(&now.manifest.Release, &release) {
 		return false
 	}
 	s.result.Sequence, s.result.Unchanged = now.manifest.Sequence, true

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,8 @@ type fakeNode struct {
 
 	calls    []string // method and path of every request
 	received []digest.Digest
+	offered  []*bundle.Index
+	plain    map[digest.Digest][]byte // of the chunks that were received
 	moved    []byte
 }
 
@@ -56,7 +59,7 @@ func newKey(t *testing.T) channel.PrivateKey {
 
 func newFakeNode(t *testing.T) *fakeNode {
 	t.Helper()
-	n := &fakeNode{t: t, key: newKey(t)}
+	n := &fakeNode{t: t, key: newKey(t), plain: map[digest.Digest][]byte{}}
 	root := newKey(t)
 	var err error
 	n.trust, err = channel.NewTrust(channel.TrustConfig{
@@ -110,6 +113,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		if err := json.NewDecoder(decoder).Decode(&offer); err != nil {
 			n.t.Errorf("offer: %v", err)
 		}
+		n.offered = append(n.offered, offer.Index)
 		say(200, n.demand(offer))
 	case strings.HasPrefix(r.URL.Path, "/v1/uploads/"):
 		n.take(r.Body)
@@ -135,14 +139,16 @@ func (n *fakeNode) take(body io.Reader) {
 		if errors.Is(err, io.EOF) {
 			return
 		}
+		var plain []byte
 		if err == nil {
-			_, err = codec.Plain(frame)
+			plain, err = codec.Plain(frame)
 		}
 		if err != nil {
 			n.t.Errorf("upload: %v", err)
 			return
 		}
 		n.received = append(n.received, frame.Digest)
+		n.plain[frame.Digest] = bytes.Clone(plain)
 	}
 }
 

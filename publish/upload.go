@@ -46,6 +46,9 @@ func (s *session) upload(ctx context.Context, r Request, ix *bundle.Index, files
 	if _, err := s.trust.VerifyIntent(intent, now); err != nil {
 		return err // said here, it costs no upload
 	}
+	if s.config.Origin != nil {
+		return s.uploadTo(ctx, r, ix, intent, files)
+	}
 	body, err := json.Marshal(protocol.Offer{Intent: intent, Index: ix})
 	if err != nil {
 		return err

@@ -1,0 +1,146 @@
+package protocol_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"brink/bundle"
+	"brink/protocol"
+)
+
+func sealedHex(of byte) string {
+	return hex.EncodeToString(bytes.Repeat([]byte{of}, protocol.CapgoSealed))
+}
+
+func sealedBase64(of byte) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{of}, protocol.CapgoSealed))
+}
+
+func sessionKey() string {
+	return base64.StdEncoding.EncodeToString(make([]byte, protocol.CapgoBlock)) + ":" + sealedBase64(9)
+}
+
+// capgoBundle returns one with which nothing is wrong.
+func capgoBundle() *protocol.CapgoBundle {
+	return &protocol.CapgoBundle{
+		Checksum: sealedHex(1), SessionKey: sessionKey(), KeyID: "MIIBCgKCAQEA4pW9olT0", Form: protocol.CapgoHex,
+		Files: []protocol.CapgoFile{
+			{FileName: "index.html", FileHash: sealedHex(2), Path: "files/a", Size: 16},
+			{FileName: "js/app.js.br", FileHash: sealedHex(3), Path: "files/b", Size: 4096},
+		},
+	}
+}
+
+func TestParseCapgo_ReadsWhatEncodeWrote(t *testing.T) {
+	want := capgoBundle()
+	raw, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := protocol.ParseCapgo(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got.Files[1].Target() != "js/app.js" || got.Files[0].Target() != "index.html" {
+		t.Errorf("targets %q and %q", got.Files[0].Target(), got.Files[1].Target())
+	}
+	if _, err := protocol.ParseCapgo(append(raw, make([]byte, protocol.MaxCapgo)...)); !errors.Is(err, protocol.ErrCapgo) {
+		t.Errorf("what is too long gives %v", err)
+	}
+}
+
+func TestParseCapgo_RefusesWhatNoPluginTakes(t *testing.T) {
+	for name, spoil := range map[string]func(*protocol.CapgoBundle){
+		"CRC32":                  func(c *protocol.CapgoBundle) { c.Checksum = "3885ee49" },
+		"a plain SHA-256":        func(c *protocol.CapgoBundle) { c.Checksum = strings.Repeat("ab", 32) },
+		"upper case":             func(c *protocol.CapgoBundle) { c.Checksum = strings.ToUpper(sealedHex(0xab)) },
+		"another form":           func(c *protocol.CapgoBundle) { c.Form = protocol.CapgoBase64 },
+		"no form":                func(c *protocol.CapgoBundle) { c.Form = "" },
+		"no session key":         func(c *protocol.CapgoBundle) { c.SessionKey = "" },
+		"a vector only":          func(c *protocol.CapgoBundle) { c.SessionKey, _, _ = strings.Cut(c.SessionKey, ":") },
+		"three parts":            func(c *protocol.CapgoBundle) { c.SessionKey += ":" },
+		"a key ID too long":      func(c *protocol.CapgoBundle) { c.KeyID += "x" },
+		"a key ID with a space":  func(c *protocol.CapgoBundle) { c.KeyID = "a b" },
+		"a path that leads out":  func(c *protocol.CapgoBundle) { c.Files[0].Path = "../a" },
+		"a name that leads out":  func(c *protocol.CapgoBundle) { c.Files[0].FileName = "../a" },
+		"no name but .br":        func(c *protocol.CapgoBundle) { c.Files[0].FileName = ".br" },
+		"the zip as a file":      func(c *protocol.CapgoBundle) { c.Files[0].Path = protocol.ZipPath },
+		"half a block":           func(c *protocol.CapgoBundle) { c.Files[0].Size = 24 },
+		"no block":               func(c *protocol.CapgoBundle) { c.Files[0].Size = 0 },
+		"less than none":         func(c *protocol.CapgoBundle) { c.Files[0].Size = -16 },
+		"a file's plain SHA-256": func(c *protocol.CapgoBundle) { c.Files[0].FileHash = strings.Repeat("ab", 32) },
+		"a file of another form": func(c *protocol.CapgoBundle) { c.Files[0].FileHash = sealedBase64(1) },
+		"two files of one name":  func(c *protocol.CapgoBundle) { c.Files[0].FileName = "js/app.js" },
+		"two names but for case": func(c *protocol.CapgoBundle) { c.Files[0].FileName = "JS/app.js" },
+		"too many files": func(c *protocol.CapgoBundle) {
+			c.Files = slices.Repeat(c.Files[:1], protocol.MaxCapgoFiles+1)
+		},
+	} {
+		c := capgoBundle()
+		spoil(c)
+		if _, err := c.Encode(); !errors.Is(err, protocol.ErrCapgo) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCapgoBundle_CheckIndexWantsEveryFile(t *testing.T) {
+	c := capgoBundle()
+	whole := []bundle.File{{Path: "bundle.zip", Size: 32}, {Path: "files/a", Size: 16}, {Path: "files/b", Size: 4096}}
+	if err := c.CheckIndex(&bundle.Index{Files: whole}); err != nil {
+		t.Error(err)
+	}
+	for i := range whole {
+		less := slices.Delete(slices.Clone(whole), i, i+1)
+		if err := c.CheckIndex(&bundle.Index{Files: less}); !errors.Is(err, protocol.ErrCapgo) {
+			t.Errorf("without %s: %v", whole[i].Path, err)
+		}
+		other := slices.Clone(whole)
+		other[i].Size++
+		if err := c.CheckIndex(&bundle.Index{Files: other}); !errors.Is(err, protocol.ErrCapgo) {
+			t.Errorf("with %s of another size: %v", whole[i].Path, err)
+		}
+	}
+}
+
+func FuzzParseCapgo(f *testing.F) {
+	seed, err := capgoBundle().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"checksum":"` + sealedBase64(1) + `","session_key":"` + sessionKey() + `","form":"base64","more":1}`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := protocol.ParseCapgo(raw)
+		if err != nil {
+			if !errors.Is(err, protocol.ErrCapgo) {
+				t.Fatalf("%v is not ErrCapgo", err)
+			}
+			return
+		}
+		again, err := c.Encode()
+		if err != nil {
+			t.Fatalf("what was read is not written: %v", err)
+		}
+		second, err := protocol.ParseCapgo(again)
+		if diff := cmp.Diff(c, second); err != nil || diff != "" {
+			t.Fatalf("%v\n%s", err, diff)
+		}
+		for i := range c.Files {
+			if bundle.CheckPath(c.Files[i].Target()) != nil || bundle.CheckPath(c.Files[i].Path) != nil {
+				t.Fatalf("an unsafe path: %+v", c.Files[i])
+			}
+		}
+	})
+}

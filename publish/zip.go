@@ -1,0 +1,256 @@
+package publish
+
+import (
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/klauspost/compress/flate"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/protocol"
+)
+
+// What the header of every entry says alike: PKWARE's APPNOTE.TXT 6.3.10, sections 4.4.2 to 4.4.6. A date is needed,
+// for the format has no zero: the first that it can tell, 1 January 1980.
+const (
+	zipVersion = 20      // deflate
+	zipUTF8    = 1 << 11 // names are UTF-8
+	zipDate    = 1<<5 | 1
+)
+
+// maxZipEntries and maxZip bound zips to what needs no Zip64, which not every unpacker on a device knows.
+const (
+	maxZipEntries = math.MaxUint16 - 1
+	maxZip        = math.MaxUint32 - 1 // bytes
+)
+
+// zip writes the release's files as a zip: in the order of the index, every time the same, with size and CRC of each
+// entry ahead of it, because unpackers that read from the front may need them there.
+func (m *maker) zip(ctx context.Context) error {
+	if err := checkZip(m.index); err != nil {
+		return err
+	}
+	deflater, err := flate.NewWriter(nil, flate.BestCompression)
+	if err != nil {
+		return err
+	}
+	var written countedSize
+	err = m.create(protocol.AttachmentZip, protocol.ZipPath, func(w io.Writer) error {
+		out := zip.NewWriter(io.MultiWriter(w, &written))
+		for i := range m.index.Files {
+			if err := m.zipEntry(ctx, out, deflater, &m.index.Files[i]); err != nil {
+				return err
+			}
+		}
+		return out.Close()
+	})
+	if err == nil && written > maxZip {
+		err = zipTooLarge(fmt.Sprintf("a zip of %d bytes", written))
+	}
+	return err
+}
+
+func (m *maker) zipEntry(ctx context.Context, out *zip.Writer, deflater *flate.Writer, f *bundle.File) error {
+	h := &zip.FileHeader{
+		Name: f.Path, CreatorVersion: zipVersion, ReaderVersion: zipVersion, Flags: zipUTF8,
+		ModifiedDate:       zipDate, //nolint:staticcheck // CreateRaw writes this one, and not Modified
+		UncompressedSize64: uint64(f.Size),
+	}
+	if f.Size == 0 {
+		h.Method = zip.Store // there is nothing to deflate
+		_, err := out.CreateRaw(h)
+		return err
+	}
+	sum := crc32.NewIEEE()
+	size, err := m.compress(ctx, f, func(w io.Writer) io.WriteCloser {
+		deflater.Reset(w)
+		return &tee{WriteCloser: deflater, also: sum}
+	})
+	if err != nil {
+		return err
+	}
+	h.Method, h.CRC32, h.CompressedSize64 = zip.Deflate, sum.Sum32(), uint64(size)
+	entry, err := out.CreateRaw(h)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(entry, m.spooled(size)); err != nil {
+		return err
+	}
+	m.progress(f.Size)
+	return nil
+}
+
+// tee writes to two.
+type tee struct {
+	io.WriteCloser
+
+	also io.Writer
+}
+
+func (t *tee) Write(b []byte) (int, error) {
+	_, _ = t.also.Write(b) // a hash takes everything
+	return t.WriteCloser.Write(b)
+}
+
+// countedSize counts what is written to it.
+type countedSize int64
+
+func (n *countedSize) Write(b []byte) (int, error) {
+	*n += countedSize(len(b))
+	return len(b), nil
+}
+
+func zipTooLarge(what string) error {
+	return &AttachmentError{
+		Kind: protocol.AttachmentZip, Reason: what + " is more than unpackers on devices take",
+		Hint: "--zip=false publishes without one",
+	}
+}
+
+// checkZip reports whether the release's files can be a zip that every device can unpack.
+func checkZip(ix *bundle.Index) error {
+	if len(ix.Files) > maxZipEntries {
+		return zipTooLarge(fmt.Sprintf("a zip of %d files", len(ix.Files)))
+	}
+	for i := range ix.Files {
+		f := &ix.Files[i]
+		if f.Size > maxZip {
+			return zipTooLarge(fmt.Sprintf("%q, with %d bytes,", f.Path, f.Size))
+		}
+		if reason := zipNameReason(f.Path); reason != "" {
+			return &AttachmentError{
+				Kind: protocol.AttachmentZip, Reason: fmt.Sprintf("path %q %s", f.Path, reason),
+				Hint: "rename the file, leave it out with --exclude, or publish without a zip by --zip=false",
+			}
+		}
+	}
+	return nil
+}
+
+// zipNameReason says why a path, good for a bundle, can not be unpacked on every system that apps run on; empty when it
+// can: Windows refuses these names ("Naming Files, Paths, and Namespaces"), and Android the characters on shared
+// storage. A bundle may have them, because most apps run elsewhere.
+func zipNameReason(path string) string {
+	if strings.ContainsAny(path, `<>:"|?*`) {
+		return `has one of the characters < > : " | ? *, which Windows and Android do not take in names`
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") {
+			return "has a segment that ends with a dot or a space, which Windows drops"
+		}
+		base, _, _ := strings.Cut(segment, ".")
+		if isDevice(strings.ToUpper(base)) {
+			return fmt.Sprintf("has the segment %q, which is a device on Windows", segment)
+		}
+	}
+	return ""
+}
+
+// isDevice reports whether a name, in upper case and without extension, is one that Windows reserves.
+func isDevice(name string) bool {
+	switch name {
+	case "CON", "PRN", "AUX", "NUL":
+		return true
+	}
+	number, found := strings.CutPrefix(name, "COM")
+	if !found {
+		number, found = strings.CutPrefix(name, "LPT")
+	}
+	return found && len(number) == 1 && number >= "1" && number <= "9"
+}
+
+// sameContent reports whether an entry unpacks to the bytes of a file of the release. It reads no more than those.
+func sameContent(entry *zip.File, f *bundle.File) error {
+	if entry.UncompressedSize64 != uint64(f.Size) {
+		return fmt.Errorf("it has %d bytes, and the file that is published %d", entry.UncompressedSize64, f.Size)
+	}
+	r, err := entry.Open()
+	if err != nil {
+		return err
+	}
+	sum := digest.NewHasher()
+	_, err = io.Copy(sum, io.LimitReader(r, f.Size+1))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	if sum.Digest() != f.Digest {
+		return errors.New("its content differs from the file that is published")
+	}
+	return nil
+}
+
+// takeZip takes a zip that others have made, if it holds the release's files and nothing else.
+func (m *maker) takeZip(ctx context.Context, given *CapgoMade) error {
+	sum, size, err := m.take(protocol.AttachmentZip, given.Zip)
+	if err != nil {
+		return err
+	}
+	if sum.String() != given.Checksum {
+		return &AttachmentError{
+			Kind:   protocol.AttachmentZip,
+			Reason: fmt.Sprintf("%s has the SHA-256 %s, and the checksum given is %s", given.Zip, sum, given.Checksum),
+			Hint:   "brink takes the zip as it was when its checksum was made; for an encrypted one give its session key",
+		}
+	}
+	f, err := m.root.Open(protocol.AttachmentZip + "/" + protocol.ZipPath)
+	if err != nil {
+		return err
+	}
+	err = m.compareZip(ctx, f, size)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return &AttachmentError{
+			Kind: protocol.AttachmentZip, Reason: fmt.Sprintf("%s: %v", given.Zip, err),
+			Hint: "it has to be a zip of the files that are published",
+		}
+	}
+	return nil
+}
+
+// compareZip reports how a zip differs from the release.
+func (m *maker) compareZip(ctx context.Context, r io.ReaderAt, size int64) error {
+	in, err := zip.NewReader(r, size)
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // paths are checked below, with better words
+		return err
+	}
+	seen := make(map[string]bool, len(in.File))
+	for _, entry := range in.File {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		folder := strings.HasSuffix(entry.Name, "/")
+		if err := bundle.CheckPath(strings.TrimSuffix(entry.Name, "/")); err != nil {
+			return err
+		}
+		switch mode := entry.Mode(); {
+		case seen[entry.Name]:
+			return fmt.Errorf("entry %q is there twice", entry.Name)
+		case folder:
+			continue
+		case !mode.IsRegular():
+			return fmt.Errorf("entry %q is no regular file", entry.Name)
+		}
+		seen[entry.Name] = true
+		f := m.index.File(entry.Name)
+		if f == nil {
+			return fmt.Errorf("entry %q is not among the files that are published", entry.Name)
+		}
+		if err := sameContent(entry, f); err != nil {
+			return fmt.Errorf("entry %q: %w", entry.Name, err)
+		}
+		m.progress(f.Size)
+	}
+	for i := range m.index.Files {
+		if path := m.index.Files[i].Path; !seen[path] {
+			return fmt.Errorf("file %q is missing", path)
+		}
+	}
+	return nil
+}
