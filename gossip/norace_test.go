@@ -1,0 +1,5 @@
+//go:build !race
+
+package gossip
+
+const most50 = 50

@@ -1,0 +1,187 @@
+package gossip
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"brink/digest"
+)
+
+// asked has wants of one name worked on, none of which leads to anything, and returns who was asked for what.
+func asked(w *wants) (from []string, sequences []uint64) {
+	for {
+		w.mu.Lock()
+		m, p, ok := w.take()
+		w.mu.Unlock()
+		if !ok {
+			return from, sequences
+		}
+		from, sequences = append(from, m.Name), append(sequences, p.Sequence)
+		w.done(p.key())
+	}
+}
+
+// looseWants knows members m0 to m9; those with even numbers are of region eu.
+func looseWants(held *table, region string) *wants {
+	better := func(p Pointer) bool { former, ok := held.get(p.key()); return !ok || p.Compare(former) > 0 }
+	find := func(name string) (Member, bool) {
+		m := Member{Name: name, Region: "us"}
+		if len(name) == 2 && name[1]%2 == 0 {
+			m.Region = "eu"
+		}
+		return m, name != "gone"
+	}
+	return newWants(better, find, region)
+}
+
+func TestWants_AsksForTheHighestFirstAndNearest(t *testing.T) {
+	w := looseWants(&table{}, "eu")
+	for holder, sequence := range map[string]uint64{"m1": 9, "m2": 9, "m3": 5, "gone": 11} {
+		w.hear(manifest("shop", sequence), holder, broadcasted)
+	}
+	from, sequences := asked(w)
+	if diff := cmp.Diff([]string{"m2", "m1", "m3"}, from); diff != "" {
+		t.Errorf("asked %v for %v (-want +got):\n%s", from, sequences, diff)
+	}
+}
+
+func TestWants_LatestOfAMemberWins(t *testing.T) {
+	w := looseWants(&table{}, "")
+	for _, sequence := range []uint64{1, 3, 2} {
+		w.hear(manifest("shop", sequence), "m1", broadcasted)
+	}
+	if _, sequences := asked(w); !slices.Equal(sequences, []uint64{3}) {
+		t.Errorf("asked for %v, want for 3", sequences)
+	}
+}
+
+func TestWants_WhatLedToNothingRestsUntilAnExchange(t *testing.T) {
+	w := looseWants(&table{}, "")
+	p := manifest("shop", 1)
+	news, _ := w.hear(p, "m1", broadcasted)
+	if from, _ := asked(w); !news || len(from) != 1 {
+		t.Errorf("news: %v, asked %v", news, from)
+	}
+	news, _ = w.hear(p, "m1", broadcasted)
+	if from, _ := asked(w); news || len(from) != 0 {
+		t.Errorf("a copy of the broadcast is news: %v, asked %v", news, from)
+	}
+	news, _ = w.hear(p, "m2", broadcasted)
+	if from, _ := asked(w); news || !slices.Equal(from, []string{"m2"}) {
+		t.Errorf("another holder is news: %v, asked %v", news, from)
+	}
+	news, _ = w.hear(p, "m1", exchanged)
+	if from, _ := asked(w); news || !slices.Equal(from, []string{"m1"}) {
+		t.Errorf("an exchange is news: %v, asked %v", news, from)
+	}
+}
+
+func TestWants_OneLearnerForAName(t *testing.T) {
+	w := looseWants(&table{}, "")
+	w.hear(manifest("shop", 1), "m1", broadcasted)
+	_, p, _ := w.next(t.Context())
+	w.hear(manifest("shop", 2), "m2", broadcasted)
+	w.hear(manifest("bank", 1), "m2", broadcasted)
+	if _, q, _ := w.next(t.Context()); q.Name != manifest("bank", 1).Name {
+		t.Errorf("%v is asked for while %v is", q, p)
+	}
+	if len(w.ready) > 0 {
+		t.Errorf("%v are in line", w.ready)
+	}
+	w.done(p.key())
+	if _, q, _ := w.next(t.Context()); q != manifest("shop", 2) {
+		t.Errorf("then %v, want what was heard meanwhile", q)
+	}
+}
+
+func TestWants_ForgetsWhatIsHeld(t *testing.T) {
+	held := &table{}
+	w := looseWants(held, "")
+	p := manifest("shop", 2)
+	w.hear(manifest("shop", 1), "m1", broadcasted)
+	w.hear(p, "m2", broadcasted)
+	held.put(p)
+	w.settle(p)
+	if from, _ := asked(w); len(from) > 0 || w.size() != 0 {
+		t.Errorf("asked %v, %d names are left", from, w.size())
+	}
+}
+
+func TestWants_AreBounded(t *testing.T) {
+	w := looseWants(&table{}, "")
+	for i := range maxWants {
+		w.hear(manifest(fmt.Sprint("app", i), 1), "m1", broadcasted)
+	}
+	if _, room := w.hear(manifest("over", 1), "m1", broadcasted); room {
+		t.Error("there is room for one more")
+	}
+	asked(w) // all rest now
+	if _, room := w.hear(manifest("over", 1), "m1", broadcasted); !room || w.size() != maxWants {
+		t.Errorf("no room although others rest; %d names", w.size())
+	}
+	for i := range 3 * maxClaims {
+		w.hear(manifest("over", uint64(i)), fmt.Sprintf("holder%d", i), broadcasted)
+	}
+	_, sequences := asked(w)
+	if len(sequences) > maxClaims || sequences[0] != 3*maxClaims-1 {
+		t.Errorf("asked for %v, want at most %d, the highest first", sequences, maxClaims)
+	}
+}
+
+// A member tells of something that nobody can get, ever higher: it must neither hide what others hold, nor circulate.
+func TestFleet_ForgedPointersHideAndMultiplyNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		nodes := f.grow(t, 8)
+		for i := range uint64(20) {
+			forged := manifest("shop", 1000+i)
+			forged.Digest = digest.Sum([]byte("forged"))
+			nodes[7].gossip.table.put(forged) // so that it says so in exchanges, too
+			nodes[7].gossip.broadcast(forged, "n7")
+			pass(10 * time.Second)
+		}
+		p := manifest("shop", 1)
+		nodes[0].publish(p)
+		rest := nodes[:7]
+		f.await(t, func() bool {
+			for _, n := range rest {
+				if held, _ := n.gossip.Held(p.Kind, p.Name); held != p {
+					return false
+				}
+			}
+			return true
+		})
+		pass(time.Minute)
+		for _, n := range nodes {
+			if s := n.gossip.Stats(); s.Queued > 0 {
+				t.Errorf("%s still has %d broadcasts", n.name, s.Queued)
+			}
+		}
+		f.stop()
+	})
+}
+
+func TestFleet_NextHolderIsAskedWhenTheFirstIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		nodes := f.grow(t, 5)
+		p := manifest("shop", 1)
+		// Only n1 gets it from n0, which then can be asked no more, though it is a member still.
+		f.mu.Lock()
+		f.side = map[netip.AddrPort]int{nodes[2].address: 1, nodes[3].address: 1, nodes[4].address: 1}
+		f.mu.Unlock()
+		nodes[0].publish(p)
+		f.await(t, func() bool { return nodes[1].count() == 1 })
+		f.mu.Lock()
+		f.side = map[netip.AddrPort]int{nodes[0].address: 1}
+		f.mu.Unlock()
+		f.await(t, func() bool { return f.holdAll(wantAll(p)) })
+		f.stop()
+	})
+}
