@@ -1,0 +1,80 @@
+package bucket
+
+import (
+	"encoding/json"
+	"testing"
+
+	"brink/digest"
+)
+
+func FuzzParseMap(f *testing.F) {
+	id := digest.Sum([]byte("a bundle"))
+	good, err := json.Marshal(chunkMap{
+		Schema: 1, Bundle: id, Packs: []digest.Digest{id}, Chunks: []location{{Digest: id, Offset: 8, Length: 100}},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"schema":1}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m, err := parseMap(raw, id)
+		if err != nil {
+			return
+		}
+		for _, l := range m.Chunks {
+			_ = m.Packs[l.Pack]
+			if l.Offset < 0 || l.Length <= 0 || l.end() <= l.Offset {
+				t.Errorf("a chunk at %d of %d bytes", l.Offset, l.Length)
+			}
+		}
+		m.compact() // what a publisher does with the map of another bundle
+		again, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseMap(again, id); err != nil {
+			t.Errorf("what was read can not be written: %v", err)
+		}
+	})
+}
+
+func FuzzParseCatalog(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"orgs":["acme"],"channels":[{"app":"com.acme.shop","channel":"beta"}]}`))
+	f.Add([]byte(`{"schema":1,"orgs":["../x"]}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := parseCatalog(raw)
+		if err != nil {
+			return
+		}
+		for _, one := range c.Channels {
+			if err := checkNames(one.App, one.Channel); err != nil {
+				t.Errorf("a name that is none: %v", err)
+			}
+		}
+		again, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseCatalog(again); err != nil {
+			t.Errorf("what was read can not be written: %v", err)
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=eu&style=path")
+	f.Add("https://host/prefix/")
+	f.Add("s3://")
+	f.Fuzz(func(t *testing.T, address string) {
+		p, err := parse(address)
+		if err != nil {
+			return
+		}
+		if p.web == (p.bucket != "") || p.web != (p.base != "") {
+			t.Errorf("%q is both or neither: %+v", address, p)
+		}
+	})
+}

@@ -1,0 +1,149 @@
+package bucket
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+)
+
+// Keys of objects, below the prefix.
+
+func bundleKey(id digest.Digest, what string) string { return "bundles/" + id.String() + "/" + what }
+
+func packKey(d digest.Digest) string { return "packs/" + d.String() }
+
+func channelKey(app, name, what string) string { return "channels/" + app + "/" + name + "/" + what }
+
+// sequenceKey has twenty digits, so that the order of names is that of numbers.
+func sequenceKey(app, name string, sequence uint64) string {
+	return channelKey(app, name, fmt.Sprintf("%020d.json", sequence))
+}
+
+func trustKey(org string) string { return "trust/" + org + ".json" }
+
+const (
+	indexName   = "index.json"
+	intentName  = "intent.json"
+	mapName     = "map.json"
+	currentName = "current.json"
+	catalogKey  = "catalog.json"
+)
+
+// Bounds of what is read, in bytes.
+const (
+	maxMap     = bundle.MaxIndex
+	maxIntent  = 1 << 20
+	maxCatalog = 16 << 20
+)
+
+// mapSchema and catalogSchema are the schema numbers that this version reads and writes.
+const (
+	mapSchema     = 1
+	catalogSchema = 1
+)
+
+// chunkMap says where the chunks of a bundle are.
+type chunkMap struct {
+	Schema int             `json:"schema"`
+	Bundle digest.Digest   `json:"bundle"`
+	Packs  []digest.Digest `json:"packs"` // their names: of their bytes
+	Chunks []location      `json:"chunks"`
+}
+
+// location is where one chunk is: the bytes of its frame in a chunk stream, from its mark on.
+type location struct {
+	Digest digest.Digest `json:"digest"`
+	Pack   int           `json:"pack"`   // index in Packs
+	Offset int64         `json:"offset"` // bytes, from the beginning of the pack
+	Length int64         `json:"length"` // bytes
+}
+
+func (l location) end() int64 { return l.Offset + l.Length }
+
+// A pack is a chunk stream, see bundle.StreamWriter: its magic, then frames, each with a header, then its end.
+const (
+	packMagic   = "brinkch1"
+	frameHeader = 1 + 1 + 4 + 4 + digest.Size // bytes before a frame's data
+	maxFrame    = frameHeader + bundle.MaxFrame
+	maxPack     = 1 << 40 // bytes: more than any bundle, so that offsets can be added
+)
+
+// parseMap reads the map of a bundle and checks that it can be used without harm; whether it is right shows when the
+// chunks come.
+func parseMap(raw []byte, id digest.Digest) (*chunkMap, error) {
+	var m chunkMap
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	switch {
+	case m.Schema != mapSchema:
+		return nil, fmt.Errorf("%w: schema %d, this program knows %d", ErrMalformed, m.Schema, mapSchema)
+	case m.Bundle != id:
+		return nil, fmt.Errorf("%w: it is of bundle %s", ErrMalformed, m.Bundle.Short())
+	}
+	for _, l := range m.Chunks {
+		if l.Pack < 0 || l.Pack >= len(m.Packs) || l.Offset < int64(len(packMagic)) || l.Offset > maxPack ||
+			l.Length <= frameHeader || l.Length > maxFrame {
+			return nil, fmt.Errorf("%w: chunk %s is nowhere", ErrMalformed, l.Digest.Short())
+		}
+	}
+	return &m, nil
+}
+
+// Catalog names what a bucket has, for who can not list it.
+type Catalog struct {
+	Schema   int              `json:"schema"`
+	Orgs     []string         `json:"orgs"`     // that have a trust document; sorted
+	Channels []CatalogChannel `json:"channels"` // sorted by app and channel
+}
+
+// CatalogChannel is a channel to which something was published.
+type CatalogChannel struct {
+	App     string `json:"app"`
+	Channel string `json:"channel"`
+}
+
+// parseCatalog reads a catalog. Names in it are safe to be made keys of.
+func parseCatalog(raw []byte) (Catalog, error) {
+	var c Catalog
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return Catalog{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if c.Schema != catalogSchema {
+		return Catalog{}, fmt.Errorf("%w: schema %d, this program knows %d", ErrMalformed, c.Schema, catalogSchema)
+	}
+	for _, org := range c.Orgs {
+		if err := channel.CheckOrg(org); err != nil {
+			return Catalog{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+	}
+	for _, one := range c.Channels {
+		if err := checkNames(one.App, one.Channel); err != nil {
+			return Catalog{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+	}
+	c.sort()
+	return c, nil
+}
+
+func (c *Catalog) sort() {
+	slices.Sort(c.Orgs)
+	c.Orgs = slices.Compact(c.Orgs)
+	slices.SortFunc(c.Channels, compareChannels)
+	c.Channels = slices.Compact(c.Channels)
+}
+
+func compareChannels(a, b CatalogChannel) int {
+	return slices.Compare([]string{a.App, a.Channel}, []string{b.App, b.Channel})
+}
+
+func checkNames(app, name string) error {
+	if err := channel.CheckApp(app); err != nil {
+		return err
+	}
+	return channel.CheckChannel(name)
+}

@@ -1,0 +1,133 @@
+package bucket
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/origin"
+)
+
+// Ranges of a pack that are no further apart than maxGap bytes are read in one request: reading over the gap takes less
+// than asking again.
+const maxGap = 64 << 10
+
+// Bundle implements [origin.Source]. A bundle is there once its map is.
+func (b *Bucket) Bundle(ctx context.Context, id digest.Digest) (*bundle.Index, []byte, error) {
+	if _, err := b.chunkMap(ctx, id); err != nil {
+		return nil, nil, asSource(err)
+	}
+	key := bundleKey(id, indexName)
+	raw, _, err := b.read(ctx, key, "", bundle.MaxIndex)
+	if err != nil {
+		return nil, nil, asSource(err)
+	}
+	index, err := bundle.DecodeIndex(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", origin.ErrFault, &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err})
+	}
+	intent, _, err := b.read(ctx, bundleKey(id, intentName), "", maxIntent)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, nil, err
+	}
+	return index, intent, nil
+}
+
+// asSource says the same as err in the words of package origin.
+func asSource(err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return fmt.Errorf("%w: %w", origin.ErrNotFound, err)
+	case errors.Is(err, ErrMalformed):
+		return fmt.Errorf("%w: %w", origin.ErrFault, err)
+	}
+	return err
+}
+
+func (b *Bucket) chunkMap(ctx context.Context, id digest.Digest) (*chunkMap, error) {
+	key := bundleKey(id, mapName)
+	raw, _, err := b.read(ctx, key, "", maxMap)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseMap(raw, id)
+	if err != nil {
+		return nil, &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err}
+	}
+	return m, nil
+}
+
+// Chunks implements [origin.Source]: it reads ranges of packs, one after the other.
+func (b *Bucket) Chunks(
+	ctx context.Context, index *bundle.Index, want []bundle.Chunk, put func(bundle.Frame) error,
+) error {
+	m, err := b.chunkMap(ctx, index.Bundle())
+	if err != nil {
+		return asSource(err)
+	}
+	wanted := make(map[digest.Digest]bool, len(want))
+	for _, c := range want {
+		wanted[c.Digest] = true
+	}
+	var list []location
+	for _, l := range m.Chunks {
+		if wanted[l.Digest] {
+			list = append(list, l)
+		}
+	}
+	slices.SortFunc(list, func(a, b location) int {
+		return cmp.Or(cmp.Compare(a.Pack, b.Pack), cmp.Compare(a.Offset, b.Offset))
+	})
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].Pack == list[0].Pack && list[n].Offset <= list[n-1].end()+maxGap {
+			n++
+		}
+		err := b.span(ctx, m.Packs[list[0].Pack], list[0].Offset, list[n-1].end(), func(f bundle.Frame) error {
+			if !wanted[f.Digest] {
+				return nil // of the gap
+			}
+			delete(wanted, f.Digest)
+			return put(f)
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) { // a pack that is gone is no reason not to read the others
+			return asSource(err)
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// span calls put for each frame from one offset of a pack to another, at both of which a frame begins.
+func (b *Bucket) span(
+	ctx context.Context, pack digest.Digest, from, to int64, put func(bundle.Frame) error,
+) error {
+	key := packKey(pack)
+	o, err := b.objects.get(ctx, key, ask{offset: from, length: to - from})
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	stream := bundle.NewStreamReader(io.MultiReader(
+		bytes.NewReader([]byte(packMagic)), io.LimitReader(o, to-from)))
+	for from < to {
+		f, err := stream.Next()
+		switch {
+		case errors.Is(err, bundle.ErrMalformed), errors.Is(err, io.EOF):
+			return &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err}
+		case err != nil:
+			return &Error{Op: "get", Key: key, Kind: ErrUnavailable, Err: err}
+		}
+		from += frameHeader + int64(len(f.Data))
+		if err := put(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package origin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/origin/sign"
+	"brink/protocol"
+)
+
+// maxIntent bounds a bundle intent in bytes: the store takes no larger record.
+const maxIntent = 1 << 20
+
+// Limits of the connections to other nodes.
+const (
+	dialWait     = 3 * time.Second  // a node that takes longer to be reached is no better than one that is down
+	answerWait   = 30 * time.Second // it may have to fetch the bundle itself first
+	idleWait     = 90 * time.Second
+	connsPerHost = 16 // twice the slots, for two nodes that fill from each other
+	idlePerHost  = 4
+)
+
+// NewClient returns an HTTP client for a fleet's own requests. Share one among all peers, and close its idle
+// connections at the end.
+func NewClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: dialWait, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   2 * dialWait,
+			ResponseHeaderTimeout: answerWait,
+			IdleConnTimeout:       idleWait,
+			MaxConnsPerHost:       connsPerHost,
+			MaxIdleConnsPerHost:   idlePerHost,
+			ForceAttemptHTTP2:     true,
+			// Chunks are compressed already, and an index is asked for rarely.
+			DisableCompression: false,
+		},
+		// A node that sends its peers elsewhere is not one.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// PeerConfig says which node a [Peer] asks.
+type PeerConfig struct {
+	Name string       // of the node
+	URL  string       // base URL of its HTTP
+	Ring *sign.Ring   // signs requests; nil: they are not signed
+	HTTP *http.Client // as NewClient returns it
+}
+
+// Peer is another node as a source. Use [NewPeer].
+type Peer struct {
+	config PeerConfig
+}
+
+var _ Source = (*Peer)(nil)
+
+// NewPeer returns a node as a source. It connects to nothing.
+func NewPeer(config PeerConfig) (*Peer, error) {
+	u, err := url.Parse(config.URL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("peer %s: %q is no http or https address", config.Name, config.URL)
+	}
+	if config.HTTP == nil {
+		return nil, fmt.Errorf("peer %s: no HTTP client", config.Name)
+	}
+	config.URL = strings.TrimRight(config.URL, "/")
+	return &Peer{config: config}, nil
+}
+
+// Name implements [Source].
+func (p *Peer) Name() string { return p.config.Name }
+
+// IntentPath is where a node has the bundle intent of a bundle.
+func IntentPath(id digest.Digest) string { return "/v1/bundles/" + id.String() + "/intent" }
+
+// Bundle implements [Source].
+func (p *Peer) Bundle(ctx context.Context, id digest.Digest) (*bundle.Index, []byte, error) {
+	raw, err := p.get(ctx, protocol.IndexPath(id), bundle.MaxIndex)
+	if err != nil {
+		return nil, nil, fmt.Errorf("index: %w", err)
+	}
+	index, err := bundle.DecodeIndex(raw)
+	if err != nil {
+		return nil, nil, fault(err)
+	}
+	intent, err := p.get(ctx, IntentPath(id), maxIntent)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, nil, fmt.Errorf("bundle intent: %w", err)
+	}
+	return index, intent, nil
+}
+
+// Chunks implements [Source].
+func (p *Peer) Chunks(
+	ctx context.Context, _ *bundle.Index, want []bundle.Chunk, put func(bundle.Frame) error,
+) error {
+	for len(want) > 0 {
+		n := min(len(want), protocol.MaxBatch)
+		if err := p.batch(ctx, want[:n], put); err != nil {
+			return err
+		}
+		want = want[n:]
+	}
+	return nil
+}
+
+func (p *Peer) batch(ctx context.Context, want []bundle.Chunk, put func(bundle.Frame) error) error {
+	ask := protocol.Batch{Chunks: make([]digest.Digest, len(want))}
+	for i, c := range want {
+		ask.Chunks[i] = c.Digest
+	}
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return err
+	}
+	resp, err := p.do(ctx, http.MethodPost, "/v1/chunks", body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	stream := bundle.NewStreamReader(resp.Body)
+	for {
+		frame, err := stream.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, bundle.ErrMalformed):
+			return fault(err)
+		case err != nil:
+			return err
+		case frame.Encoding == bundle.Absent:
+			continue
+		}
+		if err := put(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// get returns the body at path, of at most limit bytes.
+func (p *Peer) get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	resp, err := p.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fault(fmt.Errorf("an answer of more than %d bytes", limit))
+	}
+	return raw, err
+}
+
+// do sends a signed request and returns an answer that says yes. The caller closes its body.
+func (p *Peer) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.config.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set(HopsField, strconv.Itoa(Hops(ctx)+1))
+	if p.config.Ring != nil {
+		request := sign.Request{Method: method, Target: req.URL.RequestURI(), Body: digest.Sum(body)}
+		req.Header.Set("Authorization", p.config.Ring.Sign(request, time.Now()))
+	}
+	resp, err := p.config.HTTP.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
+	if err != nil {
+		return nil, err
+	}
+	problem := protocol.ReadProblem(resp.StatusCode, raw)
+	if problem.Status == http.StatusNotFound {
+		return nil, fmt.Errorf("%w: %w", ErrNotFound, problem)
+	}
+	return nil, problem
+}
