@@ -70,6 +70,9 @@ func FuzzDecodePatch(f *testing.F) {
 	f.Add(patch)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		_, _ = applyPatch(raw, old, 1<<20) // must end, without a panic
+		if got, err := ApplyPatch(raw, old, digest.SumSHA256(old), 1100); err == nil && len(got) != 1100 {
+			t.Errorf("a patch gave %d bytes, of which 1,100 were wanted", len(got))
+		}
 	})
 }
 

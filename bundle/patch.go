@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -51,11 +53,101 @@ func EncodePatch(old, next []byte, oldName digest.SHA256) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode patch: %w", err)
 	}
-	body := make([]byte, 0, patchHeaderSize+len(next)/16)
+	var frame bytes.Buffer
+	encoder.ResetContentSize(&frame, int64(len(next)))
+	for _, part := range parts(next) {
+		// A Flush ends the block, with which the encoder begins to count anew what is frequent.
+		if _, err := encoder.Write(part); err != nil {
+			return nil, fmt.Errorf("encode patch: %w", err)
+		}
+		if err := encoder.Flush(); err != nil {
+			return nil, fmt.Errorf("encode patch: %w", err)
+		}
+	}
+	if err := encoder.Close(); err != nil {
+		return nil, fmt.Errorf("encode patch: %w", err)
+	}
+	body := make([]byte, 0, patchHeaderSize+maxFrameHeader+frame.Len())
 	body = append(body, patchMagic...)
 	body = append(body, oldName[:]...)
-	return encoder.EncodeAll(next, body), encoder.Close()
+	if !single {
+		return append(body, frame.Bytes()...), nil
+	}
+	return appendSingle(body, frame.Bytes(), len(next))
 }
+
+// maxFrameHeader is the length of the longest header that a zstd frame can have, in bytes (RFC 8878, section 3.1.1.1).
+const maxFrameHeader = 18
+
+// appendSingle appends a frame of size bytes to body as a single segment. The encoder writes such frames in one piece
+// only, without a say in where blocks end; a frame that it wrote as a stream differs in nothing but its header (RFC
+// 8878, section 3.1.1.1), which names a window larger than clients have to accept.
+func appendSingle(body, frame []byte, size int) ([]byte, error) {
+	var h zstd.Header
+	if err := h.Decode(frame); err != nil {
+		return nil, fmt.Errorf("encode patch: %w", err)
+	}
+	const fourBytes, singleSegment, checksum = 2 << 6, 1 << 5, 1 << 2
+	descriptor := byte(fourBytes | singleSegment)
+	if h.HasCheckSum {
+		descriptor |= checksum
+	}
+	body = append(body, frame[:4]...) // the magic number
+	body = append(body, descriptor)
+	body = binary.LittleEndian.AppendUint32(body, uint32(size))
+	return append(body, frame[h.HeaderSize:]...), nil
+}
+
+// largeFile is the size, in bytes, of a file that gets blocks of its own in a patch.
+const largeFile = 256 << 10
+
+// parts cuts an archive where its large files begin, so that a block of a patch does not hold the end of one kind of
+// file and the beginning of another. Of the corpus (see bench) that makes the patch that is worst beside zstd -19 1.1 %
+// smaller, and none more than 0.8 % larger. What is no archive is one part.
+func parts(next []byte) [][]byte {
+	var cuts [][]byte
+	r, last := bytes.NewReader(next), 0
+	err := ReadArchive(context.Background(), r, func(path string, size int64, _ io.Reader) error {
+		at := len(next) - r.Len() - int(headerSize(path, size))
+		if size >= largeFile && at > last {
+			cuts = append(cuts, next[last:at])
+			last = at
+		}
+		return nil
+	})
+	if err != nil {
+		return [][]byte{next}
+	}
+	return append(cuts, next[last:])
+}
+
+// ApplyPatch returns the size bytes that patch, a dcz body, encodes against old. It returns [ErrMalformed] when patch
+// is for another dictionary than oldName, is cut or garbled, encodes another number of bytes or needs a window beyond
+// [MaxPatch]; whether they are the right bytes is for the caller to check. It takes memory of size and little more.
+func ApplyPatch(patch, old []byte, oldName digest.SHA256, size int64) ([]byte, error) {
+	if size < 0 || size > MaxPatch {
+		return nil, fmt.Errorf("patch: %w: %d bytes are beyond the bound", ErrMalformed, size)
+	}
+	if err := checkPatchHead(patch, oldName); err != nil {
+		return nil, err
+	}
+	decoder, err := newPatchDecoder(nil, old, zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		return nil, err
+	}
+	defer decoder.Close()
+	next, err := decoder.DecodeAll(patch[patchHeaderSize:], make([]byte, 0, size+decodeSlack))
+	if err != nil {
+		return nil, fmt.Errorf("patch: %w: %w", ErrMalformed, err)
+	}
+	if int64(len(next)) != size {
+		return nil, fmt.Errorf("patch: %w: it makes %d bytes, not %d", ErrMalformed, len(next), size)
+	}
+	return next, nil
+}
+
+// decodeSlack is room behind the result, in bytes, with which the decoder copies in whole words.
+const decodeSlack = 64
 
 // DecodePatch returns a reader of what r, a dcz body, encodes against old. The reader fails with [ErrMalformed] when
 // the patch is for another dictionary than oldName, is cut or garbled, or needs a window beyond [MaxPatch]; who reads
@@ -65,21 +157,37 @@ func DecodePatch(r io.Reader, old []byte, oldName digest.SHA256) (io.ReadCloser,
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, fmt.Errorf("patch: %w: %w", ErrMalformed, err)
 	}
-	if !bytes.HasPrefix(head[:], []byte(patchMagic)) {
-		return nil, fmt.Errorf("patch: %w: it begins otherwise", ErrMalformed)
+	if err := checkPatchHead(head[:], oldName); err != nil {
+		return nil, err
 	}
-	if name := digest.SHA256(head[len(patchMagic):]); name != oldName {
-		return nil, fmt.Errorf("patch: %w: it is for %s", ErrMalformed, name)
+	decoder, err := newPatchDecoder(r, old)
+	if err != nil {
+		return nil, err
 	}
-	decoder, err := zstd.NewReader(r,
+	return patchReader{decoder}, nil
+}
+
+// checkPatchHead makes sure that a dcz body begins as one for the dictionary.
+func checkPatchHead(patch []byte, oldName digest.SHA256) error {
+	if len(patch) < patchHeaderSize || !bytes.HasPrefix(patch, []byte(patchMagic)) {
+		return fmt.Errorf("patch: %w: it begins otherwise", ErrMalformed)
+	}
+	if name := digest.SHA256(patch[len(patchMagic):patchHeaderSize]); name != oldName {
+		return fmt.Errorf("patch: %w: it is for %s", ErrMalformed, name)
+	}
+	return nil
+}
+
+func newPatchDecoder(r io.Reader, old []byte, more ...zstd.DOption) (*zstd.Decoder, error) {
+	decoder, err := zstd.NewReader(r, append(more,
 		zstd.WithDecoderDictRaw(0, old),
 		zstd.WithDecoderMaxWindow(MaxPatch),
 		zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderLowmem(true))
+		zstd.WithDecoderLowmem(true))...)
 	if err != nil {
 		return nil, fmt.Errorf("patch: %w: %w", ErrMalformed, err)
 	}
-	return patchReader{decoder}, nil
+	return decoder, nil
 }
 
 // patchReader names the package's own error for whatever the decoder finds wrong.

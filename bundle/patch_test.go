@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"brink/digest"
@@ -76,10 +78,121 @@ func TestDecodePatch_RefusesWhatIsNotForIt(t *testing.T) {
 	}
 }
 
+func TestApplyPatch_MakesTheBytesOrNone(t *testing.T) {
+	old, next := noise(1, 5000), append(noise(3, 700), noise(1, 5000)[1000:]...)
+	name := digest.SumSHA256(old)
+	patch, err := EncodePatch(old, next, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int64(len(next))
+	if got, err := ApplyPatch(patch, old, name, size); err != nil || !bytes.Equal(got, next) {
+		t.Errorf("patch gave %d bytes, %v; want %d", len(got), err, size)
+	}
+	if _, err := ApplyPatch(patch, old, digest.SHA256{1}, size); !errors.Is(err, ErrMalformed) {
+		t.Errorf("another dictionary: %v, want ErrMalformed", err)
+	}
+	for _, other := range []int64{-1, 0, size - 1, size + 1, MaxPatch + 1} {
+		if _, err := ApplyPatch(patch, old, name, other); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d bytes, of which %d were wanted: %v, want ErrMalformed", size, other, err)
+		}
+	}
+	for n := range patch {
+		if _, err := ApplyPatch(patch[:n], old, name, size); !errors.Is(err, ErrMalformed) {
+			t.Fatalf("patch cut at %d of %d: %v, want ErrMalformed", n, len(patch), err)
+		}
+	}
+}
+
+// TestApplyPatch_TakesAnyWindowThatIsAllowed has a patch of another encoder: its window is larger than its content.
+func TestApplyPatch_TakesAnyWindowThatIsAllowed(t *testing.T) {
+	old, next := noise(1, 5000), noise(2, 300)
+	name := digest.SumSHA256(old)
+	patch := bytes.NewBuffer(append([]byte(patchMagic), name[:]...))
+	encoder, err := zstd.NewWriter(patch, zstd.WithEncoderDictRaw(0, old), zstd.WithWindowSize(8<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := encoder.Write(next); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(encoder.Flush(), encoder.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ApplyPatch(patch.Bytes(), old, name, 300); err != nil || !bytes.Equal(got, next) {
+		t.Errorf("patch gave %d bytes, %v", len(got), err)
+	}
+}
+
+// TestPatch_WantsNoLargerWindowThanClientsHave holds the bound of RFC 9842, section 5.
+func TestPatch_WantsNoLargerWindowThanClientsHave(t *testing.T) {
+	for name, size := range map[string]struct{ old, next int }{
+		"tiny":                 {0, 1},
+		"small":                {5000, 4700},
+		"as large as both":     {5 << 20, 6 << 20},
+		"large dictionary":     {12 << 20, 13 << 20},
+		"beyond what one sees": {1 << 20, 9 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, next := make([]byte, size.old), make([]byte, size.next) // the content is of no concern
+			patch, err := EncodePatch(old, next, digest.SHA256{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var h zstd.Header
+			if err := h.Decode(patch[patchHeaderSize:]); err != nil {
+				t.Fatal(err)
+			}
+			window := h.WindowSize
+			if h.SingleSegment {
+				window = h.FrameContentSize
+			}
+			if bound := uint64(max(8<<20, size.old+size.old/4)); window > bound {
+				t.Errorf("window %d, and clients have %d", window, bound)
+			}
+			if h.FrameContentSize != uint64(size.next) || h.DictionaryID != 0 {
+				t.Errorf("header says %+v", h)
+			}
+		})
+	}
+}
+
+// TestPatch_CutsWhereLargeFilesBegin has an archive whose second and fourth file are large.
+func TestPatch_CutsWhereLargeFilesBegin(t *testing.T) {
+	archive := func(seed uint64) []byte {
+		files := fstest.MapFS{}
+		for i, size := range []int{1000, largeFile, largeFile - 1, largeFile + 5000} {
+			files[string(rune('a'+i))] = &fstest.MapFile{Data: noise(seed+uint64(i), size)}
+		}
+		var b bytes.Buffer
+		if err := (Folder{FS: files}).WriteArchive(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	old, next := archive(1), archive(2)
+	cuts := parts(next)
+	if len(cuts) != 3 || !bytes.Equal(bytes.Join(cuts, nil), next) {
+		t.Fatalf("%d parts, want 3 that make the archive", len(cuts))
+	}
+	for i, part := range cuts[1:] {
+		if want := []byte{'b', 'd'}[i]; part[0] != want {
+			t.Errorf("part %d begins with file %q, want %q", i+1, part[0], want)
+		}
+	}
+	patch, err := EncodePatch(old, next, digest.SumSHA256(old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := applyPatch(patch, old, len(next)); err != nil || !bytes.Equal(got, next) {
+		t.Errorf("patch gave %d bytes, %v", len(got), err)
+	}
+}
+
 // TestPatch_IsReadByZstd holds the format against the reference implementation: a dcz body is what
 // zstd -d --patch-from reads.
 func TestPatch_IsReadByZstd(t *testing.T) {
-	zstd, err := exec.LookPath("zstd")
+	program, err := exec.LookPath("zstd")
 	if err != nil {
 		if os.Getenv("BRINK_CI") == "1" {
 			t.Fatal("zstd is missing, and CI must have it")
@@ -98,7 +211,7 @@ func TestPatch_IsReadByZstd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(zstd, "-d", "-q", "-c", "--long=27", "--patch-from=old", "patch.zst")
+	cmd := exec.Command(program, "-d", "-q", "-c", "--long=27", "--patch-from=old", "patch.zst")
 	cmd.Dir = dir
 	got, err := cmd.Output()
 	if err != nil || !bytes.Equal(got, next) {

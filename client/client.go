@@ -11,7 +11,8 @@
 // The folder, all below [Config].Dir:
 //
 //	bundles/<bundle>/   one installed bundle each: the current one, the previous one
-//	current             a symbolic link to the current one, switched atomically
+//	current             a symbolic link to the current one, switched atomically; none while nothing is installed, and
+//	                    the app runs what it came with
 //	state.json          what is installed and what was seen: the truth that the link follows
 //	partial/            a download that was cut, to be resumed
 //	lock                held while a Client is open
@@ -144,7 +145,7 @@ func (c *Client) Close() error {
 type Result struct {
 	App           string         `json:"app"`
 	Channel       string         `json:"channel"`
-	Version       string         `json:"version"` // installed now; empty when nothing is
+	Version       string         `json:"version"` // installed now; empty: the app runs what it came with
 	Bundle        *digest.Digest `json:"bundle,omitempty"`
 	Sequence      uint64         `json:"sequence"` // of the channel manifest that decided
 	Previous      string         `json:"previous,omitempty"`
@@ -199,7 +200,7 @@ func (c *Client) Confirm() error {
 // applied again until the channel serves something else. It returns [ErrNoPrevious] when none is kept.
 func (c *Client) Rollback() (Result, error) {
 	start := c.config.Now()
-	if c.state.Previous == nil {
+	if c.state.Current == nil || c.state.Previous == nil {
 		return Result{}, ErrNoPrevious
 	}
 	next := c.state
@@ -225,9 +226,9 @@ func (c *Client) finish(r Result, counted traffic, start time.Time) Result {
 	r.App, r.Channel = c.config.App, c.config.Channel
 	if current := c.state.Current; current != nil {
 		r.Version, r.Bundle = current.Version, &current.Bundle
-	}
-	if c.state.Previous != nil {
-		r.Previous = c.state.Previous.Version
+		if c.state.Previous != nil {
+			r.Previous = c.state.Previous.Version
+		}
 	}
 	r.BytesReceived, r.Requests = counted.received, counted.requests
 	r.Duration = c.config.Now().Sub(start)

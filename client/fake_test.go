@@ -48,6 +48,7 @@ type fakeNode struct {
 	spoilPatch   func([]byte) []byte
 	spoilArchive func([]byte) []byte // of the plain archive
 	inline       func([]byte) []byte // of the patch that goes with the answer to a check; nil: none does
+	unsigned     channel.Kind        // the decision of answers without a manifest; empty: they have one
 	cutAfter     int                 // bytes of an answer after which the connection breaks
 }
 
@@ -266,6 +267,9 @@ func (n *fakeNode) check(w http.ResponseWriter, r *http.Request) {
 	served := digest.Sum(n.manifest) == n.current.Digest()
 	if served && in.Seen == n.current.Statement() && in.Device.Bundle == n.current.Release.Bundle {
 		answer = protocol.CheckAnswer{Decision: channel.UpToDate}
+	}
+	if n.unsigned != "" {
+		answer = protocol.CheckAnswer{Decision: n.unsigned}
 	}
 	for _, old := range n.archives {
 		if n.inline == nil || in.Inline == 0 || digest.SumSHA256(old) != in.Dictionary {

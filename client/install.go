@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"path"
 
 	"brink/bundle"
 	"brink/channel"
@@ -26,7 +22,7 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 	}
 	if t.base.archive != nil && release.Size <= bundle.MaxPatch {
 		if t.inline != nil {
-			err := t.applyPatch(ctx, release, bytes.NewReader(t.inline), result)
+			err := t.applyInline(ctx, release, result)
 			if err == nil || ctx.Err() != nil {
 				return err
 			}
@@ -97,12 +93,8 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, result *
 	if resp.Header.Get("Content-Encoding") != "dcz" {
 		return t.receive(ctx, release, resp, result)
 	}
-	return t.applyPatch(ctx, release, t.progress(resp), result)
-}
-
-// applyPatch installs the release from a patch against what is installed.
-func (t *transfer) applyPatch(ctx context.Context, release *channel.Release, patch io.Reader, result *Result) error {
-	body, err := bundle.DecodePatch(patch, t.base.archive, t.client.state.Current.SHA256)
+	// What has come is decoded and written while the rest is on its way: a patch of some size takes several round trips.
+	body, err := bundle.DecodePatch(t.progress(resp), t.base.archive, name)
 	if err != nil {
 		return err
 	}
@@ -114,96 +106,16 @@ func (t *transfer) applyPatch(ctx context.Context, release *channel.Release, pat
 	return nil
 }
 
-// unpack reads the archive of release from r into a folder of its own, checks it, and gives the folder its name. Unless
-// every byte is that of the signed release nothing remains, and the error is [ErrDamaged] or one of reading r.
-func (c *Client) unpack(ctx context.Context, release *channel.Release, r io.Reader) error {
-	fresh := bundleDir(release.Bundle) + ".new"
-	if err := c.root.RemoveAll(fresh); err != nil {
-		return err
-	}
-	if err := c.root.Mkdir(fresh, 0o755); err != nil {
-		return err
-	}
-	err := c.unpackInto(ctx, fresh, release, r)
-	if err == nil {
-		err = c.settle(fresh, bundleDir(release.Bundle))
-	}
+// applyInline installs the release from the patch that came with the answer to the check. All of it is there, so it is
+// decoded at once.
+func (t *transfer) applyInline(ctx context.Context, release *channel.Release, result *Result) error {
+	archive, err := bundle.ApplyPatch(t.inline, t.base.archive, t.client.state.Current.SHA256, release.Size)
 	if err != nil {
-		return errors.Join(err, c.root.RemoveAll(fresh))
+		return err
 	}
+	if err := t.client.unpackBytes(ctx, release, archive); err != nil {
+		return err
+	}
+	result.Patched, result.Encoding = true, "dcz"
 	return nil
-}
-
-func (c *Client) unpackInto(ctx context.Context, dir string, release *channel.Release, r io.Reader) error {
-	root, err := c.root.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	h := digest.NewHasher()
-	source := &sourceReader{r: io.LimitReader(r, release.Size+1)}
-	made := map[string]bool{".": true}
-	buffer := make([]byte, 256<<10)
-	err = bundle.ReadArchive(ctx, io.TeeReader(source, h), func(name string, _ int64, content io.Reader) error {
-		if dir := path.Dir(name); !made[dir] {
-			if err := root.MkdirAll(dir, 0o755); err != nil {
-				return err
-			}
-			made[dir] = true
-		}
-		return writeFile(root, name, content, buffer)
-	})
-	switch {
-	case source.err != nil: // the transfer broke: what was read is right as far as it goes
-		return source.err
-	case errors.Is(err, bundle.ErrMalformed) || errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	case err != nil:
-		return err
-	case h.Digest() != release.Bundle:
-		return fmt.Errorf("%w: %w", ErrDamaged, digest.ErrMismatch)
-	}
-	return nil
-}
-
-// sourceReader remembers an error of the transfer, to tell it from one of the archive.
-type sourceReader struct {
-	r   io.Reader
-	err error
-}
-
-func (s *sourceReader) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.err = err
-	}
-	return n, err
-}
-
-func writeFile(root *os.Root, name string, content io.Reader, buffer []byte) error {
-	file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyBuffer(onlyWriter{file}, content, buffer)
-	return errors.Join(err, file.Close())
-}
-
-// onlyWriter hides ReadFrom, which would not use the buffer.
-type onlyWriter struct{ io.Writer }
-
-// settle makes a whole folder durable and gives it its name. Whatever had the name before is not what it should be.
-func (c *Client) settle(fresh, name string) error {
-	if err := c.syncTree(fresh); err != nil {
-		return err
-	}
-	// A damaged folder steps aside before the whole one steps in, and sweep removes it. A kill in between, two system
-	// calls apart, is mended by the next Update.
-	if err := c.root.Rename(name, name+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := c.root.Rename(fresh, name); err != nil {
-		return err
-	}
-	return c.syncDir(bundlesDir)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
 
 	"brink/channel"
 	"brink/digest"
@@ -27,9 +28,19 @@ type state struct {
 	Trust     digest.Digest `json:"trust"`            // of the trust document by which Seen was accepted
 	Expires   time.Time     `json:"expires,omitzero"` // of the manifest that was seen; zero: never
 	Current   *installed    `json:"current,omitempty"`
-	Previous  *installed    `json:"previous,omitempty"` // kept for Rollback
+	Previous  *installed    `json:"previous,omitempty"` // kept for Rollback; without Current only for who still runs it
 	Confirmed bool          `json:"confirmed"`          // Current was reported to be well
 	Failed    *installed    `json:"failed,omitempty"`   // what Rollback left; not to be applied again
+}
+
+// builtIn returns the state of a device that goes back to what its native app came with. What it ran is kept until the
+// next update, for the app may be running, but Rollback does not bring it back: the channel has withdrawn it.
+func (s state) builtIn() state {
+	if s.Current != nil {
+		s.Previous = s.Current
+	}
+	s.Current, s.Seen.Version, s.Confirmed = nil, "", true
+	return s
 }
 
 // installed is a bundle below bundles/.
@@ -72,10 +83,7 @@ func (c *Client) open() error {
 		return err
 	}
 	// A kill may have come between writing the state and switching the link, or left folders that nobody needs.
-	if err := c.link(); err != nil {
-		return err
-	}
-	return c.sweep()
+	return c.follow()
 }
 
 // load reads the state. A folder without one is empty; one that can not be read is an error, and never taken for empty:
@@ -120,36 +128,79 @@ func decodeState(raw []byte) (state, error) {
 
 // save writes the state durably, and then believes it.
 func (c *Client) save(next state) error {
+	if err := c.write(next); err != nil {
+		return err
+	}
+	if err := c.root.Rename(freshState, stateFile); err != nil {
+		return err
+	}
+	c.state = next
+	return syncDir(c.root, ".")
+}
+
+// freshState is where a state is written before it replaces the one before: a kill or a power loss leaves either the
+// old bytes or the new ones.
+const freshState = stateFile + ".new"
+
+// write puts the state beside the one that counts, durably but for its name.
+func (c *Client) write(next state) error {
 	raw, err := json.MarshalIndent(next, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := c.replace(stateFile, append(raw, '\n')); err != nil {
+	file, err := c.root.OpenFile(freshState, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
 		return err
 	}
-	c.state = next
-	return nil
+	_, err = file.Write(append(raw, '\n'))
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }
 
-// switchTo makes next the state and points the link at what is current in it. The folders that next names are whole
-// and on disk. The state comes first: from its last byte on, opening the folder finishes what is left.
+// switchTo makes next the state and points the link at what is current in it. The folders that next names are whole,
+// and what is in them is on disk. The state comes first: from its last byte on, opening the folder finishes what is
+// left.
 func (c *Client) switchTo(next state) error {
-	if err := c.save(next); err != nil {
+	// The names of the folders have to be durable before the state is that speaks of them. Nothing says in which order
+	// its two writes become so: they go together.
+	var group errgroup.Group
+	group.Go(func() error { return syncDir(c.root, bundlesDir) })
+	group.Go(func() error { return c.write(next) })
+	if err := group.Wait(); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
+	if err := c.root.Rename(freshState, stateFile); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	c.state = next
+	return c.follow()
+}
+
+// follow makes the link say what the state says, both durably, and then removes what neither names any more. Whichever
+// of the two a power loss spares, what it names is still there.
+func (c *Client) follow() error {
 	if err := c.link(); err != nil {
+		return fmt.Errorf("switch: %w", err)
+	}
+	if err := syncDir(c.root, "."); err != nil {
 		return fmt.Errorf("switch: %w", err)
 	}
 	return c.sweep()
 }
 
-// link makes the link say what the state says.
+// link makes the link say what the state says: nothing while the app runs what it came with.
 func (c *Client) link() error {
+	now, err := c.root.Readlink(currentLink)
 	if c.state.Current == nil {
-		return nil
+		if err != nil {
+			return nil // there is none
+		}
+		return c.root.Remove(currentLink)
 	}
 	target := bundleDir(c.state.Current.Bundle)
-	if now, err := c.root.Readlink(currentLink); err == nil && now == target {
+	if err == nil && now == target {
 		return nil
 	}
 	const fresh = currentLink + ".new"
@@ -159,10 +210,7 @@ func (c *Client) link() error {
 	if err := c.root.Symlink(target, fresh); err != nil {
 		return err
 	}
-	if err := c.root.Rename(fresh, currentLink); err != nil {
-		return err
-	}
-	return c.syncDir(".")
+	return c.root.Rename(fresh, currentLink)
 }
 
 // sweep removes the bundles and downloads that nothing needs any more.
@@ -185,25 +233,4 @@ func (c *Client) sweep() error {
 		}
 	}
 	return nil
-}
-
-// replace writes a file so that a kill or a power loss leaves either the old bytes or the new ones: beside it, synced,
-// renamed, and the folder synced.
-func (c *Client) replace(name string, data []byte) error {
-	fresh := name + ".new"
-	file, err := c.root.OpenFile(fresh, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if err := c.root.Rename(fresh, name); err != nil {
-		return err
-	}
-	return c.syncDir(".")
 }

@@ -64,6 +64,9 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
 	next := c.state
 	next.Seen, next.Trust, next.Expires = seen, c.trust.Digest(), m.Expires
+	if decision.Kind == channel.BuiltIn {
+		return result, c.switchTo(next.builtIn())
+	}
 	if decision.Release == nil || c.failed(decision.Release) {
 		result.UpToDate = decision.Kind == channel.UpToDate
 		if decision.Release != nil {
@@ -74,7 +77,12 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 		}
 		return result, c.save(next)
 	}
-	release := decision.Release
+	return t.apply(ctx, decision.Release, next, result)
+}
+
+// apply installs a release and makes it the current one; next is the state that the manifest has led to.
+func (t *transfer) apply(ctx context.Context, release *channel.Release, next state, result Result) (Result, error) {
+	c := t.client
 	if err := t.install(ctx, release, &result); err != nil {
 		return Result{}, fmt.Errorf("release %s: %w", release.Version, err)
 	}
@@ -120,7 +128,9 @@ func (c *Client) seen() digest.Digest {
 func (c *Client) decide(m *channel.Manifest, sound bool) channel.Decision {
 	device, now := c.device(), c.config.Now()
 	decision := channel.Resolve(m, device, now)
-	if sound || decision.Release != nil || c.state.Current == nil || decision.Reason == channel.ReasonExpired {
+	switch {
+	case sound, decision.Release != nil, decision.Kind == channel.BuiltIn, decision.Reason == channel.ReasonExpired,
+		c.state.Current == nil:
 		return decision
 	}
 	for release := range m.Releases() {
@@ -132,9 +142,11 @@ func (c *Client) decide(m *channel.Manifest, sound bool) channel.Decision {
 	return channel.Resolve(m, device, now)
 }
 
-// device returns the configured device with what it runs now.
+// device returns the configured device with what it runs now. While nothing is installed, that is what its native app
+// came with.
 func (c *Client) device() channel.Device {
 	device := c.config.Device
+	device.BuiltIn = c.state.Current == nil
 	if current := c.state.Current; current != nil && c.state.Seen.Version != "" {
 		device.Version, device.Bundle = current.Version, current.Bundle
 	}
@@ -180,7 +192,8 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.Chec
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return answer, fmt.Errorf("answer: %w", err)
 	}
-	if answer.Manifest == nil && seen.IsZero() {
+	stays := answer.Decision == channel.UpToDate || answer.Decision == channel.None
+	if answer.Manifest == nil && (seen.IsZero() || !stays) {
 		return answer, errors.New("an answer without a channel manifest")
 	}
 	return answer, nil
