@@ -174,6 +174,7 @@ func TestFleet_NewsIsPassedOn(t *testing.T) {
 	const size = 40
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
+		f.lacks = 2 // who joined is told once, and without exchanges not again
 		told := make(chan string, size)
 		f.config = func(c *Config) {
 			c.Pace.Exchange = 2 * limit
