@@ -89,6 +89,18 @@ func rules() []rule {
 			reason: "the rules of HTTP are a leaf of pure functions, tested without a node",
 		},
 		{
+			room: "node/capgo", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
+			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
+		},
+		{
+			room: "node/appflow", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
+			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
+		},
+		{
+			room: "node/tally", may: nil, never: outside(),
+			reason: "counting is a leaf: it knows neither who counts nor where it is kept",
+		},
+		{
 			room: "node/wire", may: nil,
 			reason: "connections and their pacing are a leaf: they carry bytes and do not know which",
 		},
@@ -184,7 +196,7 @@ func TestFaults_LetWhatPointsDownPass(t *testing.T) {
 	got := faults([]goPackage{
 		{ImportPath: "brink/digest", Imports: []string{"github.com/zeebo/blake3"}},
 		{ImportPath: "brink/bundle", Imports: []string{"brink/digest"}, XTestImports: []string{"brink/bench/corpus"}},
-		{ImportPath: "brink/node/capgo", Imports: []string{"brink/node/semantics", "brink/store", "brink/channel"}},
+		{ImportPath: "brink/node/other", Imports: []string{"brink/node/semantics", "brink/store", "brink/channel"}},
 		{ImportPath: "brink/client/disk", Imports: []string{"brink/client", "net/http"}},
 		{ImportPath: "brink/cmd/brink", Imports: []string{"brink/node", "brink/client", "brink/publish"}},
 	})

@@ -32,6 +32,10 @@ func (n *Node) adminHandler() http.Handler {
 		}
 		n.answer(w, http.StatusOK, stats)
 	})
+	mux.HandleFunc("GET /stats", n.serveStats)
+	mux.HandleFunc("GET /fleet", n.serveFleet)
+	mux.HandleFunc("POST /fleet/drain", n.serveDrain)
+	mux.HandleFunc("POST /fleet/rotate", n.serveRotate)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -89,15 +89,22 @@ func (b *builder) want(m *channel.Manifest) {
 	for _, coding := range encodings {
 		b.add(derivation{subject: archiveOf(&m.Release), coding: coding}, b.slots)
 	}
+	b.node.wantCapgo(m)
 }
 
-// first returns what most devices and browsers will ask for: the archive as zstd, and patches against what came before.
+// first returns what most devices and browsers will ask for: the archive as zstd, and patches against what came before
+// and what most devices run.
 func (b *builder) first(m *channel.Manifest) []derivation {
 	list := []derivation{{subject: archiveOf(&m.Release), coding: semantics.Zstd}}
 	for i := range m.History {
 		if i >= b.node.config.PatchReleases {
 			break
 		}
+		if d, possible := dictionaryOf(&m.History[i]).patchFor(archiveOf(&m.Release)); possible {
+			list = append(list, d)
+		}
+	}
+	if i, ok := b.node.stats.popular(m); ok && b.node.config.PatchReleases > 0 && i >= b.node.config.PatchReleases {
 		if d, possible := dictionaryOf(&m.History[i]).patchFor(archiveOf(&m.Release)); possible {
 			list = append(list, d)
 		}

@@ -14,13 +14,16 @@ import (
 
 // channels holds the channel manifests that are in force, for all apps.
 type channels struct {
-	mu    sync.RWMutex // guards byApp, lapsed and dicts
+	mu    sync.RWMutex // guards the maps
 	byApp map[string]map[string]*channel.Manifest
 	// lapsed holds manifests, by app and channel, that were in force and that the trust documents of today do not allow
 	// any more. They are shown to publishers, who have to know the sequence, and served to no device.
 	lapsed map[string]*channel.Manifest
 	dicts  map[digest.SHA256]dictionary
-	trusts map[string]*channel.Trust // by org; never changed after New
+	// named are the bundles that a manifest in force serves or has served, with their indexes; zero: not known.
+	named map[digest.Digest]digest.Digest
+
+	trusts trusts
 }
 
 func newChannels() *channels {
@@ -28,7 +31,7 @@ func newChannels() *channels {
 		byApp:  map[string]map[string]*channel.Manifest{},
 		lapsed: map[string]*channel.Manifest{},
 		dicts:  map[digest.SHA256]dictionary{},
-		trusts: map[string]*channel.Trust{},
+		named:  map[digest.Digest]digest.Digest{},
 	}
 }
 
@@ -55,6 +58,9 @@ func (c *channels) lapse(m *channel.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lapsed[m.App+"/"+m.Channel] = m
+	if of := c.byApp[m.App]; of != nil {
+		delete(of, m.Channel)
+	}
 }
 
 func (c *channels) countLapsed() int {
@@ -78,6 +84,12 @@ func (c *channels) bytesOf(org string) (total int64) {
 					counted[release.Bundle] = true
 					total += release.Size
 				}
+				for _, a := range release.Attachments {
+					if !counted[a.Bundle] {
+						counted[a.Bundle] = true
+						total += a.Size
+					}
+				}
 			}
 		}
 	}
@@ -100,6 +112,42 @@ func (c *channels) set(m *channel.Manifest) {
 	delete(c.lapsed, m.App+"/"+m.Channel)
 	for release := range m.Releases() {
 		c.dicts[release.SHA256] = dictionaryOf(release)
+		c.named[release.Bundle] = release.Index
+		for i := range release.Attachments {
+			c.named[release.Attachments[i].Bundle] = digest.Digest{}
+		}
+	}
+}
+
+// names reports whether a manifest in force serves the bundle, or has served it before. Nothing else is worth asking
+// others for.
+func (c *channels) names(id digest.Digest) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, named := c.named[id]
+	return named
+}
+
+// index returns the digest of a bundle's index as a signed release names it.
+func (c *channels) index(id digest.Digest) (digest.Digest, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	name := c.named[id]
+	return name, !name.IsZero()
+}
+
+// each calls do with every manifest in force, in no order.
+func (c *channels) each(do func(*channel.Manifest)) {
+	c.mu.RLock()
+	list := make([]*channel.Manifest, 0, len(c.byApp))
+	for _, of := range c.byApp {
+		for _, m := range of {
+			list = append(list, m)
+		}
+	}
+	c.mu.RUnlock()
+	for _, m := range list {
+		do(m)
 	}
 }
 
@@ -138,30 +186,15 @@ func (c *channels) count() int {
 // published counts, and before that the first by name.
 func (c *channels) owner(app string) (*channel.Trust, error) {
 	if list := c.of(app); len(list) > 0 {
-		if trust := c.trusts[list[0].Org]; trust != nil {
+		if trust := c.trusts.get(list[0].Org); trust != nil {
 			return trust, nil
 		}
 	}
-	var found *channel.Trust
-	for _, trust := range c.trusts {
-		if trust.Apps(app) && (found == nil || trust.Org() < found.Org()) {
-			found = trust
-		}
+	if trust := c.trusts.claiming(app); trust != nil {
+		return trust, nil
 	}
-	if found == nil {
-		return nil, problem(protocol.CodeUnknownApp, fmt.Sprintf("no org of this node claims the app %q", app),
-			"start the node with a trust document whose app patterns match it; here are: "+c.orgs())
-	}
-	return found, nil
-}
-
-func (c *channels) orgs() string {
-	names := make([]string, 0, len(c.trusts))
-	for org := range c.trusts {
-		names = append(names, org)
-	}
-	sort.Strings(names)
-	return strings.Join(names, ", ")
+	return nil, problem(protocol.CodeUnknownApp, fmt.Sprintf("no org of this node claims the app %q", app),
+		"start the node with a trust document whose app patterns match it; here are: "+c.trusts.orgs())
 }
 
 // app answers GET /v1/apps/{app}.
@@ -182,6 +215,7 @@ func (n *Node) app(r *request) error {
 			Sequence: m.Sequence,
 			Version:  m.Release.Version,
 			Manifest: m.Digest(),
+			Reverted: m.Reverted(),
 		})
 	}
 	return r.writeJSON(200, answer)
@@ -189,10 +223,10 @@ func (n *Node) app(r *request) error {
 
 // trust answers GET /v1/orgs/{org}/trust.
 func (n *Node) trust(r *request) error {
-	trust := n.channels.trusts[r.names[0]]
+	trust := n.channels.trusts.get(r.names[0])
 	if trust == nil {
 		return problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.names[0]),
-			"here are: "+n.channels.orgs())
+			"here are: "+n.channels.trusts.orgs())
 	}
 	return n.serveSigned(r, trust.Raw(), trust.Digest())
 }

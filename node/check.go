@@ -36,7 +36,9 @@ func (n *Node) check(r *request) error {
 		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
 		answer.Patch = n.inline(decision.Release, in.Dictionary, min(in.Inline, protocol.MaxInline))
 	}
-	if decision.Release == nil && in.Seen == m.Statement() {
+	n.stats.check(m, &in.Device, decision.Kind)
+	// A device that has something to do needs the signature that says so.
+	if (decision.Kind == channel.UpToDate || decision.Kind == channel.None) && in.Seen == m.Statement() {
 		return r.writeJSON(fasthttp.StatusOK, answer)
 	}
 	head, err := json.Marshal(answer)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"brink/channel"
+	"brink/digest"
 	"brink/protocol"
 )
 
@@ -61,5 +62,61 @@ func TestNode_DecidesByAllThatADeviceTells(t *testing.T) {
 		if got != want {
 			t.Errorf("%s gets %s, want %s", device, got, want)
 		}
+	}
+}
+
+// TestNode_SendsTheSignatureToWhoHasSomethingToDo: a device acts on nothing that is not signed, so only one that stays as
+// it is can do without the manifest that it has seen.
+func TestNode_SendsTheSignatureToWhoHasSomethingToDo(t *testing.T) {
+	f := start(t)
+	f.publish("1.0.0")
+	reverted, err := f.publisher().Change(t.Context(), testApp, "production", false,
+		func(m *channel.Manifest) (*channel.Manifest, error) { return m.Revert(time.Now()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.publisher().Channel(t.Context(), testApp, "production")
+	if err != nil || m.Sequence != reverted.Sequence || !m.BuiltIn {
+		t.Fatalf("the channel is %+v, %v", m, err)
+	}
+	for device, want := range map[string]channel.Kind{
+		`{"version":"1.0.0"}`: channel.BuiltIn,
+		`{"builtIn":true}`:    channel.UpToDate,
+		`{"version":"9.0.0"}`: channel.None,
+	} {
+		seen := m.Statement().String()
+		request := strings.NewReader(`{"channel":"production","seen":"` + seen + `","device":` + device + `}`)
+		resp, body := f.do("POST", protocol.CheckPath(testApp), request)
+		var answer protocol.CheckAnswer
+		if err := json.Unmarshal(body, &answer); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s, %v", device, resp.Status, err)
+		}
+		if answer.Decision != want || answer.Release != nil || (answer.Manifest != nil) != (want == channel.BuiltIn) {
+			t.Errorf("%s: %s, with %d bytes of manifest", device, body, len(answer.Manifest))
+		}
+	}
+	var app protocol.App
+	_, body := f.get(protocol.AppPath(testApp))
+	if err := json.Unmarshal(body, &app); err != nil || len(app.Channels) != 1 || !app.Channels[0].Reverted {
+		t.Errorf("the app is %s, %v", body, err)
+	}
+}
+
+func TestChannels_BytesOfCountsAttachments(t *testing.T) {
+	release := func(version string, bundle byte, zip byte) channel.Release {
+		return channel.Release{
+			Version: version, Bundle: digest.Digest{bundle}, Size: 100,
+			Attachments: []channel.Attachment{{Kind: "zip", Bundle: digest.Digest{zip}, Size: 10}},
+		}
+	}
+	c := newChannels()
+	c.set(&channel.Manifest{
+		Org: "acme", App: testApp, Channel: "production", Release: release("1.1.0", 1, 11),
+		History: []channel.Release{release("1.0.0", 2, 11)}, // the same zip
+	})
+	c.set(&channel.Manifest{Org: "acme", App: testApp, Channel: "beta", Release: release("1.1.0", 1, 12)})
+	c.set(&channel.Manifest{Org: "initech", App: "com.initech", Channel: "beta", Release: release("1.1.0", 3, 13)})
+	if got := c.bytesOf("acme"); got != 220 {
+		t.Errorf("the org has %d bytes, want 220: two bundles and two zips", got)
 	}
 }

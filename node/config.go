@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"runtime"
 	"strings"
 	"time"
 
 	"brink/channel"
+	"brink/node/appflow"
 	"brink/node/wire"
 )
 
@@ -58,6 +60,23 @@ type Config struct {
 	// Fallback has index.html served for paths of web sites that have no file and no extension, as single-page apps want.
 	Fallback bool
 
+	// PublicURL is the URL by which devices reach the node, for answers that have to name it: where it is behind a proxy
+	// that does not pass on Host and X-Forwarded-Proto, or below a path of its own. Empty: what each request names.
+	PublicURL string
+	// Capgo is the path below which Capgo's plugin is answered; see package capgo. Default: DefaultCapgo.
+	Capgo string
+	// Appflow are apps by the ID that they have in Ionic Appflow; see package appflow.
+	Appflow map[string]string
+
+	Fleet Fleet // the nodes that this one belongs to
+	// Origin is the URL of a bucket behind the node, see package bucket; empty: none. What is published is written there
+	// too, and what is there is served.
+	Origin     string
+	OriginAck  bool          // acknowledge nothing that the origin has not taken
+	OriginPoll time.Duration // see DefaultPoll
+	FillRate   int64         // bytes per second that are brought in before anybody asks for them; 0: no bound
+	Version    string        // of the program, for the fleet to see
+
 	Prepare time.Duration // see DefaultPrepare; negative: do not wait
 	Drain   time.Duration // see DefaultDrain; negative: none
 	Finish  time.Duration // see DefaultFinish
@@ -96,6 +115,14 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("site %q is not a host name in lower case", host))
 		}
 	}
+	setDefault(&c.Capgo, DefaultCapgo)
+	errs = append(errs, appflow.CheckApps(c.Appflow), checkCapgo(c.Capgo))
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			errs = append(errs, fmt.Errorf("public URL %q: want one such as https://updates.example.com", c.PublicURL))
+		}
+	}
 	setDefault(&c.Listen, DefaultListen)
 	for _, address := range []string{c.Listen, c.Admin} {
 		if address == "" {
@@ -111,6 +138,12 @@ func (c *Config) Validate() error {
 	if c.Quota < 0 || c.ScrubRate < 0 || c.KeepReleases < 0 {
 		errs = append(errs, errors.New("quota, scrub rate and kept releases can not be negative"))
 	}
+	errs = append(errs, c.Fleet.validate())
+	if c.OriginPoll < 0 || c.FillRate < 0 {
+		errs = append(errs, errors.New("origin poll and fill rate can not be negative"))
+	}
+	setDefault(&c.OriginPoll, DefaultPoll)
+	setDefault(&c.Version, "devel")
 	setDefault(&c.Hot, DefaultHot)
 	setDefault(&c.PatchReleases, DefaultPatchReleases)
 	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))

@@ -16,15 +16,6 @@ import (
 	"brink/store"
 )
 
-// known returns a bundle that is here, with its index.
-func (n *Node) known(id digest.Digest) (*store.Bundle, error) {
-	b, err := n.store.Bundle(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, problem(protocol.CodeUnknownBundle, fmt.Sprintf("bundle %s is not here", id.Short()), "")
-	}
-	return b, err
-}
-
 // archive answers GET /v1/bundles/{bundle}/archive.
 func (n *Node) archive(r *request) error {
 	id, err := r.digestName()
@@ -96,7 +87,7 @@ func (n *Node) index(r *request) error {
 	if err != nil {
 		return err
 	}
-	b, err := n.known(id)
+	b, err := n.asked(r, id)
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ func newMetrics(n *Node) *metrics {
 		m.patches,
 		m.builds,
 		&gauges{node: n},
+		n.stats,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
@@ -121,6 +122,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			float64(cache.Metrics.CostAdded()-cache.Metrics.CostEvicted()),
 		)
 	}
+	n.fleetMetrics(gauge, counter)
 	conns := n.listener.Stats()
 	gauge("brink_connections_open", "Connections open.", float64(conns.Open))
 	counter("brink_connections_accepted_total", "Connections accepted.", float64(conns.Accepted))

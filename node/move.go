@@ -30,6 +30,10 @@ func (n *Node) move(r *request) error {
 	if err != nil {
 		return err
 	}
+	want, err := n.wanted(r)
+	if err != nil {
+		return err
+	}
 	// One after the other, until each is in force: whoever comes next meets what is, and not what is about to be.
 	key := m.App + "/" + m.Channel
 	n.moves.enter(key)
@@ -37,7 +41,8 @@ func (n *Node) move(r *request) error {
 	current, lapsed := n.channels.held(m.App, m.Channel)
 	if current != nil {
 		if current.Digest() == m.Digest() {
-			return r.writeJSON(fasthttp.StatusOK, moved(m)) // the same once more: its answer may have been lost
+			// The same once more: its answer may have been lost.
+			return r.writeJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
 		}
 		if expect != current.Digest() {
 			return problem(
@@ -51,13 +56,18 @@ func (n *Node) move(r *request) error {
 			return err
 		}
 	}
+	if n.mirror != nil {
+		if err := n.mirror.through(n.ctx, m); err != nil {
+			return err
+		}
+	}
 	if err := n.store.PutManifest(n.ctx, m.Raw(), m, expect); err != nil {
 		return err
 	}
 	n.config.Logger.Info("channel moved", "app", m.App, "channel", m.Channel, "sequence", m.Sequence,
 		"version", m.Release.Version, "bundle", m.Release.Bundle.Short())
 	n.activate(n.ctx, m)
-	return r.writeJSON(fasthttp.StatusOK, moved(m))
+	return r.writeJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
 }
 
 // turns lets one at a time do something with each of many things. The zero value is ready.
@@ -108,8 +118,8 @@ func follows(current *channel.Manifest, lapsed bool, m *channel.Manifest) error 
 	return nil
 }
 
-func moved(m *channel.Manifest) protocol.Moved {
-	return protocol.Moved{App: m.App, Channel: m.Channel, Sequence: m.Sequence, Manifest: m.Digest()}
+func moved(m *channel.Manifest, by []protocol.Replica) protocol.Moved {
+	return protocol.Moved{App: m.App, Channel: m.Channel, Sequence: m.Sequence, Manifest: m.Digest(), Replicas: by}
 }
 
 // expected returns what the request says is in force: the zero digest for nothing.
@@ -150,6 +160,7 @@ func (n *Node) verify(raw []byte, app, name string) (*channel.Manifest, error) {
 func (n *Node) activate(ctx context.Context, m *channel.Manifest) {
 	n.builder.prepare(ctx, m)
 	n.channels.set(m)
+	n.announce(m)
 }
 
 // restore brings into force what the store holds. What the trust documents no longer allow stays out, and is named.
@@ -182,7 +193,7 @@ func (n *Node) reverify(raw []byte) (*channel.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	trust := n.channels.trusts[stored.Org]
+	trust := n.channels.trusts.get(stored.Org)
 	if trust == nil {
 		return nil, fmt.Errorf("no trust document of org %s was given", stored.Org)
 	}

@@ -27,6 +27,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -34,26 +35,42 @@ import (
 
 	"brink/bundle"
 	"brink/channel"
-	"brink/digest"
+	"brink/node/capgo"
 	"brink/node/wire"
+	"brink/origin"
+	"brink/origin/bucket"
 	"brink/store"
 )
 
 // Node is one running edge. Use [New], then [Node.Run] once.
 type Node struct {
-	config   Config
-	store    *store.Store
-	channels *channels
-	builder  *builder
-	web      *web
-	hot      *hot
-	uploads  uploads
-	moves    turns               // of channels
-	offers   *semaphore.Weighted // indexes that are read at the same time: each may be large
-	codec    *bundle.Codec
-	metrics  *metrics
-	access   access
-	health   health
+	config     Config
+	store      *store.Store
+	channels   *channels
+	builder    *builder
+	web        *web
+	ionic      *ionic
+	capgo      *capgo.Server
+	stats      *stats
+	hot        *hot
+	uploads    uploads
+	moves      turns               // of channels
+	succession sync.Mutex          // one trust document after the other
+	offers     *semaphore.Weighted // indexes that are read at the same time: each may be large
+	codec      *bundle.Codec
+	metrics    *metrics
+	access     access
+	health     health
+
+	choices *choices
+	journal journal
+	fleet   *fleet         // nil: alone
+	bucket  *bucket.Bucket // the origin; nil: none
+	mirror  *mirror        // nil: no origin
+	filler  *origin.Filler
+	peering *http.Client // for requests to other nodes
+
+	fleetFaults, equivocations, healed atomic.Int64
 
 	listener *wire.Listener
 	server   *fasthttp.Server
@@ -82,6 +99,9 @@ func New(config Config) (_ *Node, err error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.builder = newBuilder(n)
 	n.web = newWeb(n)
+	if n.ionic, err = newIonic(n); err != nil {
+		return nil, err
+	}
 	n.health = health{phase: phaseStarting, reason: n.amiss}
 	defer func() {
 		if err != nil {
@@ -93,10 +113,10 @@ func New(config Config) (_ *Node, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("trust document: %w", err)
 		}
-		if n.channels.trusts[trust.Org()] != nil {
+		if n.channels.trusts.get(trust.Org()) != nil {
 			return nil, fmt.Errorf("trust document: org %s is given twice", trust.Org())
 		}
-		n.channels.trusts[trust.Org()] = trust
+		n.channels.trusts.set(trust)
 	}
 	if n.hot, err = newHot(config.Hot, config.CertFile == ""); err != nil {
 		return nil, err
@@ -113,47 +133,37 @@ func New(config Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	n.peering = origin.NewClient()
+	if n.filler, err = newFiller(n); err != nil {
+		return nil, err
+	}
 	if err := n.adopt(); err != nil {
 		return nil, err
 	}
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
+	if n.fleet, err = newFleet(n); err != nil {
+		return nil, err
+	}
+	if err := n.openOrigin(); err != nil {
+		return nil, err
+	}
+	if n.stats, err = newStats(n.store, n.channels, config); err != nil {
+		return nil, err
+	}
+	n.choices = newChoices(n.store, n.config.Now)
+	if n.capgo, err = newCapgo(n); err != nil {
+		return nil, err
+	}
 	n.metrics = newMetrics(n)
 	if err := n.restore(); err != nil {
 		return nil, err
 	}
+	n.announceAll()
+	n.stats.begin()
+	n.work.Go(func() { n.stats.run(n.ctx) })
 	return n, nil
-}
-
-// adopt holds the trust documents against those that were in force before: one that is older, or that the former roots
-// did not sign, is refused.
-func (n *Node) adopt() error {
-	for org, trust := range n.channels.trusts {
-		if err := n.adoptOne(org, trust); err != nil {
-			return fmt.Errorf("trust document of %s: %w", org, err)
-		}
-	}
-	return nil
-}
-
-func (n *Node) adoptOne(org string, trust *channel.Trust) error {
-	raw, err := n.store.Trust(org)
-	if errors.Is(err, store.ErrNotFound) {
-		return n.store.PutTrust(n.ctx, org, trust.Raw(), digest.Digest{})
-	}
-	if err != nil {
-		return err
-	}
-	former, err := channel.LoadTrust(raw)
-	if err != nil {
-		return err
-	}
-	accepted, err := former.Accept(trust.Raw(), n.config.Now())
-	if err != nil || accepted == former {
-		return err
-	}
-	return n.store.PutTrust(n.ctx, org, accepted.Raw(), former.Digest())
 }
 
 // listen opens the sockets.
@@ -222,7 +232,7 @@ func (n *Node) URL() string {
 // Run answers requests until ctx ends, and then stops the node in good order. It returns when everything is closed.
 func (n *Node) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	serving.Go(func() {
 		listener := net.Listener(n.listener)
 		if n.tls != nil {
@@ -240,14 +250,30 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
-	n.health.enter("")
+	gossiping, leave := context.WithCancel(context.Background())
+	defer leave()
+	var fleet sync.WaitGroup
+	if n.fleet != nil {
+		fleet.Go(func() {
+			if err := n.fleet.run(gossiping); err != nil {
+				failed <- fmt.Errorf("gossip: %w", err)
+			}
+		})
+	}
+	if n.mirror != nil {
+		n.work.Go(func() { n.mirror.run(n.ctx) })
+	}
+	n.setDraining(false)
 	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels.count())
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, n.drain())
+	n.drainFor(n.config.Drain)
+	leave() // the others ask this one for nothing more; it still answers
+	fleet.Wait()
+	err = errors.Join(err, n.stop())
 	if n.admin != nil { // the last to go: it tells how the drain comes along
 		err = errors.Join(err, admin.Close())
 	}
@@ -255,13 +281,17 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(err, n.close())
 }
 
-// drain ends the public side.
-func (n *Node) drain() error {
-	n.health.enter(phaseDraining)
-	n.config.Logger.Info("node is draining", "wait", max(n.config.Drain, 0))
-	if n.config.Drain > 0 {
-		<-time.After(n.config.Drain)
+// drainFor says that the node is not ready, and lets load balancers see it.
+func (n *Node) drainFor(wait time.Duration) {
+	n.setDraining(true)
+	n.config.Logger.Info("node is draining", "wait", max(wait, 0))
+	if wait > 0 {
+		<-time.After(wait)
 	}
+}
+
+// stop ends the public side.
+func (n *Node) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.Finish)
 	defer cancel()
 	err := n.server.ShutdownWithContext(ctx)
@@ -293,7 +323,19 @@ func (n *Node) close() error {
 		}
 	}
 	errs = append(errs, n.uploads.close())
+	if n.filler != nil {
+		errs = append(errs, n.filler.Close())
+	}
 	n.work.Wait()
+	if n.fleet != nil {
+		errs = append(errs, n.fleet.gossip.Close())
+	}
+	if n.bucket != nil {
+		errs = append(errs, n.bucket.Close())
+	}
+	if n.peering != nil {
+		n.peering.CloseIdleConnections()
+	}
 	if n.hot != nil {
 		n.hot.close()
 	}
@@ -312,10 +354,16 @@ func (n *Node) amiss() []string {
 	if lapsed := n.channels.countLapsed(); lapsed > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d channels are left out: trust no longer allows what they serve", lapsed))
 	}
+	if n.mirror != nil {
+		reasons = append(reasons, n.mirror.amiss()...)
+	}
+	if missing := n.filler.Progress().Missing; missing > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d bundles are being brought in", missing))
+	}
 	now := n.config.Now()
-	for org, trust := range n.channels.trusts {
+	for _, trust := range n.channels.trusts.all() {
 		if expires := trust.Expires(); !expires.IsZero() && expires.Before(now) {
-			reasons = append(reasons, "trust document of "+org+" has expired")
+			reasons = append(reasons, "trust document of "+trust.Org()+" has expired")
 		}
 	}
 	return reasons

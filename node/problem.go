@@ -20,6 +20,7 @@ import (
 //nolint:gochecknoglobals // a table that is never changed
 var statuses = map[string]int{
 	protocol.CodeBadRequest:               http.StatusBadRequest,
+	protocol.CodeUnsigned:                 http.StatusUnauthorized,
 	protocol.CodeMalformed:                http.StatusBadRequest,
 	string(channel.CodeWrongType):         http.StatusBadRequest,
 	string(channel.CodeUnknownSchema):     http.StatusBadRequest,

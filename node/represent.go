@@ -156,13 +156,13 @@ func (n *Node) derived(d derivation) (representation, bool) {
 // plain returns a reader of the plain bytes of a subject.
 func (n *Node) plain(ctx context.Context, s subject) (io.Reader, error) {
 	if !s.isArchive() {
-		return bundle.NewFile(ctx, s.file, n.store), nil
+		return bundle.NewFile(ctx, s.file, chunks{n, s.bundle}), nil
 	}
-	b, err := n.store.Bundle(s.bundle)
+	b, err := n.known(s.bundle)
 	if err != nil {
 		return nil, err
 	}
-	return bundle.NewArchive(ctx, b.Index, n.store), nil
+	return bundle.NewArchive(ctx, b.Index, chunks{n, s.bundle}), nil
 }
 
 // readPlain returns the plain bytes of a subject.
@@ -192,9 +192,9 @@ type plainBody struct {
 // open returns a reader of the bytes.
 func (p *plainBody) open(ctx context.Context) io.ReadSeeker {
 	if p.isArchive() {
-		return bundle.NewArchive(ctx, p.ix, p.node.store)
+		return bundle.NewArchive(ctx, p.ix, chunks{p.node, p.bundle})
 	}
-	return bundle.NewFile(ctx, p.file, p.node.store)
+	return bundle.NewFile(ctx, p.file, chunks{p.node, p.bundle})
 }
 
 func (p *plainBody) whole() (*held, error) {

@@ -30,6 +30,16 @@ const (
 	routeChunk
 	routeBatch
 	routeWeb
+	routeCapgoCheck
+	routeCapgoSizes
+	routeCapgoStats
+	routeCapgoChannel
+	routeCapgoFile
+	routeAppflowCheck
+	routeAppflowSnapshot
+	routeAppflowList
+	routeIntent
+	routeFleet
 	routeOptions
 	routeCount
 )
@@ -54,7 +64,20 @@ var routeNames = [routeCount]string{
 	routeChunk:    "chunk",
 	routeBatch:    "batch",
 	routeWeb:      "web",
-	routeOptions:  "options",
+
+	routeCapgoCheck:   "capgo_check",
+	routeCapgoSizes:   "capgo_sizes",
+	routeCapgoStats:   "capgo_stats",
+	routeCapgoChannel: "capgo_channel",
+	routeCapgoFile:    "capgo_file",
+
+	routeAppflowCheck:    "appflow_check",
+	routeAppflowSnapshot: "appflow_snapshot",
+	routeAppflowList:     "appflow_list",
+
+	routeIntent:  "intent",
+	routeFleet:   "fleet",
+	routeOptions: "options",
 }
 
 // request is one request on its way: what it asks for, and the context that it came in.
@@ -72,10 +95,11 @@ type handler func(*request) error
 
 // resource is a path and what can be done with it.
 type resource struct {
-	get, put, post handler
-	getRoute       route
-	putRoute       route
-	postRoute      route
+	get, put, post, remove handler
+	getRoute               route
+	putRoute               route
+	postRoute              route
+	removeRoute            route
 }
 
 // find returns the resource that a path names, and the names in it. Path segments are unescaped one by one, so that an
@@ -92,9 +116,15 @@ func (n *Node) find(path string) (resource, [3]string, bool) {
 	if rest, ok := strings.CutPrefix(path, "/web/"); ok {
 		return n.findWeb(rest)
 	}
+	if rest, ok := strings.CutPrefix(path, appflowRoot+"/"); ok {
+		return n.findAppflow(rest)
+	}
 	rest, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {
-		return resource{}, [3]string{}, false
+		return n.findCapgo(path)
+	}
+	if strings.HasPrefix(rest, "fleet/") {
+		return n.findFleet(path)
 	}
 	kind, rest, _ := strings.Cut(rest, "/")
 	name, rest, deeper := strings.Cut(rest, "/")
@@ -128,11 +158,13 @@ func (n *Node) find(path string) (resource, [3]string, bool) {
 	case "apps/channels":
 		return resource{get: n.manifest, getRoute: routeManifest, put: n.move, putRoute: routeMove}, names, deeper
 	case "orgs/trust":
-		return resource{get: n.trust, getRoute: routeTrust}, names, !deeper
+		return resource{get: n.trust, getRoute: routeTrust, put: n.putTrust, putRoute: routeTrust}, names, !deeper
 	case "bundles/archive":
 		return resource{get: n.archive, getRoute: routeArchive}, names, !deeper
 	case "bundles/index":
 		return resource{get: n.index, getRoute: routeIndex}, names, !deeper
+	case "bundles/intent":
+		return resource{get: n.intent, getRoute: routeIntent}, names, !deeper
 	case "bundles/files":
 		return resource{get: n.file, getRoute: routeFile}, names, deeper
 	}
@@ -161,6 +193,8 @@ func (n *Node) dispatch(r *request) error {
 		do, r.route = res.put, res.putRoute
 	case r.IsPost():
 		do, r.route = res.post, res.postRoute
+	case r.IsDelete():
+		do, r.route = res.remove, res.removeRoute
 	case r.IsOptions():
 		return n.options(r, res)
 	}
@@ -182,6 +216,9 @@ func (res resource) allow() string {
 	}
 	if res.post != nil {
 		methods = append(methods, "POST")
+	}
+	if res.remove != nil {
+		methods = append(methods, "DELETE")
 	}
 	return strings.Join(append(methods, "OPTIONS"), ", ")
 }

@@ -133,6 +133,7 @@ type Request struct {
 	Link      string // where people read about the release
 	Comment   string
 	Mandatory bool
+	Native    map[channel.Platform]channel.Limit // native apps that can run it; a platform that is not in it: all
 	// Zip asks for an attachment with the files as a zip, see [protocol.AttachmentZip].
 	Zip Choice
 	// CapgoKey, if set, asks for an attachment that is encrypted by it, see [protocol.AttachmentCapgo], with checksums in
@@ -322,5 +323,6 @@ func (s *session) release(r Request, ix *bundle.Index) channel.Release {
 		Link:      r.Link,
 		Comment:   r.Comment,
 		Mandatory: r.Mandatory,
+		Native:    r.Native,
 	}
 }

@@ -1,0 +1,289 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/origin/bucket"
+	"brink/protocol"
+	"brink/store"
+)
+
+// DefaultPoll is how often the origin is looked at for manifests, on average. Gossip is faster; this is the second way.
+const DefaultPoll = 30 * time.Second
+
+// originWait bounds one write of a release to the origin.
+const originWait = 10 * time.Minute
+
+// mirror keeps the origin and the node in step: what is published here is written there, and what is published there is
+// brought in.
+type mirror struct {
+	node   *Node
+	bucket *bucket.Bucket
+
+	mu   sync.Mutex
+	late map[string]bool   // channels whose manifest the origin did not take yet, by app/channel
+	tags map[string]string // of the manifests as they were read last
+	last error             // of the last look at the origin
+}
+
+func newMirror(n *Node, b *bucket.Bucket) *mirror {
+	return &mirror{node: n, bucket: b, late: map[string]bool{}, tags: map[string]string{}}
+}
+
+// openOrigin opens the origin, if there is one.
+func (n *Node) openOrigin() error {
+	if n.config.Origin == "" {
+		return nil
+	}
+	b, err := bucket.Open(n.ctx, n.config.Origin, bucket.Config{Logger: n.config.Logger, Now: n.config.Now})
+	if err != nil {
+		return fmt.Errorf("origin: %w", err)
+	}
+	n.bucket = b
+	n.mirror = newMirror(n, b)
+	return nil
+}
+
+// put writes a release through to the origin: its bundles and attachments, and then the manifest. What is durable there
+// when it returns nil can be served by a node with an empty disk.
+func (o *mirror) put(ctx context.Context, m *channel.Manifest) error {
+	ctx, cancel := context.WithTimeout(ctx, originWait)
+	defer cancel()
+	if trust := o.node.channels.trusts.get(m.Org); trust != nil {
+		if err := o.bucket.PutTrust(ctx, trust.Raw()); err != nil {
+			return fmt.Errorf("origin: trust document: %w", err)
+		}
+	}
+	var near []digest.Digest
+	for release := range m.Releases() {
+		near = append(near, release.Bundle)
+	}
+	for id := range m.Needs() {
+		if err := o.putBundle(ctx, id, near); err != nil {
+			return fmt.Errorf("origin: bundle %s: %w", id.Short(), err)
+		}
+	}
+	err := o.bucket.PutManifest(ctx, m)
+	if errors.Is(err, bucket.ErrSuperseded) {
+		return nil // it was kept, and somebody has gone on from there
+	}
+	if err != nil {
+		return fmt.Errorf("origin: %w", err)
+	}
+	return nil
+}
+
+func (o *mirror) putBundle(ctx context.Context, id digest.Digest, near []digest.Digest) error {
+	n := o.node
+	b, err := n.known(id)
+	if err != nil {
+		return err
+	}
+	intent, err := n.store.Intent(id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	_, err = o.bucket.PutBundle(ctx, bucket.Upload{
+		Index:  b.Index,
+		Intent: intent,
+		Near:   near,
+		Frame: func(ctx context.Context, c bundle.Chunk) (bundle.Frame, error) {
+			frame, err := n.store.Frame(ctx, c.Digest)
+			if errors.Is(err, store.ErrNotFound) {
+				if err := n.filler.Heal(ctx, id); err != nil {
+					return frame, err
+				}
+				frame, err = n.store.Frame(ctx, c.Digest)
+			}
+			return frame, err
+		},
+	})
+	return err
+}
+
+// through writes a manifest through before it comes into force here. When the origin does not take it, it is tried
+// again in the background, unless the node is told to acknowledge nothing that the origin lacks.
+func (o *mirror) through(ctx context.Context, m *channel.Manifest) error {
+	if o.bucket.ReadOnly() {
+		return nil
+	}
+	err := o.put(ctx, m)
+	key := m.App + "/" + m.Channel
+	switch {
+	case err == nil:
+		o.settle(key, false)
+		return nil
+	case errors.Is(err, bucket.ErrConflict):
+		// The publisher will ask what is in force. Not before this returns: the channel's turn is taken.
+		o.node.work.Go(func() {
+			if err := o.take(o.node.ctx, m.App, m.Channel); err != nil {
+				o.node.config.Logger.Warn("origin's manifest is not taken", "app", m.App, "channel", m.Channel, "error", err)
+			}
+		})
+		return problem(protocol.CodeConflict, "the origin has another manifest of this sequence",
+			"publish again to put your release on top of it")
+	case o.node.config.OriginAck:
+		o.node.config.Logger.Error("origin does not take a release", "app", m.App, "channel", m.Channel, "error", err)
+		return problem(protocol.CodeUnavailable, "the origin does not take the release: "+err.Error(),
+			"nothing has moved: publish again when the origin is well")
+	}
+	o.node.config.Logger.Warn("origin does not take a release, it is tried again", "app", m.App, "channel", m.Channel,
+		"error", err)
+	o.settle(key, true)
+	return nil
+}
+
+func (o *mirror) settle(key string, late bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if late {
+		o.late[key] = true
+		return
+	}
+	delete(o.late, key)
+}
+
+// run looks at the origin again and again until ctx ends.
+func (o *mirror) run(ctx context.Context) {
+	for {
+		err := o.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		o.mu.Lock()
+		before := o.last
+		o.last = err
+		o.mu.Unlock()
+		if err != nil && before == nil {
+			o.node.config.Logger.Warn("origin can not be read", "origin", o.bucket.Name(), "error", err)
+		} else if err == nil && before != nil {
+			o.node.config.Logger.Info("origin can be read again", "origin", o.bucket.Name())
+		}
+		poll := o.node.config.OriginPoll
+		timer := time.NewTimer(poll/2 + rand.N(poll)) // jittered: a fleet does not come all at once
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// look brings in what the origin has and the node has not, and writes what it has not taken yet.
+func (o *mirror) look(ctx context.Context) error {
+	n := o.node
+	catalog, err := o.bucket.Catalog(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, org := range catalog.Orgs {
+		if err := o.takeTrust(ctx, org); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	there := map[string]bool{}
+	for _, c := range catalog.Channels {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		there[c.App+"/"+c.Channel] = true
+		if n.channels.trusts.claiming(c.App) == nil {
+			continue
+		}
+		if err := o.take(ctx, c.App, c.Channel); err != nil {
+			errs = append(errs, fmt.Errorf("%s %s: %w", c.App, c.Channel, err))
+		}
+	}
+	if !o.bucket.ReadOnly() {
+		n.channels.each(func(m *channel.Manifest) {
+			key := m.App + "/" + m.Channel
+			if !o.isLate(key) && there[key] || ctx.Err() != nil {
+				return
+			}
+			if err := o.put(ctx, m); err != nil && !errors.Is(err, bucket.ErrConflict) {
+				errs = append(errs, err)
+				return
+			}
+			o.settle(key, false)
+		})
+	}
+	return errors.Join(errs...)
+}
+
+func (o *mirror) isLate(key string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.late[key]
+}
+
+func (o *mirror) takeTrust(ctx context.Context, org string) error {
+	if o.node.channels.trusts.get(org) == nil {
+		return nil
+	}
+	raw, err := o.bucket.Trust(ctx, org)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	older, err := channel.LoadTrust(raw)
+	if err != nil {
+		return err
+	}
+	if older.Version() <= o.node.channels.trusts.get(org).Version() {
+		return nil
+	}
+	return o.node.succeed(org, raw)
+}
+
+// take brings in the manifest of a channel, if it has changed since it was looked at.
+func (o *mirror) take(ctx context.Context, app, name string) error {
+	key := app + "/" + name
+	o.mu.Lock()
+	tag := o.tags[key]
+	o.mu.Unlock()
+	raw, tag, err := o.bucket.Manifest(ctx, app, name, tag)
+	if errors.Is(err, bucket.ErrNotModified) || errors.Is(err, bucket.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := o.node.follow(ctx, raw, app, name, nil); err != nil {
+		return err
+	}
+	if m := o.node.channels.get(app, name); m != nil {
+		if there, err := channel.ParseManifest(raw); err == nil && there.Sequence < m.Sequence {
+			o.settle(key, true) // the origin is behind
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tags[key] = tag
+	return nil
+}
+
+// amiss says what an operator should know of the origin.
+func (o *mirror) amiss() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var reasons []string
+	if o.last != nil {
+		reasons = append(reasons, "origin can not be read: "+o.last.Error())
+	}
+	if len(o.late) > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d channels are not at the origin yet", len(o.late)))
+	}
+	return reasons
+}

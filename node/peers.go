@@ -1,0 +1,163 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/digest"
+	"brink/gossip"
+	"brink/origin/sign"
+	"brink/protocol"
+)
+
+// ask sends a request to another node, signed by the fleet key, and returns the body of its answer, of at most limit
+// bytes. An answer that says no is a [*protocol.Problem].
+func (n *Node) ask(
+	ctx context.Context, to gossip.Member, method, target string, body []byte, limit int64,
+) ([]byte, error) {
+	u, err := url.Parse(to.URL + target)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set(fasthttp.HeaderAuthorization, n.fleet.ring.Sign(sign.Request{
+		Method: method, Target: u.RequestURI(), Body: digest.Sum(body),
+	}, n.config.Now()))
+	resp, err := n.peering.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ReadProblem(resp.StatusCode, raw))
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("node %s: its answer has more than %d bytes", to.Name, limit)
+	}
+	return raw, nil
+}
+
+// askJSON is ask with JSON both ways. A nil question has no body, a nil answer is not read.
+func (n *Node) askJSON(ctx context.Context, to gossip.Member, method, target string, question, answer any) error {
+	var body []byte
+	if question != nil {
+		var err error
+		if body, err = json.Marshal(question); err != nil {
+			return err
+		}
+	}
+	raw, err := n.ask(ctx, to, method, target, body, protocol.MaxFleetAnswer)
+	if err != nil || answer == nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	return nil
+}
+
+// fromFleet returns nil for a request that is signed by the fleet key.
+func (n *Node) fromFleet(r *request, body []byte) error {
+	if n.fleet == nil {
+		return problem(protocol.CodeNotFound, "this node belongs to no fleet", "start it with --fleet")
+	}
+	err := n.fleet.ring.Verify(sign.Request{
+		Method: string(r.Method()),
+		Target: string(r.Request.Header.RequestURI()),
+		Body:   digest.Sum(body),
+	}, string(r.Request.Header.Peek(fasthttp.HeaderAuthorization)), n.config.Now())
+	if err != nil {
+		return problem(protocol.CodeUnsigned, err.Error(), "only nodes of the fleet may ask for this")
+	}
+	return nil
+}
+
+// readFleet reads the body of a request that is signed by the fleet key, as JSON.
+func (n *Node) readFleet(r *request, limit int64, into any) error {
+	body, err := r.readAll(limit)
+	if err != nil {
+		return err
+	}
+	if err := n.fromFleet(r, body); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return problem(protocol.CodeBadRequest, "the body is not the JSON that is expected", "")
+	}
+	return nil
+}
+
+// findFleet returns the resource at a path below /v1/fleet/.
+func (n *Node) findFleet(path string) (resource, [3]string, bool) {
+	switch path {
+	case protocol.FleetStatusPath:
+		return resource{get: n.fleetStatus, getRoute: routeFleet}, [3]string{}, true
+	case protocol.FleetHoldPath:
+		return resource{post: n.fleetHold, postRoute: routeFleet}, [3]string{}, true
+	case protocol.FleetDrainPath:
+		return resource{post: n.fleetDrain, postRoute: routeFleet}, [3]string{}, true
+	case protocol.FleetKeysPath:
+		return resource{post: n.fleetKeys, postRoute: routeFleet}, [3]string{}, true
+	case protocol.FleetStatsPath:
+		return resource{get: n.fleetStats, getRoute: routeFleet}, [3]string{}, true
+	case protocol.FleetChoicesPath:
+		return resource{get: n.fleetChoices, getRoute: routeFleet}, [3]string{}, true
+	}
+	return resource{}, [3]string{}, false
+}
+
+// fleetStatus answers GET /v1/fleet/status: what this node says of itself.
+func (n *Node) fleetStatus(r *request) error {
+	if err := n.fromFleet(r, nil); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, n.status())
+}
+
+// fleetHold answers POST /v1/fleet/hold: a channel manifest that another node has, and that this one is to have too.
+func (n *Node) fleetHold(r *request) error {
+	var in protocol.Hold
+	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
+		return err
+	}
+	p := gossip.Pointer{
+		Kind: gossip.Manifest, Name: in.App + "/" + in.Channel, Sequence: in.Sequence, Digest: in.Statement,
+	}
+	if held, ok := n.fleet.gossip.Held(p.Kind, p.Name); !ok || held.Compare(p) < 0 {
+		from, ok := n.fleet.member(in.From)
+		if !ok {
+			return problem(protocol.CodeUnavailable, fmt.Sprintf("node %s is not known here yet", in.From), "")
+		}
+		if err := n.pull(n.ctx, from, in.App, in.Channel); err != nil {
+			return err
+		}
+	}
+	return r.writeJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
+}
+
+// fleetDrain answers POST /v1/fleet/drain.
+func (n *Node) fleetDrain(r *request) error {
+	var in protocol.Drain
+	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
+		return err
+	}
+	n.setDraining(in.Drain)
+	return r.writeJSON(http.StatusOK, n.status())
+}

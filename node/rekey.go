@@ -1,0 +1,194 @@
+package node
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/zeebo/blake3"
+
+	"brink/gossip"
+	"brink/protocol"
+)
+
+// The key of a fleet is rotated in the three steps of [gossip.Gossip.Rekey], each on all nodes before the next. One
+// node leads: it sends the keys of each step to the others, sealed under the key that all of them have, and stops at
+// the first that does not take them. Then all nodes still understand each other, and the rotation can be begun again.
+
+// sealContext separates this use of a fleet key from all others (BLAKE3, section 2.3 of its paper).
+const sealContext = "brink fleet keys v1"
+
+func sealer(key []byte) (cipher.AEAD, error) {
+	var derived [32]byte
+	blake3.DeriveKey(sealContext, key, derived[:])
+	block, err := aes.NewCipher(derived[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// seal encrypts a key file, so that it can be read by who has the key.
+func seal(key []byte, file []byte) ([]byte, error) {
+	aead, err := sealer(key)
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, file, nil), nil
+}
+
+// unseal decrypts what was sealed under one of the keys.
+func unseal(keys [][]byte, box []byte) ([]byte, error) {
+	for _, key := range keys {
+		aead, err := sealer(key)
+		if err != nil {
+			return nil, err
+		}
+		if file, err := aead.Open(nil, nil, box, nil); err == nil {
+			return file, nil
+		}
+	}
+	return nil, errors.New("the keys are sealed under a key that is not known here")
+}
+
+// keyFile returns keys in the form of a key file.
+func keyFile(keys [][]byte) []byte {
+	var lines strings.Builder
+	lines.WriteString("# Keys of a fleet, the first one in use. Keep it secret.\n")
+	for _, key := range keys {
+		lines.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+	}
+	return []byte(lines.String())
+}
+
+// rekey replaces the keys of this node, in RAM and in the key file, or nothing.
+func (f *fleet) rekey(keys [][]byte) error {
+	f.rekeying.Lock()
+	defer f.rekeying.Unlock()
+	if err := replaceFile(f.config.KeyFile, keyFile(keys)); err != nil {
+		return fmt.Errorf("key file: %w", err)
+	}
+	if err := f.gossip.Rekey(keys); err != nil {
+		return errors.Join(err, replaceFile(f.config.KeyFile, keyFile(f.keys)))
+	}
+	if err := f.ring.Replace(keys...); err != nil {
+		return err
+	}
+	f.keys = keys
+	return nil
+}
+
+// replaceFile writes a secret so that the file is the old or the new one, whole, whatever happens.
+func replaceFile(name string, data []byte) (err error) {
+	temporary, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // it has mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temporary.Name()) // it is of no use to anybody
+		}
+	}()
+	_, err = temporary.Write(data)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), name)
+}
+
+func (f *fleet) currentKeys() [][]byte {
+	f.rekeying.Lock()
+	defer f.rekeying.Unlock()
+	return f.keys
+}
+
+// fleetKeys answers POST /v1/fleet/keys: one step of a rotation.
+func (n *Node) fleetKeys(r *request) error {
+	var in protocol.Sealed
+	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
+		return err
+	}
+	file, err := unseal(n.fleet.currentKeys(), in.Box)
+	if err != nil {
+		return problem(protocol.CodeBadRequest, err.Error(), "")
+	}
+	keys, err := gossip.ReadKeys(file)
+	if err != nil {
+		return problem(protocol.CodeBadRequest, err.Error(), "")
+	}
+	if err := n.fleet.rekey(keys); err != nil {
+		n.config.Logger.Error("keys of the fleet are not taken", "error", err)
+		return problem(protocol.CodeConflict, err.Error(), "see docs/operations.md on rotating the key")
+	}
+	n.config.Logger.Info("keys of the fleet replaced", "keys", len(keys))
+	return r.writeJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
+}
+
+// rotate gives the fleet a new key, and returns the nodes that have it.
+func (n *Node) rotate(ctx context.Context) ([]protocol.Replica, error) {
+	f := n.fleet
+	former := f.currentKeys()
+	fresh := make([]byte, gossip.KeySize)
+	_, _ = rand.Read(fresh) // it never fails
+	added := append(slices.Clone(former), fresh)
+	used := append([][]byte{fresh}, former...)
+	var done []protocol.Replica
+	for _, step := range []struct {
+		name string
+		keys [][]byte
+	}{{"add", added}, {"use", used}, {"remove", [][]byte{fresh}}} {
+		var err error
+		if done, err = n.rotateStep(ctx, step.keys); err != nil {
+			return done, fmt.Errorf("step %q: %w", step.name, err)
+		}
+	}
+	return done, nil
+}
+
+// rotateStep brings all nodes to the same keys, this one last: it can still be asked to try again.
+func (n *Node) rotateStep(ctx context.Context, keys [][]byte) ([]protocol.Replica, error) {
+	f := n.fleet
+	box, err := seal(f.currentKeys()[0], keyFile(keys))
+	if err != nil {
+		return nil, err
+	}
+	var done []protocol.Replica
+	for _, m := range f.gossip.Members() {
+		if m.Name == f.config.Node {
+			continue
+		}
+		var answer protocol.Replica
+		err := n.askJSON(ctx, m, http.MethodPost, protocol.FleetKeysPath, protocol.Sealed{Box: box}, &answer)
+		if err != nil {
+			return done, err
+		}
+		done = append(done, protocol.Replica{Node: m.Name, Region: m.Region})
+	}
+	if err := f.rekey(keys); err != nil {
+		return done, err
+	}
+	return append(done, protocol.Replica{Node: f.config.Node, Region: f.config.Region}), nil
+}
+
+// serveRotate answers POST /fleet/rotate on the operators' listener.
+func (n *Node) serveRotate(w http.ResponseWriter, r *http.Request) {
+	if n.fleet == nil {
+		n.refuse(w, http.StatusNotFound, protocol.CodeNotFound, "this node belongs to no fleet")
+		return
+	}
+	done, err := n.rotate(r.Context())
+	if err != nil {
+		n.refuse(w, http.StatusConflict, protocol.CodeConflict, err.Error())
+		return
+	}
+	n.answer(w, http.StatusOK, done)
+}
