@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,10 +21,15 @@ const answerWait = 30 * time.Second
 
 // ask gets what a node has at path, at most limit bytes. An answer that says no is a [*protocol.Problem].
 func ask(ctx context.Context, node, path string, limit int64) ([]byte, error) {
+	return send(ctx, http.MethodGet, node, path, nil, limit)
+}
+
+// send is ask with any method and a body, which may be nil.
+func send(ctx context.Context, method, node, path string, body []byte, limit int64) ([]byte, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = answerWait
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(node, "/")+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(node, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +52,12 @@ func ask(ctx context.Context, node, path string, limit int64) ([]byte, error) {
 
 // askJSON is ask for what is JSON.
 func askJSON(ctx context.Context, node, path string, limit int64, answer any) error {
-	raw, err := ask(ctx, node, path, limit)
+	return exchange(ctx, http.MethodGet, node, path, nil, limit, answer)
+}
+
+// exchange is askJSON with any method and a body, which may be nil.
+func exchange(ctx context.Context, method, node, path string, body []byte, limit int64, answer any) error {
+	raw, err := send(ctx, method, node, path, body, limit)
 	if err != nil {
 		return err
 	}

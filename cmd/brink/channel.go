@@ -17,7 +17,8 @@ func channelCommand(sh *shell) *cobra.Command {
 	return group("channel", "Look at channels and move them",
 		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
 		channelShowCommand(sh), channelHistoryCommand(sh), channelExplainCommand(sh), channelPromoteCommand(sh),
-		channelRollbackCommand(sh), channelRolloutCommand(sh), channelOverrideCommand(sh), channelSetCommand(sh))
+		channelRollbackCommand(sh), channelRevertCommand(sh), channelRolloutCommand(sh), channelOverrideCommand(sh),
+		channelSetCommand(sh))
 }
 
 // channelFlags say which channel of which app on which node.
@@ -101,7 +102,11 @@ func (sh *shell) listChannels(ctx context.Context, c channelFlags) error {
 		}
 		t := newTable("llr", "CHANNEL", "VERSION", "SEQUENCE")
 		for _, one := range app.Channels {
-			t.add(one.Channel, one.Version, fmt.Sprint(one.Sequence))
+			serves := one.Version
+			if one.Reverted {
+				serves = "built-in"
+			}
+			t.add(one.Channel, serves, fmt.Sprint(one.Sequence))
 		}
 		t.write(w)
 	})
@@ -109,7 +114,12 @@ func (sh *shell) listChannels(ctx context.Context, c channelFlags) error {
 
 func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 	r := &m.Release
-	fmt.Fprintf(w, "%s serves %s %s\n", m.Channel, m.App, r.Version)
+	if m.Reverted() {
+		fmt.Fprintf(w, "%s takes devices back to what their native app of %s came with; before, it served %s\n",
+			m.Channel, m.App, r.Version)
+	} else {
+		fmt.Fprintf(w, "%s serves %s %s\n", m.Channel, m.App, r.Version)
+	}
 	checked := "by the trust document that the node gives"
 	if trust != "" {
 		checked = "by " + trust
@@ -130,13 +140,16 @@ func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 	if r.Mandatory {
 		pairs = append(pairs, "mandatory", "yes")
 	}
+	for _, a := range r.Attachments {
+		pairs = append(pairs, "attachment", fmt.Sprintf("%s, %s", a.Kind, human(a.Size)))
+	}
 	if r.Link != "" {
 		pairs = append(pairs, "link", fmt.Sprintf("%q", r.Link))
 	}
 	if r.Comment != "" {
 		pairs = append(pairs, "comment", fmt.Sprintf("%q", r.Comment))
 	}
-	facts(w, append(pairs, rulePairs(m.Rules, m.Rollout, m.Overrides)...)...)
+	facts(w, append(pairs, rulePairs(m.Rules, m.Rollout, m.BuiltIn, m.Overrides)...)...)
 }
 
 // history is what channel history prints.
@@ -257,6 +270,23 @@ from a replayed old one. Without --version it goes to the release before the one
 	cmd.Flags().StringVar(&version, "version", "", "`VERSION` to go back to")
 	dryRunFlag(cmd, &dryRun)
 	required(cmd, "channel")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+func channelRevertCommand(sh *shell) *cobra.Command {
+	var c changeFlags
+	cmd := verb("revert", "Take all devices back to what their native app came with",
+		`It is for the day when no release is good. Devices that an override gives a release keep it, and a rollout ends. The
+next publish, promotion or rollback ends it: brink channel rollback --version of the release that was served serves
+that again. With --percent, a publish gives a new release to some devices, and the others stay on the built-in.`,
+		`
+  brink channel revert --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
+  brink channel revert --channel production --dry-run …`,
+		func(cmd *cobra.Command, _ []string) error {
+			return sh.change(cmd, c, func(m *channel.Manifest) (*channel.Manifest, error) { return m.Revert(time.Now()) })
+		})
+	c.add(cmd)
 	sh.printsJSON(cmd)
 	return cmd
 }

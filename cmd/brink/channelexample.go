@@ -57,6 +57,11 @@ func examples(before, after *channel.Manifest, now time.Time) []example {
 	emulator, development := on(channel.Android, sample(bundle, 1), old), on(channel.IOS, sample(bundle, 2), old)
 	emulator.Emulator, development.Development = true, true
 	devices = append(devices, emulator, development)
+	if before.BuiltIn || after.BuiltIn {
+		fresh := on(channel.IOS, sample(bundle, 3), "")
+		fresh.BuiltIn = true
+		devices = append(devices, fresh)
+	}
 	for _, o := range changedOverrides(before, after) {
 		d := on(channel.IOS, o.Device, served)
 		if o.Custom != "" {
@@ -90,14 +95,18 @@ func sample(bundle digest.Digest, quarter int) string {
 // changedOverrides returns the overrides that only one of the two manifests has, or that they have in two ways.
 func changedOverrides(before, after *channel.Manifest) (list []channel.Override) {
 	type name struct{ device, custom string }
-	was := map[name]string{}
+	type target struct {
+		version string
+		builtIn bool
+	}
+	was := map[name]target{}
 	for _, o := range before.Overrides {
-		was[name{o.Device, o.Custom}] = o.Version
+		was[name{o.Device, o.Custom}] = target{o.Version, o.BuiltIn}
 	}
 	for _, o := range after.Overrides {
-		version, had := was[name{o.Device, o.Custom}]
+		old, had := was[name{o.Device, o.Custom}]
 		delete(was, name{o.Device, o.Custom})
-		if !had || version != o.Version {
+		if !had || old != (target{o.Version, o.BuiltIn}) {
 			list = append(list, o)
 		}
 	}

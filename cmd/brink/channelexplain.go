@@ -36,6 +36,8 @@ func (o outcome) String() string {
 		return "stays: " + string(o.Reason)
 	case channel.Rollback:
 		return "goes back to " + o.Version
+	case channel.BuiltIn:
+		return "goes back to the built-in"
 	default:
 		return "gets " + o.Version
 	}
@@ -97,6 +99,7 @@ production build, whose version is not known.`,
 	flags.StringVar(&d.Native, "native-version", "", "`VERSION` of its native app")
 	flags.StringVar(&d.Version, "version", "", "`VERSION` of the release that it runs")
 	flags.StringVar(&bundle, "bundle", "", "`DIGEST` of the bundle that it runs")
+	flags.BoolVar(&d.BuiltIn, "built-in", false, "it runs what its native app came with")
 	flags.BoolVar(&d.Emulator, "emulator", false, "it is an emulator")
 	flags.BoolVar(&d.Development, "development", false, "its native app is a development build")
 	flags.Var(&when, "at", "decide as of this time (RFC 3339) and not now")
@@ -134,5 +137,6 @@ func deviceText(d channel.Device) string {
 	add(d.Development, "a development build")
 	add(d.Native != "", "native app %s", d.Native)
 	add(d.Version != "", "runs %s", d.Version)
+	add(d.BuiltIn, "runs the built-in")
 	return strings.Join(parts, ", ")
 }

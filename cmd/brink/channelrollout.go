@@ -105,8 +105,8 @@ func (r *rolloutFlags) apply(cmd *cobra.Command, from *channel.Rollout) channel.
 	return to
 }
 
-// rolloutText tells a rollout in a line.
-func rolloutText(r channel.Rollout) string {
+// rolloutText tells a rollout in a line; with builtIn, the others go back to what their native app came with.
+func rolloutText(r channel.Rollout, builtIn bool) string {
 	share := shareFlag(r.Share)
 	text := share.String() + " % of devices"
 	if r.Share == channel.Everyone {
@@ -121,10 +121,14 @@ func rolloutText(r channel.Rollout) string {
 	if !r.Ends.IsZero() {
 		text += ", until " + moment(r.Ends)
 	}
-	if r.From == "" {
+	switch {
+	case builtIn:
+		return text + "; others go back to the built-in"
+	case r.From == "":
 		return text + "; others stay as they are"
+	default:
+		return text + "; others get " + r.From
 	}
-	return text + "; others get " + r.From
 }
 
 func channelRolloutCommand(sh *shell) *cobra.Command {
@@ -134,7 +138,7 @@ func channelRolloutCommand(sh *shell) *cobra.Command {
 	cmd := verb("rollout", "Give the release that a channel serves to some devices first",
 		`Which devices are in is a matter of their ID and the bundle: raising the share only adds devices, lowering it only
 takes some out again, and these go back to the release before. A device without an ID is in a rollout to everyone
-only. A release that devices must not get at once is published to another channel, and promoted with --percent.`,
+only. A rollout begins with --percent of brink publish or of brink channel promote.`,
 		`
   brink channel promote --percent 5 --from beta --to production --app com.acme.shop …    begins one
   brink channel rollout --percent 25 --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key

@@ -16,6 +16,7 @@ import (
 	"brink/channel"
 	"brink/client"
 	"brink/digest"
+	"brink/origin/bucket"
 	"brink/protocol"
 	"brink/publish"
 	"brink/store"
@@ -32,6 +33,7 @@ const (
 	exitUnreachable = 6
 	exitDamaged     = 7
 	exitHeld        = 8
+	exitReplicas    = 9
 	exitInterrupted = 130 // what a shell reports for a program that Ctrl-C ended
 )
 
@@ -46,6 +48,7 @@ const exitTable = `Exit codes:
     6  no node could be reached, or the one that answered can not serve now
     7  damaged data was found
     8  another process holds the folder
+    9  published and in force, but on fewer nodes than --replicas or --regions ask for
   130  interrupted`
 
 // report is an error as users see it.
@@ -124,6 +127,15 @@ func classify(err error) report {
 	}
 	if problem, ok := errors.AsType[*protocol.Problem](err); ok {
 		return report{Code: problem.Code, Hint: problem.Hint, exit: problemExit(problem)}
+	}
+	if few, ok := errors.AsType[*publish.ReplicasError](err); ok {
+		return report{Code: "too_few_replicas", Hint: few.Hint(), exit: exitReplicas}
+	}
+	if refused, ok := errors.AsType[*publish.AttachmentError](err); ok {
+		return report{Code: "bad_attachment", Hint: refused.Hint, exit: exitRefused}
+	}
+	if refused, ok := errors.AsType[*bucket.Error](err); ok && !is(publish.ErrConflict) {
+		return originReport(refused)
 	}
 	if _, ok := errors.AsType[*bundle.PathError](err); ok {
 		return report{Code: "bad_path", Hint: "rename the file, or leave it out with --exclude", exit: exitRefused}

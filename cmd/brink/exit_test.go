@@ -39,6 +39,7 @@ func TestDescribe_GivesEveryErrorItsCode(t *testing.T) {
 		{&protocol.Problem{Status: 403, Code: "unknown_key"}, 3, "unknown_key"},
 		{&protocol.Problem{Status: 507, Code: protocol.CodeQuota}, 3, "quota_exceeded"},
 		{&bundle.PathError{Path: "a\\b"}, 3, "bad_path"},
+		{&publish.AttachmentError{Kind: "zip", Reason: "no"}, 3, "bad_attachment"},
 		{&protocol.Problem{Status: 412, Code: protocol.CodeConflict}, 4, "conflict"},
 		{publish.ErrConflict, 4, "conflict"},
 		{&protocol.Problem{Status: 404, Code: protocol.CodeUnknownApp}, 5, "unknown_app"},

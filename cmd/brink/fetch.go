@@ -48,8 +48,11 @@ Give --node several times to have others asked when one fails.`,
 	flags.StringVar(&c.Channel, "channel", "", "`NAME` of the channel")
 	flags.StringVar(&trust, "trust", "", "`FILE` of the org's trust document")
 	flags.StringVar(&c.Device.ID, "device-id", "", "`ID` of the device")
+	flags.StringVar(&c.Device.Custom, "custom-id", "", "`ID` that the app gave the device")
 	flags.StringVar(&platform, "platform", "", "`NAME` of the platform: ios, android, electron, web or another")
 	flags.StringVar(&c.Device.Native, "native-version", "", "`VERSION` of the native app around the bundle")
+	flags.BoolVar(&c.Device.Emulator, "emulator", false, "the device is an emulator")
+	flags.BoolVar(&c.Device.Development, "development", false, "its native app is a development build")
 	flags.BoolVar(&rollback, "rollback", false, "go back to the release before; it is not applied again")
 	flags.BoolVar(&confirm, "confirm", false, "tell that the installed release is well")
 	flags.BoolVar(&trial, "trial", false, "take the update for well only once --confirm says so")
@@ -113,6 +116,8 @@ func fetchedText(w io.Writer, r client.Result) {
 		fmt.Fprintf(w, "installed %s %s%s\n", r.App, r.Version, former(r))
 	case channel.Rollback:
 		fmt.Fprintf(w, "went back to %s %s\n", r.App, r.Version)
+	case channel.BuiltIn:
+		fmt.Fprintf(w, "%s goes back to what its native app came with\n", r.App)
 	case channel.UpToDate:
 		fmt.Fprintf(w, "%s %s is up to date\n", r.App, r.Version)
 	default:
@@ -166,6 +171,8 @@ func whyNot(reason string) string {
 		return "the release is rolled out to other devices first"
 	case channel.ReasonStep:
 		return "the release is a larger step than the channel takes"
+	case channel.ReasonMisconfigured:
+		return "the channel takes every step from a version of the native app on, and does not say which"
 	case channel.ReasonVersionUnknown:
 		return "the channel bounds the steps, and what the device runs is no version"
 	case channel.ReasonPrivate:

@@ -143,12 +143,17 @@ func (sh *shell) readKeys(files []string) (keys []channel.PrivateKey, err error)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
-			sh.warn(withHint(fmt.Errorf("others can read the private key %s", file), "chmod 600 %s", file))
-		}
+		sh.warnIfShared(file)
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// warnIfShared warns of a private key that others can read too.
+func (sh *shell) warnIfShared(file string) {
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+		sh.warn(withHint(fmt.Errorf("others can read the private key %s", file), "chmod 600 %s", file))
+	}
 }
 
 // readPublicKeys reads the public keys in files.

@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -23,12 +27,16 @@ func TestMain(m *testing.M) {
 //
 //	json FILE PATH [VALUE]   the value at PATH (a.b.0.c) of the JSON in FILE is VALUE, or is there at all
 //	keep NAME FILE PATH      sets the environment variable NAME to that value
+//	capgokey FILE            writes a private key as Capgo's CLI makes one
 //	mode FILE PERM           the permission bits of FILE are PERM (octal)
 //	tree DIR DIR             the two folders hold the same files
 //	damage DIR TEXT          changes the first byte of TEXT in the one file below DIR that holds it
 //	exits CODE brink ARGS    brink ends with that exit code
 //	node NAME FLAGS          starts a node that serves beside the script; NODE is its URL
 //	stop NAME [KILL]         ends it by Ctrl-C, or kills it; NAME.log is its stderr
+//	port NAME                sets the environment variable NAME to an address of loopback that is free
+//	watch PATTERN ARGS       runs brink until it prints a line that matches, and ends it
+//	bucket                   starts an S3 store beside the script; BUCKET is the URL of a place in it, WEB for HTTP
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
@@ -42,6 +50,11 @@ func TestScripts(t *testing.T) {
 			"exits":  exitsCommand,
 			"node":   nodeCommand,
 			"stop":   stopCommand,
+			"bucket": bucketCommand,
+			"port":   portCommand,
+			"watch":  watchCommand,
+
+			"capgokey": capgoKeyCommand,
 		},
 	})
 }
@@ -118,6 +131,16 @@ func exitsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] != strconv.Itoa(code) {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+func capgoKeyCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: capgokey FILE")
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	ts.Check(err)
+	raw := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), raw, 0o600))
 }
 
 func modeCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -20,7 +20,7 @@ func orgCommand(sh *shell) *cobra.Command {
 		`An org's trust document names its root keys and its roles: which keys may publish which apps to which channels,
 and how many of them must sign. Nodes and devices follow what it says. The root keys sign it; they publish nothing,
 so they can stay off line.`,
-		orgNewCommand(sh), orgShowCommand(sh), orgUpdateCommand(sh))
+		orgNewCommand(sh), orgShowCommand(sh), orgUpdateCommand(sh), orgPushCommand(sh))
 }
 
 // publisherRole is the role that org new makes, and that org update changes unless told otherwise.

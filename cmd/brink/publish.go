@@ -14,18 +14,48 @@ func publishCommand(sh *shell) *cobra.Command {
 	var node string
 	var keys []string
 	var r publish.Request
+	var some rolloutFlags
+	var attach attachmentFlags
+	var at originFlags
+	var native []string
+	var replicas replicaFlags
 	cmd := verb("publish DIR", "Publish a folder as a release of an app",
 		`The files in DIR become a bundle, the bundle becomes a release, and the channel serves it from then on. Only what
 the node lacks is sent. When publish returns, the release is durable on the node. It is safe to repeat: a release
 that the channel serves already is left as it is. When two publish to one channel at once, one wins and the other
-is told (exit code 4).`,
+is told (exit code 4).
+`+attachmentHelp,
 		`
   brink publish ./www --node http://127.0.0.1:8080 --key ci.key \
       --app com.acme.shop --version 1.0.0 --channel production
-  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      the rest set in brink.yaml or BRINK_*`,
+  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      the rest set in brink.yaml or BRINK_*
+  brink publish ./www --version 1.1.0 --percent 5 …                    to some first; see brink channel rollout
+  brink publish ./www --origin s3://acme-ota --trust acme.trust.json … to a bucket, while no node runs`+
+			attachmentExamples,
 		func(cmd *cobra.Command, args []string) error {
 			r.Dir = args[0]
-			p, meter, err := sh.publisher(cmd, node, keys)
+			limits, err := nativeLimits(native)
+			if err != nil {
+				return (&usageError{message: err.Error()}).of(cmd)
+			}
+			r.Native = limits
+			if some.given(cmd) {
+				if r.Anew {
+					return (&usageError{message: "--anew goes with none of --percent, --starts and --ends"}).of(cmd)
+				}
+				to := some.apply(cmd, nil)
+				r.Rollout = &to
+			}
+			if err := attach.apply(sh, cmd, &r); err != nil {
+				return err
+			}
+			config, done, err := at.choose(sh, cmd, node, r.DryRun)
+			if err != nil {
+				return err
+			}
+			defer done()
+			replicas.apply(&config)
+			p, meter, err := sh.publisherTo(config, keys)
 			if err != nil {
 				return err
 			}
@@ -38,7 +68,9 @@ is told (exit code 4).`,
 		})
 	cmd.Args = args("DIR")
 	flags := cmd.Flags()
-	nodeFlag(cmd, &node)
+	flags.StringVar(&node, "node", "", "`URL` of the node")
+	at.add(cmd)
+	replicas.add(cmd)
 	keyFlag(cmd, &keys)
 	flags.StringVar(&r.App, "app", "", "`NAME` of the app, such as com.acme.shop")
 	flags.StringVar(&r.Version, "version", "", "semantic `VERSION`, such as 1.4.0")
@@ -50,7 +82,11 @@ is told (exit code 4).`,
 		"believe nothing of a channel manifest whose key is not allowed any more, but go on from its sequence")
 	flags.Uint64Var(&r.Above, "above", 0,
 		"`SEQUENCE` that devices have seen of a channel that was lost: go on above it")
+	flags.StringArrayVar(&native, "native", nil,
+		"`PLATFORM=MIN..MAX`: versions of the native app that can run it, such as ios=1.4.0.. (repeatable)")
 	flags.BoolVar(&r.Mandatory, "mandatory", false, "devices should not go on without this release")
+	some.add(cmd)
+	attach.add(cmd)
 	dryRunFlag(cmd, &r.DryRun)
 	required(cmd, "app", "version", "channel")
 	sh.printsJSON(cmd)
@@ -71,15 +107,19 @@ func (sh *shell) publisher(cmd *cobra.Command, node string, keys []string) (*pub
 	if err := checkNodes(cmd, node); err != nil {
 		return nil, nil, err
 	}
+	return sh.publisherTo(publish.Config{Node: node}, keys)
+}
+
+// publisherTo is publisher for any place.
+func (sh *shell) publisherTo(config publish.Config, keys []string) (*publish.Publisher, *meter, error) {
 	private, err := sh.readKeys(keys)
 	if err != nil {
 		return nil, nil, err
 	}
 	meter := sh.meter()
-	p, err := publish.New(publish.Config{
-		Node: node, Keys: private,
-		Progress: func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) },
-	})
+	config.Keys = private
+	config.Progress = func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) }
+	p, err := publish.New(config)
 	return p, meter, err
 }
 
@@ -103,6 +143,13 @@ func publishedText(w io.Writer, did string, r publish.Result) {
 			sent = fmt.Sprintf("%s of %s would be", grouped(int64(r.ChunksSent)), count(r.Chunks, "chunk"))
 		}
 		pairs = append(pairs, "sent", sent)
+	}
+	pairs = append(pairs, attachmentFacts(r)...)
+	if r.Rollout != nil {
+		pairs = append(pairs, "rollout", rolloutText(*r.Rollout, r.BuiltIn))
+	}
+	if len(r.Replicas) > 0 {
+		pairs = append(pairs, "durable on", replicasText(r.Replicas))
 	}
 	pairs = append(pairs, "sequence", fmt.Sprint(r.Sequence), "time", seconds(r.DurationMS))
 	facts(w, pairs...)

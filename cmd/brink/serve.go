@@ -25,10 +25,12 @@ type serveFlags struct {
 	patchReleases          int
 	uploads                int
 	prepare, drain, finish time.Duration
-	sites                  []string
+	sites, appflow         []string
+	publicURL, capgo       string
 	fallback               bool
 	logLevel, logFormat    string
 	accessLog              float64
+	fleet                  fleetFlags
 }
 
 // defaultScrub reads a full store of the default quota once in about 45 minutes, which no disk notices.
@@ -57,6 +59,11 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 		"`HOST=APP/CHANNEL`: serve the channel as a web site at the root of that host (repeatable)")
 	flags.BoolVar(&s.fallback, "spa-fallback", false,
 		"serve index.html for paths of web sites that have no file and no extension")
+	flags.StringVar(&s.publicURL, "public-url", "",
+		"`URL` by which devices reach this node, where a proxy does not pass on host and scheme")
+	flags.StringVar(&s.capgo, "capgo-path", node.DefaultCapgo, "`PATH` below which Capgo's plugin is answered")
+	flags.StringArrayVar(&s.appflow, "appflow-app", nil,
+		"`ID=APP`: the app for devices that ask by its ID in Ionic Appflow (repeatable)")
 	flags.DurationVar(&s.prepare, "prepare-wait", node.DefaultPrepare,
 		"how long a channel waits for its patches before it moves (0s: not at all)")
 	flags.DurationVar(&s.drain, "drain-wait", node.DefaultDrain,
@@ -67,6 +74,7 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&s.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	flags.Float64Var(&s.accessLog, "access-log-sample", 0,
 		"`SHARE` of requests that are logged, 0 to 1; what the node failed always is")
+	s.fleet.add(cmd)
 	completes(cmd, "log-level", "debug", "info", "warn", "error")
 	completes(cmd, "log-format", "text", "json")
 	required(cmd, "data")
@@ -94,7 +102,9 @@ running requests finish for --finish-wait, and closes the store. A second Ctrl-C
 		`
   brink serve --data ./data                                     for development
   brink serve --data /var/lib/brink --listen :8080 --admin 127.0.0.1:9090 --trust acme.trust.json --quota 50GiB
-  brink serve --config brink.yaml`,
+  brink serve --config brink.yaml
+  brink serve --data /var/lib/brink --listen :8080 --trust acme.trust.json \
+      --fleet acme-prod --fleet-key fleet.key --region eu-west --join edge.internal:7946`,
 		func(cmd *cobra.Command, _ []string) error { return sh.serve(cmd.Context(), cmd, &s) })
 	s.add(cmd)
 	return cmd
@@ -137,7 +147,7 @@ func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
 		Quota: int64(s.quota), ScrubRate: int64(s.scrubRate), KeepReleases: s.keepReleases,
 		Hot: orNone(int64(s.hot)), PatchReleases: orNone(s.patchReleases), Uploads: s.uploads,
 		Prepare: orNone(s.prepare), Drain: orNone(s.drain), Finish: s.finish,
-		AccessLog: s.accessLog, Fallback: s.fallback,
+		AccessLog: s.accessLog, Fallback: s.fallback, PublicURL: s.publicURL, Capgo: s.capgo,
 	}
 	for _, file := range s.trust {
 		raw, err := readFile(file, channel.MaxTrust)
@@ -159,6 +169,19 @@ func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
 			c.Sites = map[string]node.Site{}
 		}
 		c.Sites[strings.ToLower(host)] = node.Site{App: app, Channel: name}
+	}
+	for _, text := range s.appflow {
+		id, app, ok := strings.Cut(text, "=")
+		if !ok {
+			return c, (&usageError{message: fmt.Sprintf("--appflow-app %q: want ID=APP", text)}).of(cmd)
+		}
+		if c.Appflow == nil {
+			c.Appflow = map[string]string{}
+		}
+		c.Appflow[id] = app
+	}
+	if err := s.fleet.apply(cmd, &c); err != nil {
+		return c, err
 	}
 	refuse := func(flag, want string) (node.Config, error) {
 		return c, (&usageError{message: fmt.Sprintf("--%s: want %s", flag, want)}).of(cmd)
