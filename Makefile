@@ -46,7 +46,8 @@ cross: ## Build for the systems that nobody here runs
 	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./client/... ./bundle/... ./channel/... ./digest/...
 
 e2e: ## Run the tests of the whole; what they need must be there, nothing is skipped
-	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m -run AnyDamage ./store
+	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m -run 'AnyDamage|Of200|Gateway|CapgoCLI|CapgoPlugin' \
+		./store ./gossip ./origin/bucket ./publish
 	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m $(WHOLE)
 
 corpus: ## Fetch the real web apps that benches and some tests read (needs npm)
