@@ -5,7 +5,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # How many inputs each fuzz target gets: a count, because a time limit makes Go 1.26 fail now and then for no reason
 # (https://go.dev/issue/75804).
-FUZZ ?= 10000x
+FUZZ ?= 5000x
 
 # Which benchmarks run.
 BENCH ?= .
