@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -22,6 +23,7 @@ func (g *Gossip) usher(ctx context.Context, b *book) {
 	attempt := time.NewTimer(0)
 	defer attempt.Stop()
 	size := g.members.size()
+	fresh := true // nobody has told this node yet what was published while it was away, nor the other way round
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,8 +40,10 @@ func (g *Gossip) usher(ctx context.Context, b *book) {
 				attempt.Reset(jitter(wait))
 			}
 		case <-attempt.C:
-			g.join(ctx, b)
-			if wait = min(2*wait, pace); g.members.size() > 1 {
+			if g.join(ctx, b, fresh) {
+				fresh = false
+			}
+			if wait = min(2*wait, pace); g.members.size() > 1 && !fresh {
 				wait = pace
 			}
 			attempt.Reset(jitter(wait))
@@ -62,10 +66,12 @@ func (g *Gossip) present() map[netip.AddrPort]bool {
 	return present
 }
 
-// join tries some of the nodes that are known and no members, in any order, until enough have answered.
-func (g *Gossip) join(ctx context.Context, b *book) {
+// join tries some of the nodes that are known and no members, in any order, until enough have answered, and reports
+// whether one has. A fresh node asks members too: it may know them by their packets alone, which do not tell what they
+// hold, and the next exchange may be far off.
+func (g *Gossip) join(ctx context.Context, b *book, fresh bool) bool {
 	alone := g.members.size() == 1
-	targets := g.targets(ctx, b)
+	targets := g.targets(ctx, b, fresh)
 	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
 	if !alone {
 		targets = targets[:min(len(targets), joinEnough)]
@@ -113,11 +119,16 @@ func (g *Gossip) join(ctx context.Context, b *book) {
 	case len(failed) > 0 && ctx.Err() == nil:
 		g.config.Logger.Warn("no other node answers; this one works on alone", "tried", len(failed))
 	}
+	return answered > 0
 }
 
-// targets returns where nodes may be that are no members.
-func (g *Gossip) targets(ctx context.Context, b *book) []netip.AddrPort {
-	seen := g.present()
+// targets returns where nodes may be that are no members; for a fresh node, members as well.
+func (g *Gossip) targets(ctx context.Context, b *book, fresh bool) []netip.AddrPort {
+	present := g.present()
+	seen := maps.Clone(present)
+	if fresh {
+		clear(seen)
+	}
 	if self, err := netip.ParseAddrPort(g.self.Address); err == nil {
 		seen[self] = true
 	}
@@ -147,6 +158,11 @@ func (g *Gossip) targets(ctx context.Context, b *book) []netip.AddrPort {
 	}
 	for _, address := range b.known {
 		add(address)
+	}
+	if fresh {
+		for address := range present {
+			add(address)
+		}
 	}
 	return targets
 }
