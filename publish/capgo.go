@@ -147,11 +147,14 @@ func (c *capgoSession) encrypt(w io.Writer, r io.Reader) (int64, error) {
 	mode := cipher.NewCBCEncrypter(c.block, c.vector)
 	buffer := make([]byte, 64<<10+protocol.CapgoBlock)
 	var total int64
-	for {
-		n, err := io.ReadFull(r, buffer[:64<<10])
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !last {
-			return total, err
+	for n := 0; ; n = 0 {
+		last := false
+		for n < 64<<10 && !last {
+			m, err := r.Read(buffer[n : 64<<10])
+			n += m
+			if last = err == io.EOF; err != nil && !last {
+				return total, err
+			}
 		}
 		if last {
 			padding := protocol.CapgoBlock - n%protocol.CapgoBlock

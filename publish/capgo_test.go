@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/iotest"
 
 	"github.com/andybalholm/brotli"
 
@@ -297,6 +298,18 @@ func TestCapgoSession_PadsWhateverTheLength(t *testing.T) {
 		if plain, err := d.decrypt(s.text, out.Bytes()); err != nil || !bytes.Equal(plain, noise(n)) {
 			t.Errorf("%d bytes do not come back: %v", n, err)
 		}
+	}
+}
+
+// A source that was cut is not padded as if it had ended.
+func TestCapgoSession_SaysThatItsSourceWasCut(t *testing.T) {
+	s, err := capgoKey(t).session("com.acme.shop", [32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := io.MultiReader(bytes.NewReader(noise(1000)), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if _, err := s.encrypt(io.Discard, cut); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("encrypt = %v, want ErrUnexpectedEOF", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"brink/bundle"
@@ -233,6 +234,30 @@ func TestPutDerived_EvictsNoBundle(t *testing.T) {
 	}
 	if !has(t, s, b) {
 		t.Error("a bundle was evicted for derived content")
+	}
+}
+
+// Whatever word a source has for its being cut: what came of it is not kept as if it were the whole.
+func TestPutDerived_KeepsNothingOfASourceThatWasCut(t *testing.T) {
+	s := open(t, store.Config{})
+	key := store.DerivedKey{Source: digest.Sum([]byte("whole")), Kind: "zstd"}
+	for _, cut := range []error{io.ErrUnexpectedEOF, fmt.Errorf("peer: %w", io.EOF), errors.New("reset by peer")} {
+		for _, n := range []int{0, 1000, 300 << 10} {
+			source := io.MultiReader(bytes.NewReader(storetest.Noise(1, n)), iotest.ErrReader(cut))
+			if _, err := s.PutDerived(t.Context(), key, source); !errors.Is(err, cut) {
+				t.Errorf("PutDerived of a source that says %q after %d bytes = %v", cut, n, err)
+			}
+			if _, err := s.Derived(key); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("Derived = %v, want ErrNotFound", err)
+			}
+		}
+	}
+	for _, n := range []int{0, 1, 300 << 10} {
+		whole := storetest.Noise(1, n)
+		o, err := s.PutDerived(t.Context(), key, iotest.DataErrReader(bytes.NewReader(whole)))
+		if err != nil || o.Digest() != digest.Sum(whole) {
+			t.Errorf("PutDerived of %d bytes: %v", n, err)
+		}
 	}
 }
 

@@ -46,7 +46,10 @@ func (w *objectWriter) write(ctx context.Context, r io.Reader) (object, error) {
 		if err := ctx.Err(); err != nil {
 			return object{}, err
 		}
-		n, err := io.ReadFull(r, buffer)
+		n, last, err := readPart(r, buffer)
+		if err != nil {
+			return object{}, err
+		}
 		if n > 0 {
 			_, _ = w.hasher.Write(buffer[:n])
 			d, err := w.put(buffer[:n])
@@ -55,11 +58,8 @@ func (w *objectWriter) write(ctx context.Context, r io.Reader) (object, error) {
 			}
 			w.parts = append(w.parts, d)
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if last {
 			break
-		}
-		if err != nil {
-			return object{}, err
 		}
 	}
 	o := object{Size: w.hasher.Size(), Digest: w.hasher.Digest()}
@@ -77,6 +77,22 @@ func (w *objectWriter) write(ctx context.Context, r io.Reader) (object, error) {
 		rest = rest[n:]
 	}
 	return o, nil
+}
+
+// readPart fills the buffer, or reads to the end of r, where the part is the last one. [io.ReadFull] would not do: it
+// tells a short last part by the error by which a source tells that it was cut, and what was cut is no object.
+func readPart(r io.Reader, buffer []byte) (n int, last bool, err error) {
+	for n < len(buffer) {
+		m, err := r.Read(buffer[n:])
+		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
 }
 
 func joinDigests(b []byte, digests []digest.Digest) []byte {
