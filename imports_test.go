@@ -89,12 +89,16 @@ func rules() []rule {
 			reason: "the rules of HTTP are a leaf of pure functions, tested without a node",
 		},
 		{
-			room: "node/capgo", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
+			room: "node/capgo", may: []string{"node/scan", "protocol", "bundle", "channel", "digest"}, never: servers(),
 			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
 		},
 		{
 			room: "node/appflow", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
 			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
+		},
+		{
+			room: "node/scan", may: nil, never: outside(),
+			reason: "reading plain JSON is a leaf: it does not know what the text means",
 		},
 		{
 			room: "node/tally", may: nil, never: outside(),

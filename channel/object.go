@@ -2,6 +2,7 @@ package channel
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,6 +103,23 @@ func encodeObject(fields any, rest unknown) ([]byte, error) {
 	maps.Copy(all, rest)
 	return json.Marshal(all)
 }
+
+// appendString appends text as json.Marshal writes it.
+func appendString(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			raw, err := json.Marshal(text)
+			if err != nil {
+				panic("channel: encode a string: " + err.Error()) // every string encodes
+			}
+			return append(b, raw...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
+}
+
+// appendHex appends a digest as json.Marshal writes it.
+func appendHex(b, sum []byte) []byte { return append(hex.AppendEncode(append(b, '"'), sum), '"') }
 
 // clone returns a copy that shares no map. The values are never written to.
 func (u unknown) clone() unknown { return maps.Clone(u) }

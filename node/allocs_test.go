@@ -51,3 +51,44 @@ func TestNode_AllocatesLittleForWhatIsHot(t *testing.T) {
 		})
 	}
 }
+
+// TestNode_AllocatesLittleForACheck: a check is what devices do most. What is left is the request and its path, the
+// body and the text of it, the reader of the body, the names, and the answer.
+func TestNode_AllocatesLittleForACheck(t *testing.T) {
+	f := start(t)
+	f.publish("1.0.0")
+	f.settle()
+	capgoPath := DefaultCapgo + "/updates"
+	capgoBody := `{"app_id":"` + testApp + `","device_id":"00009a6b-eefe-490a-9c60-8e965132ae51","platform":"android",` +
+		`"version_os":"15","plugin_version":"8.51.23","version_build":"0.2.1","version_code":"1","custom_id":"",` +
+		`"is_prod":true,"is_emulator":false,"defaultChannel":"production","version_name":"`
+	for _, test := range []struct {
+		name, path, body string
+		most             float64
+	}{
+		{"nothing new", protocol.CheckPath(testApp), `{"channel":"production","device":{"id":"x","version":"1.0.0"}}`, 8},
+		{"an update", protocol.CheckPath(testApp), `{"channel":"production","device":{"id":"x","version":"0.9.0"}}`, 12},
+		{"Capgo, nothing new", capgoPath, capgoBody + `1.0.0"}`, 19},
+		{"Capgo, an update", capgoPath, capgoBody + `0.9.0"}`, 18},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var ctx fasthttp.RequestCtx
+			var request fasthttp.Request
+			request.SetRequestURI("http://node" + test.path)
+			request.Header.SetMethod(fasthttp.MethodPost)
+			request.SetBodyString(test.body)
+			ctx.Init(&request, nil, nil)
+			run := func() {
+				ctx.Response.Reset()
+				f.handle(&ctx)
+			}
+			run()
+			if got := testing.AllocsPerRun(200, run); got > test.most {
+				t.Errorf("%.0f allocations, want at most %.0f", got, test.most)
+			}
+			if got := ctx.Response.StatusCode(); got != 200 {
+				t.Errorf("status %d: %s", got, ctx.Response.Body())
+			}
+		})
+	}
+}

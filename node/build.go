@@ -31,6 +31,9 @@ type builder struct {
 
 	mu      sync.Mutex
 	running map[store.DerivedKey]chan struct{} // closed when it is made, or can not be
+	asking  map[store.DerivedKey]bool          // those of them that other nodes are asked for, before it is made here
+
+	share *share
 }
 
 // maxQueued bounds the representations that are waited for. What is wanted beyond that is wanted again by the next
@@ -56,6 +59,8 @@ func newBuilder(n *Node) *builder {
 		urgent:  semaphore.NewWeighted(1),
 		memory:  semaphore.NewWeighted(patchMemory),
 		running: map[store.DerivedKey]chan struct{}{},
+		asking:  map[store.DerivedKey]bool{},
+		share:   newShare(n),
 	}
 }
 
@@ -70,7 +75,7 @@ func (b *builder) prepare(ctx context.Context, m *channel.Manifest) {
 	defer cancel()
 	for _, d := range b.first(m) {
 		select {
-		case <-b.add(d, b.urgent):
+		case <-b.begin(d, b.urgent, b.share.followed(m)):
 		case <-ctx.Done():
 			b.node.config.Logger.Warn("channel moves before all its representations are made", "app", m.App,
 				"channel", m.Channel)
@@ -129,9 +134,14 @@ var done = func() chan struct{} {
 	return c
 }()
 
-// add has a representation made in one of the slots, unless it is there or is being made, and returns a channel that is
-// closed when there is nothing more to wait for.
+// add has a representation taken from another node, or made in one of the slots, unless it is there or is being made,
+// and returns a channel that is closed when there is nothing more to wait for.
 func (b *builder) add(d derivation, slots *semaphore.Weighted) <-chan struct{} {
+	return b.begin(d, slots, true)
+}
+
+// begin is add. Without ask it is made here, without asking other nodes for it.
+func (b *builder) begin(d derivation, slots *semaphore.Weighted, ask bool) <-chan struct{} {
 	n := b.node
 	key := d.key()
 	b.mu.Lock()
@@ -147,6 +157,9 @@ func (b *builder) add(d derivation, slots *semaphore.Weighted) <-chan struct{} {
 	}
 	ready := make(chan struct{})
 	b.running[key] = ready
+	if ask {
+		b.asking[key] = true
+	}
 	n.work.Go(func() {
 		defer func() {
 			b.mu.Lock()
@@ -154,6 +167,15 @@ func (b *builder) add(d derivation, slots *semaphore.Weighted) <-chan struct{} {
 			b.mu.Unlock()
 			close(ready)
 		}()
+		if ask {
+			taken := b.share.take(n.ctx, d)
+			b.mu.Lock()
+			delete(b.asking, key)
+			b.mu.Unlock()
+			if taken {
+				return
+			}
+		}
 		if slots.Acquire(n.ctx, 1) != nil {
 			return
 		}
@@ -172,6 +194,7 @@ func (b *builder) make(ctx context.Context, d derivation) {
 	log := n.config.Logger.With("bundle", d.bundle.Short(), "path", d.path, "coding", d.coding.String())
 	switch {
 	case err == nil:
+		b.share.made.Add(1)
 		n.metrics.built(d.coding, time.Since(start))
 		log.Debug("representation made", "plain", d.size, "bytes", object.Size(), "duration", time.Since(start))
 	case ctx.Err() != nil:

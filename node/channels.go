@@ -112,6 +112,21 @@ func (c *channels) set(m *channel.Manifest) {
 	delete(c.lapsed, m.App+"/"+m.Channel)
 	for release := range m.Releases() {
 		c.dicts[release.SHA256] = dictionaryOf(release)
+	}
+	c.name(m)
+}
+
+// expect has names report the bundles of a manifest that is about to come into force, so that what it needs can be
+// brought in and made before.
+func (c *channels) expect(m *channel.Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.name(m)
+}
+
+// name notes the bundles of a manifest. The caller holds mu.
+func (c *channels) name(m *channel.Manifest) {
+	for release := range m.Releases() {
 		c.named[release.Bundle] = release.Index
 		for i := range release.Attachments {
 			c.named[release.Attachments[i].Bundle] = digest.Digest{}

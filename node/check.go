@@ -1,20 +1,15 @@
 package node
 
 import (
-	"encoding/json"
-
-	"github.com/valyala/fasthttp"
-
 	"brink/channel"
 	"brink/digest"
-	"brink/node/semantics"
 	"brink/protocol"
 )
 
 // check answers POST /v1/apps/{app}/check: is there something new for this device?
 func (n *Node) check(r *request) error {
 	var in protocol.CheckRequest
-	if err := r.readJSON(protocol.MaxCheck, &in); err != nil {
+	if err := r.readCheck(&in); err != nil {
 		return err
 	}
 	m, err := n.inForce(r.names[0], in.Channel)
@@ -38,23 +33,10 @@ func (n *Node) check(r *request) error {
 	}
 	n.stats.check(m, &in.Device, decision.Kind)
 	// A device that has something to do needs the signature that says so.
-	if (decision.Kind == channel.UpToDate || decision.Kind == channel.None) && in.Seen == m.Statement() {
-		return r.writeJSON(fasthttp.StatusOK, answer)
+	if in.Seen != m.Statement() || decision.Kind != channel.UpToDate && decision.Kind != channel.None {
+		answer.Manifest = m.Raw()
 	}
-	head, err := json.Marshal(answer)
-	if err != nil {
-		return err
-	}
-	// The envelope goes out byte for byte; encoding it as JSON once more could change its spelling.
-	body := make([]byte, 0, len(head)+len(m.Raw())+16)
-	body = append(body, head[:len(head)-1]...)
-	body = append(body, `,"manifest":`...)
-	body = append(body, m.Raw()...)
-	body = append(body, '}', '\n')
-	r.SetContentType("application/json")
-	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
-	r.Response.SetBodyRaw(body)
-	return nil
+	return r.writeCheck(&answer)
 }
 
 // inline returns the patch to a release for who has the archive of the name, if there is one of at most limit bytes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -51,10 +52,21 @@ func (n *Node) sources(id digest.Digest) []origin.Source {
 func (n *Node) peersFor(id digest.Digest) []origin.Source {
 	self := origin.Member{Name: n.fleet.config.Node, Region: n.fleet.config.Region}
 	var members []origin.Member
+	draining := map[string]bool{}
 	for _, m := range n.fleet.others() {
 		members = append(members, asMember(m))
+		draining[m.Name] = m.State == gossip.Draining
 	}
 	order := origin.Order(self, members, id)
+	slices.SortStableFunc(order, func(a, b origin.Member) int { // those that will end soon come last
+		switch {
+		case draining[a.Name] == draining[b.Name]:
+			return 0
+		case draining[a.Name]:
+			return 1
+		}
+		return -1
+	})
 	if holder, ok := n.fleet.hinted(id); ok {
 		order = after(order, asMember(holder), n.ownsFirst(self, members, id))
 	}
@@ -119,7 +131,13 @@ func (n *Node) alone() bool { return n.fleet == nil && n.bucket == nil }
 
 // known returns a bundle with its index. One that is not here and that a channel serves is brought in while the request
 // waits.
-func (n *Node) known(id digest.Digest) (*store.Bundle, error) { return n.reach(id, 0) }
+func (n *Node) known(id digest.Digest) (*store.Bundle, error) {
+	b, err := n.store.Bundle(id)
+	if !errors.Is(err, store.ErrNotFound) || n.alone() || !n.channels.names(id) {
+		return b, missing(id, err)
+	}
+	return n.fetch(id, 0)
+}
 
 // asked is known for a request that may have come from another node: it goes on over a few nodes and no further, and
 // the fleet may ask for bundles that no channel here names yet.
@@ -130,18 +148,12 @@ func (n *Node) asked(r *request, id digest.Digest) (*store.Bundle, error) {
 	}
 	hops := origin.ParseHops(string(r.Request.Header.Peek(origin.HopsField)))
 	switch {
-	case hops == 0 || hops >= origin.MaxHops:
+	case hops == 0:
+		return n.known(id)
+	case hops >= origin.MaxHops:
 		return nil, missing(id, err)
 	case !n.channels.names(id) && n.fromFleet(r, nil) != nil:
 		return nil, missing(id, err)
-	}
-	return n.fetch(id, hops)
-}
-
-func (n *Node) reach(id digest.Digest, hops int) (*store.Bundle, error) {
-	b, err := n.store.Bundle(id)
-	if !errors.Is(err, store.ErrNotFound) || n.alone() || !n.channels.names(id) {
-		return b, missing(id, err)
 	}
 	return n.fetch(id, hops)
 }

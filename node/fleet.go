@@ -71,6 +71,9 @@ type fleet struct {
 	rekeying sync.Mutex // one change of keys after the other
 	keys     [][]byte   // the primary first; guarded by rekeying
 
+	met     chan struct{} // closed when there is a member that serves
+	meeting sync.Once
+
 	mu    sync.Mutex
 	hints map[digest.Digest]gossip.Member // who holds a bundle that is being brought in
 }
@@ -85,7 +88,7 @@ func newFleet(n *Node) (*fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fleet key: %w", err)
 	}
-	f := &fleet{node: n, config: config, hints: map[digest.Digest]gossip.Member{}}
+	f := &fleet{node: n, config: config, hints: map[digest.Digest]gossip.Member{}, met: make(chan struct{})}
 	if f.keys, err = gossip.ReadKeys(raw); err != nil {
 		return nil, fmt.Errorf("fleet key %s: %w", config.KeyFile, err)
 	}
@@ -108,6 +111,7 @@ func newFleet(n *Node) (*fleet, error) {
 		Keys:      f.keys,
 		Peers:     filepath.Join(n.config.Data, "peers"),
 		Learned:   n.learned,
+		Changed:   f.changed,
 		Logger:    n.config.Logger,
 		Pace:      config.pace,
 		Transport: config.transport,

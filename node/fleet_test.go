@@ -361,3 +361,92 @@ func TestFleet_KeepsTheLastReleaseUntilTheNextCanBeServed(t *testing.T) {
 		t.Errorf("in force is sequence %d", now.Sequence)
 	}
 }
+
+func TestFleet_ReadsThroughWhatItHasLost(t *testing.T) {
+	f := startFleet(t, 2)
+	result := f.nodes[0].publish("1.0.0")
+	f.agree(result.Sequence)
+	node := f.nodes[1]
+	node.stop()
+	if err := os.RemoveAll(filepath.Join(node.config.Data, "chunks")); err != nil {
+		t.Fatal(err)
+	}
+	node.restart(func(c *Config) { c.Fleet.Join = []string{f.nodes[0].fleet.gossip.Self().Address} })
+	until(t, "they know each other", func() bool { return len(node.fleet.others()) == 1 })
+	for _, path := range []string{protocol.IndexPath(result.Bundle), protocol.ArchivePath(result.Bundle)} {
+		if resp, body := node.get(path); resp.StatusCode != http.StatusOK {
+			t.Errorf("GET %s: %s %s", path, resp.Status, body)
+		}
+	}
+	stranger := digest.Sum([]byte("no channel names it"))
+	before := node.filler.Stats().Fills
+	if resp, _ := node.get(protocol.IndexPath(stranger)); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("a bundle that no channel names: %s", resp.Status)
+	}
+	if got := node.filler.Stats().Fills; got != before {
+		t.Error("a stranger has the fleet searched for a bundle of any name")
+	}
+}
+
+// TestFleet_AForkEndsAtTheHigherSequence: after a cut one side may have the higher sequence and the other the higher
+// version.
+func TestFleet_AForkEndsAtTheHigherSequence(t *testing.T) {
+	f := startFleet(t, 2, func(_ int, c *Config) { c.Fleet.Join = nil }) // two that do not know each other
+	f.nodes[0].publish("1.0.0")
+	f.nodes[0].publish("1.0.1")
+	long := f.nodes[0].publish("1.0.2")
+	f.nodes[1].publish("2.0.0")
+	f.add(func(_ int, c *Config) {
+		c.Fleet.Join = []string{f.nodes[0].fleet.gossip.Self().Address, f.nodes[1].fleet.gossip.Self().Address}
+	})
+	f.agree(long.Sequence)
+	for _, node := range f.nodes {
+		if m := node.channels.get(testApp, "production"); m.Release.Version != "1.0.2" {
+			t.Errorf("%s serves %s", node.config.Fleet.Node, m.Release.Version)
+		}
+	}
+	// A device that has the higher version is not sent back.
+	body := strings.NewReader(`{"channel":"production","device":{"version":"2.0.0"}}`)
+	resp, answer := f.nodes[1].do(http.MethodPost, protocol.CheckPath(testApp), body)
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(answer), `"decision":"none"`) {
+		t.Errorf("a device above it is told %s", answer)
+	}
+	f.agree(f.nodes[1].publish("2.1.0").Sequence)
+}
+
+func TestFleet_NobodyClaimsToHoldAnotherRelease(t *testing.T) {
+	f := startFleet(t, 2)
+	first := f.nodes[0].publish("1.0.0")
+	f.agree(first.Sequence)
+	m := f.nodes[1].channels.get(testApp, "production")
+	hold := protocol.Hold{
+		App: testApp, Channel: "production", Sequence: m.Sequence, Statement: m.Statement(), Bundle: m.Release.Bundle,
+	}
+	if !f.nodes[1].holds(&hold) {
+		t.Error("it does not hold what is in force")
+	}
+	other := hold
+	other.Statement = digest.Sum([]byte("the other side of a cut"))
+	if f.nodes[1].holds(&other) {
+		t.Error("it claims another statement of the same sequence")
+	}
+	f.agree(f.nodes[0].publish("1.1.0").Sequence)
+	if !f.nodes[1].holds(&hold) {
+		t.Error("a channel that has moved on holds the release before")
+	}
+	other.Bundle = digest.Sum([]byte("what it never had"))
+	if f.nodes[1].holds(&other) {
+		t.Error("a higher sequence passes for a release that it never had")
+	}
+}
+
+func TestFleet_ANodeWithNothingLearnsBeforeItIsReady(t *testing.T) {
+	f := startFleet(t, 1)
+	result := f.nodes[0].publish("1.0.0")
+	until(t, "the first is ready", func() bool { return f.nodes[0].health.check().Ready })
+	node := f.add(func(_ int, c *Config) { c.Fleet.pace.Exchange = time.Hour })
+	until(t, "the second is ready", func() bool { return node.health.check().Ready })
+	if m := node.channels.get(testApp, "production"); m == nil || m.Sequence != result.Sequence {
+		t.Error("it was ready before it had what the fleet has")
+	}
+}

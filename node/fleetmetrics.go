@@ -39,6 +39,12 @@ func (n *Node) fleetMetrics(gauge, counter func(name, help string, value float64
 	counter("brink_fleet_bytes_out_total", "Bytes of announcements and summaries that were sent.", float64(stats.BytesOut))
 	counter("brink_fleet_faults_total", "Things that other nodes hold and that were not taken.",
 		float64(n.fleetFaults.Load()))
+	share := n.builder.share
+	counter("brink_representations_made_total", "Representations made here.", float64(share.made.Load()))
+	counter("brink_representations_shared_total", "Representations that came from other nodes and were right.",
+		float64(share.shared.Load()))
+	counter("brink_representations_refused_total", "Representations of other nodes that were wrong.",
+		float64(share.refused.Load()))
 	counter("brink_equivocations_total", "Manifests that were met with a sequence that another has.",
 		float64(n.equivocations.Load()))
 }

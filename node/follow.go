@@ -55,6 +55,15 @@ func (n *Node) pull(ctx context.Context, from gossip.Member, app, name string) e
 	if err != nil {
 		return err
 	}
+	err = n.follow(ctx, raw, app, name, &from)
+	if _, refused := errors.AsType[*channel.RefusedError](err); !refused {
+		return err
+	}
+	// It may be signed by keys of a trust document that is on its way too.
+	stored, parsing := channel.ParseManifest(raw)
+	if parsing != nil || n.pullTrust(ctx, from, stored.Org) != nil {
+		return err
+	}
 	return n.follow(ctx, raw, app, name, &from)
 }
 
@@ -90,6 +99,7 @@ func (n *Node) follow(ctx context.Context, raw []byte, app, name string, holder 
 	}
 	n.config.Logger.Info("channel moved", "app", app, "channel", name, "sequence", m.Sequence,
 		"version", m.Release.Version, "bundle", m.Release.Bundle.Short(), "from", holderName(holder))
+	n.builder.share.follows(m, holder)
 	n.activate(n.ctx, m)
 	return nil
 }
@@ -123,8 +133,18 @@ func (n *Node) overtaken(m *channel.Manifest) (bool, error) {
 		return true, nil
 	}
 	err := follows(current, lapsed, m)
-	if refused, ok := errors.AsType[*channel.RefusedError](err); ok && refused.Code == channel.CodeSequenceNotHigher {
-		return true, nil
+	if refused, ok := errors.AsType[*channel.RefusedError](err); ok {
+		switch refused.Code {
+		case channel.CodeSequenceNotHigher:
+			return true, nil
+		case channel.CodeDowngrade:
+			// It was published on the other side of a cut. All nodes have to end at the higher sequence; devices that are
+			// above it stay where they are, which each of them sees to.
+			n.config.Logger.Warn("the fleet has a higher sequence with a lower version: devices above it wait for a higher one",
+				"app", m.App, "channel", m.Channel, "sequence", m.Sequence, "version", m.Release.Version,
+				"hint", "publish a higher version")
+			return false, nil
+		}
 	}
 	return false, err
 }

@@ -15,6 +15,7 @@ type health struct {
 // The phases in which a node is not ready.
 const (
 	phaseStarting = "starting"
+	phaseLearning = "learning what the fleet has"
 	phaseDraining = "draining"
 )
 

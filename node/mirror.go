@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,8 +20,12 @@ import (
 // DefaultPoll is how often the origin is looked at for manifests, on average. Gossip is faster; this is the second way.
 const DefaultPoll = 30 * time.Second
 
-// originWait bounds one write of a release to the origin.
-const originWait = 10 * time.Minute
+// Bounds of one write of a release to the origin, and of how long a publisher waits for it where the node acknowledges
+// without: an origin that takes connections and never answers must not hold a channel.
+const (
+	originWait = 10 * time.Minute
+	lateAfter  = 10 * time.Second
+)
 
 // mirror keeps the origin and the node in step: what is published here is written there, and what is published there is
 // brought in.
@@ -29,13 +34,19 @@ type mirror struct {
 	bucket *bucket.Bucket
 
 	mu   sync.Mutex
-	late map[string]bool   // channels whose manifest the origin did not take yet, by app/channel
-	tags map[string]string // of the manifests as they were read last
-	last error             // of the last look at the origin
+	late map[string]bool  // channels whose manifest the origin did not take yet, by app/channel
+	seen map[string]sight // the manifests as they were read last
+	last error            // of the last look at the origin
 }
 
 func newMirror(n *Node, b *bucket.Bucket) *mirror {
-	return &mirror{node: n, bucket: b, late: map[string]bool{}, tags: map[string]string{}}
+	return &mirror{node: n, bucket: b, late: map[string]bool{}, seen: map[string]sight{}}
+}
+
+// sight is what a channel's manifest at the origin was when it was read last.
+type sight struct {
+	tag      string
+	sequence uint64
 }
 
 // openOrigin opens the origin, if there is one.
@@ -115,6 +126,11 @@ func (o *mirror) through(ctx context.Context, m *channel.Manifest) error {
 	if o.bucket.ReadOnly() {
 		return nil
 	}
+	if !o.node.config.OriginAck {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lateAfter)
+		defer cancel()
+	}
 	err := o.put(ctx, m)
 	key := m.App + "/" + m.Channel
 	switch {
@@ -133,7 +149,7 @@ func (o *mirror) through(ctx context.Context, m *channel.Manifest) error {
 	case o.node.config.OriginAck:
 		o.node.config.Logger.Error("origin does not take a release", "app", m.App, "channel", m.Channel, "error", err)
 		return problem(protocol.CodeUnavailable, "the origin does not take the release: "+err.Error(),
-			"nothing has moved: publish again when the origin is well")
+			"nothing has moved here: publish again when the origin is well")
 	}
 	o.node.config.Logger.Warn("origin does not take a release, it is tried again", "app", m.App, "channel", m.Channel,
 		"error", err)
@@ -251,27 +267,40 @@ func (o *mirror) takeTrust(ctx context.Context, org string) error {
 func (o *mirror) take(ctx context.Context, app, name string) error {
 	key := app + "/" + name
 	o.mu.Lock()
-	tag := o.tags[key]
+	before := o.seen[key]
 	o.mu.Unlock()
-	raw, tag, err := o.bucket.Manifest(ctx, app, name, tag)
-	if errors.Is(err, bucket.ErrNotModified) || errors.Is(err, bucket.ErrNotFound) {
+	raw, tag, err := o.bucket.Manifest(ctx, app, name, before.tag)
+	switch {
+	case errors.Is(err, bucket.ErrNotFound):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, bucket.ErrNotModified):
+		o.compare(key, before)
+		return nil
+	case err != nil:
 		return err
 	}
 	if err := o.node.follow(ctx, raw, app, name, nil); err != nil {
 		return err
 	}
-	if m := o.node.channels.get(app, name); m != nil {
-		if there, err := channel.ParseManifest(raw); err == nil && there.Sequence < m.Sequence {
-			o.settle(key, true) // the origin is behind
-		}
+	there, err := channel.ParseManifest(raw)
+	if err != nil {
+		return err
 	}
+	now := sight{tag: tag, sequence: there.Sequence}
+	o.compare(key, now)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.tags[key] = tag
+	o.seen[key] = now
 	return nil
+}
+
+// compare takes note when the origin is behind this node. Whoever published here may have found the origin down; and
+// what came from another node may be on no disk but this one when that node is lost.
+func (o *mirror) compare(key string, there sight) {
+	app, name, _ := strings.Cut(key, "/")
+	if m := o.node.channels.get(app, name); m != nil && there.sequence < m.Sequence {
+		o.settle(key, true)
+	}
 }
 
 // amiss says what an operator should know of the origin.

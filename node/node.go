@@ -263,7 +263,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.mirror != nil {
 		n.work.Go(func() { n.mirror.run(n.ctx) })
 	}
-	n.setDraining(false)
+	n.begin(ctx)
 	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels.count())
 	var err error
 	select {
@@ -279,6 +279,22 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	serving.Wait()
 	return errors.Join(err, n.close())
+}
+
+// begin says that the node is ready. One that has nothing asks the fleet first: devices are better served by others
+// until then. It answers requests all the same.
+func (n *Node) begin(ctx context.Context) {
+	switch {
+	case n.fleet == nil || len(n.config.Fleet.Join) == 0:
+	case n.channels.count() > 0:
+		n.work.Go(func() { n.catchUp(n.ctx) })
+	default:
+		n.health.enter(phaseLearning)
+		n.catchUp(ctx)
+	}
+	if ctx.Err() == nil {
+		n.setDraining(false)
+	}
 }
 
 // drainFor says that the node is not ready, and lets load balancers see it.
@@ -352,7 +368,8 @@ func (n *Node) amiss() []string {
 		reasons = append(reasons, "read-only: "+why)
 	}
 	if lapsed := n.channels.countLapsed(); lapsed > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d channels are left out: trust no longer allows what they serve", lapsed))
+		reasons = append(reasons,
+			fmt.Sprintf("channels left out, because trust no longer allows what they serve: %d", lapsed))
 	}
 	if n.mirror != nil {
 		reasons = append(reasons, n.mirror.amiss()...)

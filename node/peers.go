@@ -22,6 +22,25 @@ import (
 func (n *Node) ask(
 	ctx context.Context, to gossip.Member, method, target string, body []byte, limit int64,
 ) ([]byte, error) {
+	resp, err := n.open(ctx, to, method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("node %s: its answer has more than %d bytes", to.Name, limit)
+	}
+	return raw, nil
+}
+
+// open is ask for an answer that is read as it comes: one with status 200 or 204. The caller closes its body.
+func (n *Node) open(
+	ctx context.Context, to gossip.Member, method, target string, body []byte,
+) (*http.Response, error) {
 	u, err := url.Parse(to.URL + target)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", to.Name, err)
@@ -40,18 +59,15 @@ func (n *Node) ask(
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", to.Name, err)
 	}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNoContent {
+		return resp, nil
+	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", to.Name, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ReadProblem(resp.StatusCode, raw))
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("node %s: its answer has more than %d bytes", to.Name, limit)
-	}
-	return raw, nil
+	return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ReadProblem(resp.StatusCode, raw))
 }
 
 // askJSON is ask with JSON both ways. A nil question has no body, a nil answer is not read.
@@ -119,6 +135,8 @@ func (n *Node) findFleet(path string) (resource, [3]string, bool) {
 		return resource{get: n.fleetStats, getRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetChoicesPath:
 		return resource{get: n.fleetChoices, getRoute: routeFleet}, [3]string{}, true
+	case protocol.FleetDerivedPath:
+		return resource{get: n.fleetDerived, getRoute: routeFleet}, [3]string{}, true
 	}
 	return resource{}, [3]string{}, false
 }
@@ -149,7 +167,24 @@ func (n *Node) fleetHold(r *request) error {
 			return err
 		}
 	}
+	if !n.holds(&in) {
+		return problem(protocol.CodeConflict, "another release is in force here", "see brink fleet status")
+	}
 	return r.writeJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
+}
+
+// holds reports whether what is in force here is the manifest asked for, or one that goes on from its release.
+func (n *Node) holds(in *protocol.Hold) bool {
+	m := n.channels.get(in.App, in.Channel)
+	if m == nil || m.Sequence <= in.Sequence {
+		return m != nil && m.Statement() == in.Statement
+	}
+	for release := range m.Releases() {
+		if release.Bundle == in.Bundle {
+			return true
+		}
+	}
+	return false
 }
 
 // fleetDrain answers POST /v1/fleet/drain.

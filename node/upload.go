@@ -116,7 +116,9 @@ func (n *Node) offer(r *request) error {
 	if err != nil {
 		return err
 	}
-	if quota := trust.Quota(); quota > 0 && n.channels.bytesOf(trust.Org())+ix.Archive.Size > quota {
+	// What channels name already counts already: publishing it again, to heal it, costs nothing.
+	if quota := trust.Quota(); quota > 0 && !n.channels.names(ix.Bundle()) &&
+		n.channels.bytesOf(trust.Org())+ix.Archive.Size > quota {
 		return problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and its channels hold %d already",
 			trust.Org(), quota, n.channels.bytesOf(trust.Org())), "the org's root keys set its quota in the trust document")
 	}

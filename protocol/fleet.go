@@ -26,6 +26,7 @@ const (
 	FleetKeysPath    = "/v1/fleet/keys"
 	FleetStatsPath   = "/v1/fleet/stats"
 	FleetChoicesPath = "/v1/fleet/choices"
+	FleetDerivedPath = "/v1/fleet/derived"
 )
 
 // Hold asks a node to take a channel manifest from the one that asks, and to answer when it is in force there.
@@ -34,7 +35,8 @@ type Hold struct {
 	Channel   string        `json:"channel"`
 	Sequence  uint64        `json:"sequence"`
 	Statement digest.Digest `json:"statement"`
-	From      string        `json:"from"` // the node that asks
+	Bundle    digest.Digest `json:"bundle"` // of the release that it serves
+	From      string        `json:"from"`   // the node that asks
 }
 
 // Drain asks a node to say that it is not ready, or that it is again.

@@ -23,11 +23,14 @@ func (e *ReplicasError) Error() string {
 			names[i] += " (" + one.Region + ")"
 		}
 	}
-	of := fmt.Sprintf("%d of %d nodes", len(e.Have), max(1, e.Nodes))
-	if e.Regions > 1 {
-		of += fmt.Sprintf(" in %d of %d regions", regionsOf(e.Have), e.Regions)
+	var of []string
+	if e.Nodes > 1 {
+		of = append(of, fmt.Sprintf("on %d of %d nodes", len(e.Have), e.Nodes))
 	}
-	return fmt.Sprintf("published, and durable on %s: %s", of, strings.Join(names, ", "))
+	if e.Regions > 1 {
+		of = append(of, fmt.Sprintf("in %d of %d regions", regionsOf(e.Have), e.Regions))
+	}
+	return fmt.Sprintf("published, and durable %s: %s", strings.Join(of, " and "), strings.Join(names, ", "))
 }
 
 // Hint says what to do about it.

@@ -40,7 +40,7 @@ func fleetStatusCommand(sh *shell) *cobra.Command {
 does not answer is shown with the reason.`,
 		`
   brink fleet status --node http://127.0.0.1:9090
-  brink fleet status --node http://127.0.0.1:9090 --watch 2s
+  brink fleet status --node http://127.0.0.1:9090 --watch=5s
   brink fleet status --node http://127.0.0.1:9090 --json`,
 		func(cmd *cobra.Command, _ []string) error {
 			if err := checkNodes(cmd, node); err != nil {

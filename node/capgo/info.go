@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"brink/channel"
+	"brink/node/scan"
 )
 
 // info is what every request tells about the device. What a plugin does not send, or sends as null, is zero.
@@ -58,6 +59,9 @@ const (
 	maxKeyID  = 20
 	maxSource = 64
 	maxDepth  = 32 // of nested objects and arrays
+
+	// maxScanned is the size of a body whose strings may share its memory for as long as one of them is held.
+	maxScanned = 2 << 10
 )
 
 // need says which parts of an info a request can not do without.
@@ -70,6 +74,11 @@ type need struct {
 
 // decode reads the object of a body.
 func decode(body []byte) (*fields, *failure) {
+	if len(body) <= maxScanned {
+		if f := scanFields(string(body)); f != nil {
+			return f, nil
+		}
+	}
 	if !json.Valid(body) || depth(body) > maxDepth {
 		return nil, refuse("invalid_json_parse_body", "the body is not JSON")
 	}
@@ -81,6 +90,85 @@ func decode(body []byte) (*fields, *failure) {
 		}
 	}
 	return f, nil
+}
+
+// The names of the members that are bools.
+const (
+	nameEmulator   = "is_emulator"
+	nameProduction = "is_prod"
+)
+
+// scanned holds what the members of fields point to.
+type scanned struct {
+	fields
+	text [13]string
+	is   [2]bool
+}
+
+// scanFields reads the object of a body as the plugin spells it. It returns nil for what is for encoding/json.
+func scanFields(text string) *fields {
+	f := &scanned{}
+	s := scan.New(text)
+	s.Open()
+	var seen uint32
+	for s.Next() {
+		n, to := f.textField(s.Name())
+		switch {
+		case to != nil:
+			s.Once(&seen, n)
+			f.text[n] = s.String()
+			*to = &f.text[n]
+		case s.Name() == nameEmulator:
+			s.Once(&seen, 30)
+			f.is[0] = s.Bool()
+			f.Emulator = &f.is[0]
+		case s.Name() == nameProduction:
+			s.Once(&seen, 31)
+			f.is[1] = s.Bool()
+			f.Production = &f.is[1]
+		default:
+			s.Skip("app_id", "device_id", "custom_id", "platform", "version_build", "version_name", "plugin_version",
+				nameEmulator, nameProduction, "defaultChannel", "key_id", "install_source", "channel", "action",
+				"old_version_name", "timestamp", "manifest", "files")
+		}
+	}
+	if !s.Done() {
+		return nil
+	}
+	return &f.fields
+}
+
+// textField returns the member of a name that is a string, with a number of its own, or nil.
+func (f *fields) textField(name string) (uint, **string) {
+	switch name {
+	case "app_id":
+		return 0, &f.App
+	case "device_id":
+		return 1, &f.Device
+	case "custom_id":
+		return 2, &f.Custom
+	case "platform":
+		return 3, &f.Platform
+	case "version_build":
+		return 4, &f.Build
+	case "version_name":
+		return 5, &f.Version
+	case "plugin_version":
+		return 6, &f.Plugin
+	case "defaultChannel":
+		return 7, &f.Asked
+	case "key_id":
+		return 8, &f.KeyID
+	case "install_source":
+		return 9, &f.Source
+	case "channel":
+		return 10, &f.Channel
+	case "action":
+		return 11, &f.Action
+	case "old_version_name":
+		return 12, &f.OldVersion
+	}
+	return 0, nil
 }
 
 // depth returns how deep JSON is nested.
@@ -116,7 +204,7 @@ func fromQuery(query func(string) string) *fields {
 		Build: text("version_build"), Version: text("version_name"), Plugin: text("plugin_version"),
 		Asked: text("defaultChannel"), KeyID: text("key_id"), Source: text("install_source"), Channel: text("channel"),
 	}
-	for name, to := range map[string]**bool{"is_emulator": &f.Emulator, "is_prod": &f.Production} {
+	for name, to := range map[string]**bool{nameEmulator: &f.Emulator, nameProduction: &f.Production} {
 		switch value := query(name); value {
 		case "true", "false":
 			is := value == "true"

@@ -33,8 +33,8 @@ type answer struct {
 	until      time.Time
 }
 
-// Bounds of what is kept. A node has few releases that are given at a time; who asks under many names of the host can
-// make it forget, not grow.
+// Bounds of what is kept. A node has few releases that are given at a time; who asks under many names of the host
+// can make it forget, not grow.
 const (
 	maxKept      = 64
 	maxKeptBytes = 64 << 20
@@ -64,7 +64,7 @@ func (s *Server) render(of subject, release *channel.Release) *answer {
 		s.renderPlain(a, &u, of, release)
 	}
 	if a.amiss == "" {
-		a.body = encode(u)
+		a.body = u.body()
 	}
 	return a
 }
@@ -127,17 +127,19 @@ const brotliSuffix = ".br"
 // entries returns the list of all files. It is unsettled while some of them are still to be encoded.
 func (s *Server) entries(base string, ix *bundle.Index) (list []entry, unsettled bool) {
 	list = make([]entry, len(ix.Files))
+	id := ix.Bundle()
+	folder := fileURL(base, id, "")
 	for i := range ix.Files {
 		f := &ix.Files[i]
 		name := f.Path
 		if f.Size >= MinBrotli {
-			size, known := s.config.Edge.Brotli(ix.Bundle(), f)
+			size, known := s.config.Edge.Brotli(id, f)
 			unsettled = unsettled || !known
 			if size > 0 {
 				name += brotliSuffix
 			}
 		}
-		list[i] = entry{Name: name, Hash: f.SHA256.String(), URL: fileURL(base, ix.Bundle(), name)}
+		list[i] = entry{Name: name, Hash: f.SHA256.String(), URL: folder + (&url.URL{Path: name}).EscapedPath()}
 	}
 	return list, unsettled
 }

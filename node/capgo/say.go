@@ -55,7 +55,20 @@ func (f *failure) answer() Answer {
 	if f.status != 200 {
 		return say(f.status, f.whole())
 	}
+	if len(f.More) == 0 {
+		return Answer{Status: 200, Body: f.short()}
+	}
 	return say(200, f.flat())
+}
+
+// short returns what encode makes of flat when there is nothing more to say: most devices have nothing to do, and hear
+// this.
+func (f *failure) short() []byte {
+	b := appendString(append(make([]byte, 0, 128), `{"error":`...), f.Error)
+	if f.Kind != "" {
+		b = appendString(append(b, `,"kind":`...), string(f.Kind))
+	}
+	return append(appendString(append(b, `,"message":`...), f.Message), "}\n"...)
 }
 
 // flat returns what f says in one object.
@@ -91,4 +104,49 @@ func encode(what any) []byte {
 		panic(fmt.Sprintf("capgo: encode answer: %v", err)) // structs and maps of strings, numbers and bools always encode
 	}
 	return b.Bytes()
+}
+
+// appendString appends text as encode writes it.
+func appendString(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			raw := encode(text)
+			return append(b, raw[:len(raw)-1]...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
+}
+
+// body returns what encode makes of u, which may have thousands of files.
+func (u *update) body() []byte {
+	room := 256 + len(u.URL) + len(u.Link) + len(u.Comment) + len(u.SessionKey) + len(u.Checksum)
+	for i := range u.Manifest {
+		e := &u.Manifest[i]
+		room += 64 + len(e.Name) + len(e.Hash) + len(e.URL)
+	}
+	b := appendString(append(make([]byte, 0, room), `{"version":`...), u.Version)
+	member := func(name, value string) {
+		if value != "" {
+			b = appendString(append(append(append(b, `,"`...), name...), `":`...), value)
+		}
+	}
+	member("url", u.URL)
+	member("checksum", u.Checksum)
+	member("session_key", u.SessionKey)
+	if len(u.Manifest) > 0 {
+		b = append(b, `,"manifest":[`...)
+		for i := range u.Manifest {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			e := &u.Manifest[i]
+			b = appendString(append(b, `{"file_name":`...), e.Name)
+			b = appendString(append(b, `,"file_hash":`...), e.Hash)
+			b = append(appendString(append(b, `,"download_url":`...), e.URL), '}')
+		}
+		b = append(b, ']')
+	}
+	member("link", u.Link)
+	member("comment", u.Comment)
+	return append(b, "}\n"...)
 }

@@ -1,0 +1,173 @@
+package node
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/channel"
+	"brink/node/scan"
+	"brink/node/semantics"
+	"brink/protocol"
+)
+
+// smallBody is the size in bytes of the buffer that a check is read into; few have more.
+const smallBody = 768
+
+// readCheck reads the body of a check.
+func (r *request) readCheck(in *protocol.CheckRequest) error {
+	if r.Request.Header.Peek(fasthttp.HeaderContentEncoding) != nil {
+		return r.readJSON(protocol.MaxCheck, in)
+	}
+	raw, err := readSome(r.body(), make([]byte, 0, smallBody), protocol.MaxCheck+1)
+	if err != nil {
+		return problem(protocol.CodeBadRequest, "the body could not be read: "+err.Error(), "")
+	}
+	if len(raw) > protocol.MaxCheck {
+		return problem(protocol.CodeTooLarge, "the body has more than "+strconv.Itoa(protocol.MaxCheck)+" bytes", "")
+	}
+	if scanCheck(string(raw), in) {
+		return nil
+	}
+	*in = protocol.CheckRequest{}
+	if err := json.Unmarshal(raw, in); err != nil {
+		return problem(protocol.CodeBadRequest, "the body is not the JSON that is wanted here: "+err.Error(),
+			"see docs/protocol.md")
+	}
+	return nil
+}
+
+// readSome appends to b what source has, up to limit bytes in all.
+func readSome(source io.Reader, b []byte, limit int) ([]byte, error) {
+	for len(b) < limit {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, len(b))
+		}
+		n, err := source.Read(b[len(b):min(cap(b), limit)])
+		b = b[:len(b)+n]
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// scanCheck reads a check as our own clients spell it, and reports whether it was one. If not, the text is for
+// encoding/json, and what is in the request does not count.
+func scanCheck(text string, in *protocol.CheckRequest) bool {
+	s := scan.New(text)
+	var seen uint32
+	s.Open()
+	for s.Next() {
+		switch s.Name() {
+		case "channel":
+			s.Once(&seen, 0)
+			in.Channel = s.String()
+		case "device":
+			s.Once(&seen, 1)
+			scanDevice(&s, &in.Device)
+		case "seen":
+			s.Once(&seen, 2)
+			s.Hex(in.Seen[:])
+		case "dictionary":
+			s.Once(&seen, 3)
+			s.Hex(in.Dictionary[:])
+		case "inline":
+			s.Once(&seen, 4)
+			in.Inline = s.Int()
+		default:
+			s.Skip("channel", "device", "seen", "dictionary", "inline")
+		}
+	}
+	return s.Done()
+}
+
+func scanDevice(s *scan.Scanner, d *protocol.Device) {
+	var seen uint32
+	s.Open()
+	for s.Next() {
+		switch s.Name() {
+		case "id":
+			s.Once(&seen, 0)
+			d.ID = s.String()
+		case "custom":
+			s.Once(&seen, 1)
+			d.Custom = s.String()
+		case "platform":
+			s.Once(&seen, 2)
+			d.Platform = channel.Platform(s.String())
+		case "native":
+			s.Once(&seen, 3)
+			d.Native = s.String()
+		case "version":
+			s.Once(&seen, 4)
+			d.Version = s.String()
+		case "bundle":
+			s.Once(&seen, 5)
+			s.Hex(d.Bundle[:])
+		case "builtIn":
+			s.Once(&seen, 6)
+			d.BuiltIn = s.Bool()
+		case "emulator":
+			s.Once(&seen, 7)
+			d.Emulator = s.Bool()
+		case "development":
+			s.Once(&seen, 8)
+			d.Development = s.Bool()
+		default:
+			s.Skip("id", "custom", "platform", "native", "version", "bundle", "builtIn", "emulator", "development")
+		}
+	}
+}
+
+// appendCheck appends an answer as json.Marshal writes it. Its manifest goes out byte for byte: encoding it as JSON
+// once more could change its spelling.
+func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
+	// The words of decisions and the paths of archives have nothing in them that needs an escape.
+	b = append(append(append(b, `{"decision":"`...), a.Decision...), '"')
+	if a.Reason != "" {
+		b = append(append(append(b, `,"reason":"`...), a.Reason...), '"')
+	}
+	if a.Release != nil {
+		if b, err = a.Release.AppendJSON(append(b, `,"release":`...)); err != nil {
+			return nil, err
+		}
+	}
+	if a.Archive != "" {
+		b = append(append(append(b, `,"archive":"`...), a.Archive...), '"')
+	}
+	b = strconv.AppendUint(append(b, `,"sequence":`...), a.Sequence, 10)
+	if len(a.Patch) > 0 {
+		b = append(base64.StdEncoding.AppendEncode(append(b, `,"patch":"`...), a.Patch), '"')
+	}
+	if len(a.Manifest) > 0 {
+		b = append(append(b, `,"manifest":`...), a.Manifest...)
+	}
+	return append(b, '}'), nil
+}
+
+// writeCheck answers a check.
+func (r *request) writeCheck(a *protocol.CheckAnswer) error {
+	// A release takes about 500 bytes without its texts, and what append makes of it if it takes more is good too.
+	room := 64 + len(a.Manifest) + base64.StdEncoding.EncodedLen(len(a.Patch))
+	if a.Release != nil {
+		room += 640 + len(a.Release.Link) + len(a.Release.Comment)
+	}
+	body, err := appendCheck(make([]byte, 0, room), a)
+	if err != nil {
+		return err
+	}
+	h := &r.Response.Header
+	h.SetContentType("application/json")
+	h.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
+	r.Response.SetBodyRaw(append(body, '\n'))
+	return nil
+}

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"brink/gossip"
+	"brink/protocol"
+)
+
+// Catching up when a node starts: what gossip would find exchange by exchange, it asks one member for.
+const (
+	meetWait  = 3 * time.Second // for any member; the first node of a fleet meets nobody
+	catchWait = 2 * time.Minute // for all that a member has; the rest comes while the node serves
+	catchers  = 8               // channels at the same time
+)
+
+// catchUp brings in what the fleet has. It returns when that is in force, when nobody answers, or when ctx ends.
+func (n *Node) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchWait)
+	defer cancel()
+	late := time.NewTimer(meetWait)
+	defer late.Stop()
+	select {
+	case <-n.fleet.met:
+	case <-late.C:
+		return
+	case <-ctx.Done():
+		return
+	}
+	for i, other := range n.fleet.others() {
+		if i == 3 { // the others have the same
+			return
+		}
+		if n.catchUpWith(ctx, other) {
+			return
+		}
+	}
+}
+
+// catchUpWith brings in what another node has, and reports whether it answered.
+func (n *Node) catchUpWith(ctx context.Context, other gossip.Member) bool {
+	asking, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
+	var status protocol.NodeStatus
+	if err := n.askJSON(asking, other, http.MethodGet, protocol.FleetStatusPath, nil, &status); err != nil {
+		n.config.Logger.Debug("node can not be caught up with", "node", other.Name, "error", err)
+		return false
+	}
+	for _, trust := range n.channels.trusts.all() {
+		if err := n.pullTrust(ctx, other, trust.Org()); err != nil {
+			n.config.Logger.Debug("trust document is not taken", "node", other.Name, "org", trust.Org(), "error", err)
+		}
+	}
+	var pulling sync.WaitGroup
+	slots := make(chan struct{}, catchers)
+	for _, c := range status.Channels {
+		if m := n.channels.get(c.App, c.Channel); m != nil && m.Sequence >= c.Sequence {
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		pulling.Go(func() {
+			defer func() { <-slots }()
+			if err := n.pull(ctx, other, c.App, c.Channel); err != nil && ctx.Err() == nil {
+				n.config.Logger.Warn("what another node holds is not taken", "node", other.Name, "app", c.App,
+					"channel", c.Channel, "error", err)
+			}
+		})
+	}
+	pulling.Wait()
+	return true
+}
+
+// changed is called by package gossip when members came or went.
+func (f *fleet) changed() {
+	if len(f.others()) > 0 {
+		f.meeting.Do(func() { close(f.met) })
+	}
+}
