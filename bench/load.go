@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -35,15 +36,67 @@ func (t turn) rate() float64 { return float64(t.Requests) / t.Seconds }
 
 // load asks one server for one file over and over.
 func (s *site) load(ctx context.Context, v *server, file string, connections int, loaders []int) (turn, error) {
+	t, err := s.wrk(ctx, v, connections, loaders, wrkScript, v.url+"/"+file)
+	if err != nil {
+		return t, fmt.Errorf("%s, %s: %w", v.name, file, err)
+	}
+	return t, nil
+}
+
+// loadList makes the requests of a file over and over, in their order: see [writeRequests].
+func (s *site) loadList(ctx context.Context, v *server, list string, connections int, loaders []int) (turn, error) {
+	t, err := s.wrk(ctx, v, connections, loaders, wrkScript+wrkList, v.url, "--", list)
+	if err != nil {
+		return t, fmt.Errorf("%s, %s: %w", v.name, filepath.Base(list), err)
+	}
+	return t, nil
+}
+
+// wrkList has wrk make the requests of a file: method, path and body on each line, parted by spaces.
+const wrkList = `local list, at = {}, 0
+function init(args)
+	for line in io.lines(args[1]) do
+		local method, path, body = line:match("^(%S+) (%S+) ?(.*)$")
+		if body == "" then body = nil end
+		list[#list + 1] = wrk.format(method, path, {["Content-Type"] = "application/json", Host = wrk.headers["Host"]}, body)
+	end
+end
+function request()
+	at = at % #list + 1
+	return list[at]
+end
+`
+
+// wanted is one request of a list.
+type wanted struct{ method, path, body string }
+
+// writeRequests writes a list of requests for [site.loadList].
+func writeRequests(path string, list []wanted) error {
+	var text strings.Builder
+	for _, w := range list {
+		fmt.Fprintf(&text, "%s %s %s\n", w.method, w.path, w.body)
+	}
+	return os.WriteFile(path, []byte(text.String()), 0o644)
+}
+
+// wrk loads a server, and returns what wrk and the kernel say of it. An answer that says no is an error.
+func (s *site) wrk(
+	ctx context.Context,
+	v *server,
+	connections int,
+	loaders []int,
+	lua string,
+	target ...string,
+) (turn, error) {
 	script := filepath.Join(s.dir, "wrk.lua")
-	if err := os.WriteFile(script, []byte(wrkScript), 0o644); err != nil {
+	if err := os.WriteFile(script, []byte(lua), 0o644); err != nil {
 		return turn{}, err
 	}
-	threads := max(1, len(loaders))
-	name, args := onCores(loaders, "wrk", []string{
+	threads := min(max(1, len(loaders)), connections)
+	name, args := onCores(loaders, "wrk", append([]string{
 		"-t", strconv.Itoa(threads), "-c", strconv.Itoa(connections), "-d", fmt.Sprintf("%ds", s.bench.seconds),
-		"-s", script, v.url + "/" + file,
-	})
+		"-s", script,
+	}, target...))
 	before := usageOf(v.cmd.Process.Pid)
 	raw, err := read(command(ctx, name, args...))
 	if err != nil {
@@ -61,7 +114,7 @@ func (s *site) load(ctx context.Context, v *server, file string, connections int
 		return t, fmt.Errorf("wrk said %q: %w", raw, err)
 	}
 	if t.Errors > 0 || t.Requests == 0 {
-		return t, fmt.Errorf("%s: %d errors in %d requests for %s", v.name, t.Errors, t.Requests, file)
+		return t, fmt.Errorf("%d errors in %d requests", t.Errors, t.Requests)
 	}
 	t.processor = after.processor - before.processor
 	return t, nil

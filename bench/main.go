@@ -1,7 +1,7 @@
 // Command bench measures Brink beside its peers and beside what the machine can do at most.
 //
 //	go run ./bench                 all parts
-//	go run ./bench peers           one part: delta, peers, ingest or wan
+//	go run ./bench peers           one part: delta, peers, ingest, wan, capgo, decisions, scale or fleet
 //	go run ./bench peers --json    its results as JSON on standard output instead of tables
 //
 // The life of one run: each part says what it lacks and is left out then, with a word; otherwise it starts what it
@@ -41,6 +41,10 @@ func parts() []part {
 		{"peers", "requests per second, latency, processor and memory beside nginx, Caddy and Varnish", peers},
 		{"ingest", "publishing beside tar | zstd", ingest},
 		{"wan", "first install and update over long links", wan},
+		{"capgo", "whole updates of an app with Capgo's plugin, beside nginx with the same files", capgo},
+		{"decisions", "what a decision costs, beside nginx returning as many fixed bytes", decisions},
+		{"scale", "how latency and memory grow: bundles, idle connections, requests in flight, bytes in the store", scale},
+		{"fleet", "how news spreads between nodes, a fleet at rest, a node that was away", fleet},
 	}
 }
 
@@ -59,6 +63,7 @@ type bench struct {
 	turns   int
 	seconds int
 	pin     bool
+	stored  int // MiB in the store whose opening is timed
 }
 
 func main() {
@@ -86,12 +91,13 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 	flags.IntVar(&b.turns, "turns", 3, "how often each server is loaded, in turns with the others")
 	flags.IntVar(&b.seconds, "seconds", 4, "seconds of one turn")
 	flags.BoolVar(&b.pin, "pin", true, "keep servers on the first half of the processors, the load on the others")
+	flags.IntVar(&b.stored, "stored", 1<<10, "MiB in the store that a node opens in the part scale")
 	asJSON := flags.Bool("json", false, "print JSON instead of tables")
 	keep := flags.Bool("write", true, "write bench/results and bench/RESULTS.md")
 	flags.Usage = func() {
 		fmt.Fprintln(status, "usage: go run ./bench [PART] [flags]")
 		for _, p := range parts() {
-			fmt.Fprintf(status, "  %-8s %s\n", p.name, p.what)
+			fmt.Fprintf(status, "  %-10s %s\n", p.name, p.what)
 		}
 		flags.PrintDefaults()
 	}
@@ -102,9 +108,9 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if b.turns < 1 || b.seconds < 1 || flags.NArg() > 0 {
+	if b.turns < 1 || b.seconds < 1 || b.stored < 1 || flags.NArg() > 0 {
 		flags.Usage()
-		return errors.New("want one part at most, one turn at least and one second at least")
+		return errors.New("want one part at most, at least one turn, one second and one MiB")
 	}
 	if err := b.open(ctx); err != nil {
 		return err

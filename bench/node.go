@@ -15,6 +15,9 @@ import (
 // benchApp is the app that everything is published as, to one channel for each thing that is measured.
 const benchApp = "com.example.bench"
 
+// benchOrg owns all apps of the bench.
+const benchOrg = "bench"
+
 // node is a Brink node in a process of its own, as an operator starts it, with the keys to publish to it.
 type node struct {
 	server
@@ -25,6 +28,19 @@ type node struct {
 
 // startNode starts a node on an empty folder, with further flags, on the servers' processors.
 func (s *site) startNode(ctx context.Context, flags ...string) (*node, error) {
+	n, err := s.newNode()
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.MkdirTemp(s.dir, "data-*")
+	if err != nil {
+		return nil, err
+	}
+	return n, s.run(ctx, n, data, flags...)
+}
+
+// newNode returns a node that does not run yet: its keys, and its trust document in a file.
+func (s *site) newNode() (*node, error) {
 	n := &node{}
 	root, err := channel.NewKey(nil)
 	if err != nil {
@@ -34,7 +50,7 @@ func (s *site) startNode(ctx context.Context, flags ...string) (*node, error) {
 		return nil, err
 	}
 	raw, err := channel.NewTrust(channel.TrustConfig{
-		Org: "bench", Issued: time.Now().UTC().Truncate(time.Second),
+		Org: benchOrg, Issued: time.Now().UTC().Truncate(time.Second),
 		Roots: []channel.PublicKey{root.Public()}, Keys: []channel.PublicKey{n.key.Public()},
 		Roles: []channel.Role{{
 			Name: "publisher", Keys: []string{n.key.Public().ID()},
@@ -45,36 +61,24 @@ func (s *site) startNode(ctx context.Context, flags ...string) (*node, error) {
 		return nil, err
 	}
 	n.trust = filepath.Join(s.dir, "trust.json")
-	if err := os.WriteFile(n.trust, raw, 0o600); err != nil {
-		return nil, err
-	}
-	data, err := os.MkdirTemp(s.dir, "data-*")
-	if err != nil {
-		return nil, err
-	}
+	return n, os.WriteFile(n.trust, raw, 0o600)
+}
+
+// run starts a node on a data folder, and returns when it listens.
+func (s *site) run(ctx context.Context, n *node, data string, flags ...string) error {
 	address, err := s.address()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	args := []string{
-		"serve",
-		"--data",
-		data,
-		"--listen",
-		address,
-		"--trust",
-		n.trust,
-		"--drain-wait",
-		"0s",
-		"--log-level",
-		"warn",
+		"serve", "--data", data, "--listen", address, "--trust", n.trust, "--drain-wait", "0s", "--log-level", "warn",
 	}
 	if s.tls {
 		args = append(args, "--tls-cert", s.cert, "--tls-key", s.key)
 	}
-	n.cmd, err = s.start(ctx, address, nil, s.bench.brink, append(args, flags...)...)
 	n.name, n.url = "Brink", s.scheme()+"://"+address
-	return n, err
+	n.cmd, err = s.start(ctx, address, nil, s.bench.brink, append(args, flags...)...)
+	return err
 }
 
 // keyFile writes the publisher's key to a folder, and returns the file.

@@ -34,22 +34,7 @@ func peers(ctx context.Context, b *bench) (*report, error) {
 		return nil, err
 	}
 	s := &site{bench: b}
-	loaders := []int(nil)
-	placement := "servers and load share all processors"
-	if b.pin && runtime.NumCPU() > 1 {
-		for core := range runtime.NumCPU() {
-			if core < runtime.NumCPU()/2 {
-				s.cores = append(s.cores, core)
-			} else {
-				loaders = append(loaders, core)
-			}
-		}
-		placement = fmt.Sprintf(
-			"servers on %d of the processors, the load on the other %d, by taskset",
-			len(s.cores),
-			len(loaders),
-		)
-	}
+	loaders, placement := s.place()
 	r := &report{
 		Title: "the same bytes from Brink and from its peers",
 		How:   how("peers", b.turns, b.seconds, placement),
@@ -60,6 +45,23 @@ func peers(ctx context.Context, b *bench) (*report, error) {
 		}
 	}
 	return r, nil
+}
+
+// place keeps servers and load apart, if that is wanted and possible, and returns the processors of the load, and what
+// to say of it.
+func (s *site) place() (loaders []int, placement string) {
+	if !s.bench.pin || runtime.NumCPU() < 2 {
+		return nil, "servers and load share all processors"
+	}
+	for core := range runtime.NumCPU() {
+		if core < runtime.NumCPU()/2 {
+			s.cores = append(s.cores, core)
+		} else {
+			loaders = append(loaders, core)
+		}
+	}
+	return loaders, fmt.Sprintf("servers on %d of the processors, the load on the other %d, by taskset",
+		len(s.cores), len(loaders))
 }
 
 // compare loads all servers, over TLS or not, and adds what it sees to the report.

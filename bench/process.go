@@ -94,15 +94,38 @@ func usageOf(pid int) usage {
 	return u
 }
 
-func peakOf(pid int) int64 {
+func peakOf(pid int) int64 { return memoryOf(pid, "VmHWM:") }
+
+// residentOf returns how many bytes of a process are resident now.
+func residentOf(pid int) int64 { return memoryOf(pid, "VmRSS:") }
+
+func memoryOf(pid int, line string) int64 {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
+	_, rest, _ := strings.Cut(string(raw), line)
 	var kib int64
 	_, _ = fmt.Sscan(rest, &kib) // 0 when there is no such line
 	return kib << 10
+}
+
+// calm returns when a process has nothing to do any more: it has used less than a tenth of a processor for a second.
+func calm(ctx context.Context, pid int) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for before := usageOf(pid).processor; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now := usageOf(pid).processor
+		if now-before < 100*time.Millisecond {
+			return nil
+		}
+		before = now
+	}
 }
 
 // machine describes the hardware and no more.

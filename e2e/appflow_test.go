@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"brink/bench/updater"
 )
 
 // ionicModules returns the folder that holds the packages of the real plugin as npm has them. They are fetched once per
@@ -43,7 +46,7 @@ func ionicModules(t *testing.T) string {
 var ionicPackages = sync.OnceValues(func() (map[string]string, error) {
 	folders := map[string]string{}
 	for name, version := range map[string]string{"cordova-plugin-ionic": "5.5.3", "cordova-js": "6.1.0"} {
-		dir, err := fetchPackage(name, version)
+		dir, err := updater.Fetch(context.Background(), name, version)
 		if err != nil {
 			return nil, err
 		}

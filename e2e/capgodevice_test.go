@@ -2,10 +2,8 @@ package e2e_test
 
 import (
 	"bufio"
-	"bytes"
+	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -14,12 +12,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"brink/bench/updater"
 )
 
-// This page makes devices that run the real Java of Capgo's plugin, as it is published on npm. It is compiled against
-// small stand-ins for Android (testdata/capgo), which are all that is in this repository: the plugin has another
-// licence, and is fetched when the tests run. What these devices are not is Android: its rules for work in the
-// background and for plain HTTP, and its own OkHttp 4, which is version 3 here.
+// This page makes devices that run the real Java of Capgo's plugin; package updater says what they are and are not.
 
 // Versions of the plugin that devices in the field run: the last of each major, and one that takes no list of files.
 const (
@@ -28,7 +25,6 @@ const (
 	plugin6   = "6.51.16"
 	plugin5   = "5.50.2"
 	pluginOld = "7.18.14"
-	capacitor = "8.5.2" // of @capacitor/android, of which one class is needed
 )
 
 // patience bounds how long a device is waited for. It is no measure of anything: a device that is stuck ends the test.
@@ -44,138 +40,33 @@ var plugins struct {
 func plugin(t *testing.T, version string) string {
 	t.Helper()
 	onlyLong(t)
-	for _, tool := range []string{"javac", "java", "npm", "node"} {
+	for _, tool := range updater.Tools() {
 		need(t, tool)
 	}
-	var jars []string
-	for _, name := range []string{"okhttp", "okio", "json-android"} {
-		jar := filepath.Join("/usr/share/java", name+".jar")
+	for _, jar := range updater.Jars() {
 		if _, err := os.Stat(jar); err != nil {
 			if os.Getenv("BRINK_CI") == "1" {
 				t.Fatalf("%s is missing", jar)
 			}
 			t.Skipf("%s is missing here", jar)
 		}
-		jars = append(jars, jar)
 	}
 	plugins.mu.Lock()
 	if plugins.made == nil {
 		plugins.made = map[string]func() (string, error){}
 	}
 	if plugins.made[version] == nil {
-		plugins.made[version] = sync.OnceValues(func() (string, error) { return compile(version, jars) })
+		plugins.made[version] = sync.OnceValues(func() (string, error) {
+			return updater.Compile(context.Background(), filepath.Join(scratch, "capgo", version), version)
+		})
 	}
 	made := plugins.made[version]
 	plugins.mu.Unlock()
-	classes, err := made()
+	classPath, err := made()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Join(append([]string{classes}, jars...), ":")
-}
-
-// compile compiles a version of the plugin and returns the folder of its classes.
-func compile(version string, jars []string) (string, error) {
-	updater, err := fetchPackage("@capgo/capacitor-updater", version)
-	if err != nil {
-		return "", err
-	}
-	android, err := fetchPackage("@capacitor/android", capacitor)
-	if err != nil {
-		return "", err
-	}
-	sources := filepath.Join(scratch, "capgo", version)
-	stubs, err := filepath.Glob("testdata/capgo/*.txtar")
-	if err != nil {
-		return "", err
-	}
-	var files []string
-	add := func(name string, text []byte) error {
-		path := filepath.Join(sources, filepath.FromSlash(name))
-		files = append(files, path)
-		return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o600))
-	}
-	const home = "ee/forgr/capacitor_updater/"
-	leftOut := map[string]bool{"ShakeDetector.java": true, "ThreeFingerPinchDetector.java": true}
-	for _, stub := range stubs {
-		text, err := os.ReadFile(stub)
-		if err != nil {
-			return "", err
-		}
-		for _, part := range strings.Split("\n"+string(text), "\n-- ")[1:] {
-			name, body, _ := strings.Cut(part, " --\n")
-			leftOut[strings.TrimPrefix(name, home)] = true
-			if err := add(name, []byte(body+"\n")); err != nil {
-				return "", err
-			}
-		}
-	}
-	theirs, err := filepath.Glob(filepath.Join(updater, "android/src/main/java", home, "*.java"))
-	if err != nil {
-		return "", err
-	}
-	for _, path := range theirs {
-		name := filepath.Base(path)
-		if leftOut[name] {
-			continue
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return "", err
-		}
-		// Java 21 takes the full name of a constant behind "case", Java 17 does not.
-		if err := add(home+name, bytes.ReplaceAll(text, []byte("case DelayUntilNext."), []byte("case "))); err != nil {
-			return "", err
-		}
-	}
-	const object = "com/getcapacitor/JSObject.java"
-	text, err := os.ReadFile(filepath.Join(android, "capacitor/src/main/java", object))
-	if err != nil {
-		return "", err
-	}
-	if err := add(object, text); err != nil {
-		return "", err
-	}
-	classes := filepath.Join(sources, "classes")
-	cmd := exec.Command("javac", append([]string{"-nowarn", "-d", classes, "-cp", strings.Join(jars, ":")}, files...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the plugin %s does not compile: %w\n%.8000s", version, err, out)
-	}
-	return classes, nil
-}
-
-// fetchPackage returns the folder of a package of npm. It is fetched once per machine, into the user's cache.
-func fetchPackage(name, version string) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = scratch
-	}
-	cache = filepath.Join(cache, "brink-e2e")
-	dir := filepath.Join(cache, strings.NewReplacer("@", "", "/", "-").Replace(name)+"-"+version)
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	fresh, err := os.MkdirTemp(scratch, "npm-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("npm", "pack", "--silent", "--pack-destination", fresh, name+"@"+version)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm pack %s@%s: %w\n%s", name, version, err, out)
-	}
-	packed, err := filepath.Glob(filepath.Join(fresh, "*.tgz"))
-	if err != nil || len(packed) != 1 {
-		return "", fmt.Errorf("npm pack %s@%s left %d files", name, version, len(packed))
-	}
-	unpacked := dir + fmt.Sprintf(".%d", os.Getpid())
-	if err := os.MkdirAll(unpacked, 0o755); err != nil {
-		return "", err
-	}
-	cmd = exec.Command("tar", "-xzf", packed[0], "-C", unpacked, "--strip-components=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
-	}
-	return dir, os.Rename(unpacked, dir)
+	return classPath
 }
 
 // phone is a running app with the plugin.
@@ -219,7 +110,7 @@ func boot(t *testing.T, version, device string, g *gate, settings map[string]any
 	}
 	p := &phone{t: t, dir: device, lines: make(chan said, 1000)}
 	p.cmd = exec.Command("java", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Ddevice="+device, "-Dapp="+app,
-		"-Dnative=1.0.0", "-Dconfig="+string(raw), "-cp", classes, "com.getcapacitor.Driver")
+		"-Dnative=1.0.0", "-Dconfig="+string(raw), "-cp", classes, updater.Main)
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What a node misses in an hour: a fleet with so many channels, each of which is published to once.
+const (
+	awayNodes    = 3
+	awayChannels = 100
+)
+
+// returns measures how long a node that was away takes to have what it missed.
+func (s *site) returns(ctx context.Context, r *report) (err error) {
+	f, err := s.newNodes(ctx, awayNodes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	t := table{
+		Title: fmt.Sprintf("A node comes back after %d channels moved: seconds from its start", awayChannels),
+		Head:  []string{"turn", "store is open", "first channel", "half of them", "all", "load average"},
+	}
+	if err := f.hour(ctx, 0, awayNodes); err != nil {
+		return err
+	}
+	var all []float64
+	for turn := range s.bench.turns {
+		fmt.Fprintf(s.bench.status, "fleet: a node is away, turn %d of %d\n", turn+1, s.bench.turns)
+		gone := awayNodes - 1
+		if err := f.list[gone].stop(); err != nil {
+			return err
+		}
+		if err := f.hour(ctx, turn+1, awayNodes-1); err != nil {
+			return err
+		}
+		since := time.Now()
+		one, err := f.start(gone, f.list[gone].data)
+		if err != nil {
+			f.list = f.list[:gone]
+			return err
+		}
+		f.list[gone] = one
+		opened := time.Since(since)
+		list, err := gather(ctx, f.news, awayChannels, patience, func(h heard) bool { return h.node == gone })
+		if err != nil {
+			return err
+		}
+		at := func(i int) string { return fmt.Sprintf("%.2f", list[i].at.Sub(since).Seconds()) }
+		t.add(number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1), readLoad())
+		all = append(all, list[len(list)-1].at.Sub(since).Seconds())
+	}
+	t.add("median", "", "", "", spread(all, 2), "")
+	r.Tables = append(r.Tables, t)
+	return nil
+}
+
+// hour has every channel move once, and returns when those nodes that run have all of it.
+func (f *nodes) hour(ctx context.Context, turn, running int) error {
+	for i := range awayChannels {
+		build := uint64(1_000_000 + turn*awayChannels + i)
+		if _, err := f.publish(ctx, 0, fmt.Sprintf("channel-%d", i), build, 0); err != nil {
+			return err
+		}
+	}
+	_, err := gather(ctx, f.news, awayChannels*running, patience, func(heard) bool { return true })
+	return err
+}

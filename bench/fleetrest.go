@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"brink/gossip"
+)
+
+// How a fleet at rest is measured: over two exchanges of each node.
+const (
+	restNodes  = 10
+	restSettle = 10 * time.Second // for what joining is about
+	restWindow = 60 * time.Second
+)
+
+// rests measures what fleets send that have nothing to tell, at the same time.
+func (s *site) rests(ctx context.Context, r *report) (err error) {
+	counts := []int{10, 1_000, 10_000}
+	var fleets []*resting
+	defer func() {
+		for _, f := range fleets {
+			err = errors.Join(err, f.close())
+		}
+	}()
+	for _, channels := range counts {
+		f, err := newResting(channels)
+		if f != nil {
+			fleets = append(fleets, f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(s.bench.status, "fleet: %d nodes at rest, three times, for %v\n", restNodes, restWindow)
+	if err := wait(ctx, restSettle); err != nil {
+		return err
+	}
+	before := make([]traffic, len(fleets))
+	for i, f := range fleets {
+		if before[i], err = f.traffic(); err != nil {
+			return err
+		}
+	}
+	if err := wait(ctx, restWindow); err != nil {
+		return err
+	}
+	t := table{
+		Title: "Bytes that a node sends at rest",
+		Head:  []string{"channels", "bytes/s", "of them in packets", "in connections", "exchanges", "that differed"},
+	}
+	var rates []float64
+	for i, f := range fleets {
+		now, err := f.traffic()
+		if err != nil {
+			return err
+		}
+		share := restNodes * restWindow.Seconds()
+		packets := float64(now.packets-before[i].packets) / share
+		streams := float64(now.streams-before[i].streams) / share
+		rates = append(rates, packets+streams)
+		t.add(number(counts[i]), fmt.Sprintf("%.0f", packets+streams), fmt.Sprintf("%.0f", packets),
+			fmt.Sprintf("%.0f", streams), number(now.exchanges-before[i].exchanges), number(now.differed-before[i].differed))
+	}
+	ratio := rates[len(rates)-1] / rates[0]
+	r.Tables = append(r.Tables, t)
+	r.Aims = append(r.Aims, aim{
+		"bytes at rest with 10,000 channels", "1.2 × those with 10", fmt.Sprintf("%.3f ×", ratio), ratio <= 1.2,
+	})
+	return nil
+}
+
+// wait lets time go by.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// resting is a fleet whose nodes all hold the same, by package gossip on sockets that are counted. Nothing else of a
+// node sends anything to others when nothing happens.
+type resting struct {
+	list             []*gossip.Gossip
+	packets, streams atomic.Int64
+	end              context.CancelFunc
+	ended            chan error
+}
+
+// traffic is what a fleet has done since it was started.
+type traffic struct{ packets, streams, exchanges, differed int64 }
+
+func newResting(channels int) (*resting, error) {
+	f := &resting{ended: make(chan error, restNodes)}
+	var running context.Context
+	running, f.end = context.WithCancel(context.Background())
+	for i := range restNodes {
+		sockets, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{"127.0.0.1"}})
+		if err != nil {
+			return f, err
+		}
+		port := sockets.GetAutoBindPort()
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		c := gossip.Config{
+			Name: fmt.Sprintf("node-%d", i), Fleet: "bench", Bind: address, Advertise: address, URL: "http://" + address,
+			Keys: [][]byte{make([]byte, gossip.KeySize)}, Transport: &metered{sockets, f},
+		}
+		if i > 0 {
+			c.Join = []string{f.list[0].Self().Address}
+		}
+		g, err := gossip.New(c)
+		if err != nil {
+			return f, errors.Join(err, sockets.Shutdown())
+		}
+		for n := range channels {
+			g.Announce(pointer(fmt.Sprintf("channel-%d", n), 1))
+		}
+		f.list = append(f.list, g)
+		go func() { f.ended <- g.Run(running) }()
+	}
+	return f, nil
+}
+
+// traffic fails when not all are members of each other.
+func (f *resting) traffic() (traffic, error) {
+	t := traffic{packets: f.packets.Load(), streams: f.streams.Load()}
+	for _, g := range f.list {
+		stats := g.Stats()
+		if stats.Members != len(f.list) {
+			return t, fmt.Errorf("%d of %d nodes know each other", stats.Members, len(f.list))
+		}
+		t.exchanges += stats.Exchanges
+		t.differed += stats.Reconciliations
+	}
+	return t, nil
+}
+
+func (f *resting) close() error {
+	f.end()
+	var errs []error
+	for range f.list {
+		errs = append(errs, <-f.ended)
+	}
+	return errors.Join(errs...)
+}
+
+// metered is memberlist's transport, counted for a fleet: each packet where it is sent, both ways of each connection
+// where it is dialled.
+type metered struct {
+	*memberlist.NetTransport
+
+	fleet *resting
+}
+
+// WriteTo implements [memberlist.Transport].
+func (m *metered) WriteTo(b []byte, address string) (time.Time, error) {
+	m.fleet.packets.Add(int64(len(b)))
+	return m.NetTransport.WriteTo(b, address)
+}
+
+// WriteToAddress implements [memberlist.NodeAwareTransport].
+func (m *metered) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	return m.WriteTo(b, a.Addr)
+}
+
+// DialTimeout implements [memberlist.Transport].
+func (m *metered) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
+	conn, err := m.NetTransport.DialTimeout(address, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return &meteredConn{conn, &m.fleet.streams}, nil
+}
+
+// DialAddressTimeout implements [memberlist.NodeAwareTransport].
+func (m *metered) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	return m.DialTimeout(a.Addr, timeout)
+}
+
+type meteredConn struct {
+	net.Conn
+
+	bytes *atomic.Int64
+}
+
+func (c *meteredConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+func (c *meteredConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// wantedFiles is how many open files the bench asks of the kernel, for itself and for the servers that it starts.
+const wantedFiles = 65536
+
+// raiseFiles raises the bound on open files as far as it may, and returns it.
+func raiseFiles() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, err
+	}
+	raised := unix.Rlimit{Cur: wantedFiles, Max: max(wantedFiles, limit.Max)}
+	if limit.Cur < wantedFiles && unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
+		raised = unix.Rlimit{Cur: limit.Max, Max: limit.Max} // only root goes beyond
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
+			return 0, err
+		}
+	}
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
+	return int(limit.Cur), err
+}
+
+// byConnections measures a node with ever more devices connected and idle.
+func (s *site) byConnections(ctx context.Context, r *report, loaders []int) (err error) {
+	files, err := raiseFiles()
+	if err != nil {
+		return err
+	}
+	bound := fmt.Sprintf("A process may have %s open files here, which bounds the connections.", number(files))
+	r.How = append(r.How, bound)
+	h, err := s.hold(ctx, 100)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.stop()) }()
+	idle := table{
+		Title: "Devices connected and idle",
+		Head:  []string{"connections", "resident", "KiB each", "files /s", "p50 ms", "p99 ms"},
+	}
+	p := plot{Name: "scale-idle", Title: "By devices connected and idle", Unit: ""}
+	p.Groups = []group{{Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
+	// Once without, so that the first line does not pay for what the load itself takes.
+	if _, _, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders); err != nil {
+		return err
+	}
+	before := residentOf(h.cmd.Process.Pid)
+	for _, connections := range []int{1, 100, 1_000, 10_000, 20_000} {
+		connections = min(connections, files-sparedFiles)
+		fmt.Fprintf(s.bench.status, "scale: %d connections\n", connections)
+		crowd, err := s.connect(ctx, h, connections)
+		if err != nil {
+			return errors.Join(err, crowd.leave())
+		}
+		resident := residentOf(h.cmd.Process.Pid)
+		cells, slowest, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders)
+		if err := errors.Join(err, crowd.leave()); err != nil {
+			return err
+		}
+		each := "–"
+		if connections >= 10_000 {
+			each = fmt.Sprintf("%.1f", float64(resident-before)/1024/float64(connections))
+		}
+		idle.add(append([]string{number(connections), mib(resident), each}, cells...)...)
+		p.Series = append(p.Series, number(connections)+" idle")
+		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
+		p.Groups[1].Values = append(p.Groups[1].Values, float64(resident)/(1<<20))
+	}
+	r.Tables, r.Plots = append(r.Tables, idle), append(r.Plots, p)
+	return nil
+}
+
+// byFlight measures a node with ever more requests in flight.
+func (s *site) byFlight(ctx context.Context, r *report, loaders []int) (err error) {
+	h, err := s.hold(ctx, 100)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.stop()) }()
+	t := table{Title: "Requests in flight", Head: []string{"connections", "files /s", "p50 ms", "p99 ms", "resident"}}
+	p := plot{Name: "scale-flight", Title: "By requests in flight", Unit: "ms"}
+	p.Groups = []group{{Name: "p99 of a file"}}
+	for _, connections := range []int{1, 8, 64, 256, 1024} {
+		cells, slowest, err := s.times(ctx, &h.server, h.files, connections, loaders)
+		if err != nil {
+			return err
+		}
+		t.add(append(append([]string{number(connections)}, cells...), mib(residentOf(h.cmd.Process.Pid)))...)
+		p.Series = append(p.Series, number(connections)+" in flight")
+		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
+	}
+	r.Tables, r.Plots = append(r.Tables, t), append(r.Plots, p)
+	return nil
+}
+
+// crowd are connections that have had one answer each and ask nothing more.
+type crowd struct{ conns []net.Conn }
+
+// sparedFiles is how many open files are left to a node beside its connections.
+const sparedFiles = 1000
+
+// perAddress is how many connections come from one address of loopback: below the number of ports that there are.
+const perAddress = 10_000
+
+func (s *site) connect(ctx context.Context, h *holding, connections int) (*crowd, error) {
+	c := &crowd{conns: make([]net.Conn, connections)}
+	address := strings.TrimPrefix(h.url, "http://")
+	var group errgroup.Group
+	group.SetLimit(64)
+	for i := range connections {
+		group.Go(func() error {
+			from := net.IPv4(127, 0, 1, byte(1+i/perAddress))
+			conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}).DialContext(ctx, "tcp4", address)
+			if err != nil {
+				return err
+			}
+			c.conns[i] = conn
+			if _, err := fmt.Fprintf(conn, "GET /livez HTTP/1.1\r\nHost: node\r\n\r\n"); err != nil {
+				return err
+			}
+			resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, resp.Body)
+			return errors.Join(err, resp.Body.Close())
+		})
+	}
+	return c, group.Wait()
+}
+
+func (c *crowd) leave() error {
+	var errs []error
+	for _, conn := range c.conns {
+		if conn != nil {
+			errs = append(errs, conn.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
