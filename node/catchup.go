@@ -23,12 +23,14 @@ func (n *Node) catchUp(ctx context.Context) {
 	defer cancel()
 	late := time.NewTimer(meetWait)
 	defer late.Stop()
-	select {
-	case <-n.fleet.met:
-	case <-late.C:
-		return
-	case <-ctx.Done():
-		return
+	for change := n.fleet.change(); len(n.fleet.others()) == 0; change = n.fleet.change() {
+		select {
+		case <-change:
+		case <-late.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 	for i, other := range n.fleet.others() {
 		if i == 3 { // the others have the same
@@ -77,11 +79,4 @@ func (n *Node) catchUpWith(ctx context.Context, other gossip.Member) bool {
 	}
 	pulling.Wait()
 	return true
-}
-
-// changed is called by package gossip when members came or went.
-func (f *fleet) changed() {
-	if len(f.others()) > 0 {
-		f.meeting.Do(func() { close(f.met) })
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/memberlist"
@@ -71,11 +72,9 @@ type fleet struct {
 	rekeying sync.Mutex // one change of keys after the other
 	keys     [][]byte   // the primary first; guarded by rekeying
 
-	met     chan struct{} // closed when there is a member that serves
-	meeting sync.Once
-
 	mu    sync.Mutex
 	hints map[digest.Digest]gossip.Member // who holds a bundle that is being brought in
+	next  chan struct{}                   // closed when members came, went or changed; then there is another one
 }
 
 // newFleet opens the sockets of gossip, and asks nobody yet.
@@ -88,7 +87,7 @@ func newFleet(n *Node) (*fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fleet key: %w", err)
 	}
-	f := &fleet{node: n, config: config, hints: map[digest.Digest]gossip.Member{}, met: make(chan struct{})}
+	f := &fleet{node: n, config: config, hints: map[digest.Digest]gossip.Member{}, next: make(chan struct{})}
 	if f.keys, err = gossip.ReadKeys(raw); err != nil {
 		return nil, fmt.Errorf("fleet key %s: %w", config.KeyFile, err)
 	}
@@ -192,6 +191,28 @@ func (n *Node) announceAll() {
 
 // run gossips until ctx ends, and tells the others then.
 func (f *fleet) run(ctx context.Context) error { return f.gossip.Run(ctx) }
+
+// changed is called by package gossip when members came, went or changed.
+func (f *fleet) changed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.next)
+	f.next = make(chan struct{})
+}
+
+// change returns what is closed at the next change of members. Whoever waits for one looks at them after the call.
+func (f *fleet) change() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next
+}
+
+// starting reports whether there is a member that does not serve yet, as far as this node has heard.
+func (f *fleet) starting() bool {
+	return slices.ContainsFunc(f.gossip.Members(), func(m gossip.Member) bool {
+		return m.Name != f.config.Node && m.State == gossip.Starting
+	})
+}
 
 // others returns the members that serve, this node not among them.
 func (f *fleet) others() []gossip.Member {

@@ -50,7 +50,8 @@ func (w replicas) met(by []protocol.Replica) bool {
 }
 
 // replicate returns when so many nodes hold m durably as are wanted, or when no more will in time. It returns those
-// that do, this one first, and nothing when only this one was wanted.
+// that do, this one first, and nothing when only this one was wanted. It waits for members that are starting, or were
+// when this node last heard of them: whoever has just started a fleet has its nodes counted.
 func (n *Node) replicate(m *channel.Manifest, want replicas) []protocol.Replica {
 	if n.fleet == nil || want.nodes <= 1 && want.regions <= 1 {
 		return nil
@@ -61,21 +62,32 @@ func (n *Node) replicate(m *channel.Manifest, want replicas) []protocol.Replica 
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel() // those that are not needed any more take it from what they hear by gossip
-	others := spread(n.fleet.others(), self.Region)
-	others = others[:min(len(others), protocol.MaxReplicas)]
-	answers := make(chan *protocol.Replica, len(others))
-	for _, other := range others {
-		asking.Go(func() { answers <- n.askHold(ctx, other, m) })
-	}
-	for range others {
-		if want.met(have) {
-			break
+	asked := map[string]bool{}
+	answers := make(chan *protocol.Replica, protocol.MaxReplicas)
+	for waiting := 0; ; {
+		change := n.fleet.change()
+		for _, other := range spread(n.fleet.others(), self.Region) {
+			if asked[other.Name] || len(asked) == cap(answers) {
+				continue
+			}
+			asked[other.Name] = true
+			waiting++
+			asking.Go(func() { answers <- n.askHold(ctx, other, m) })
 		}
-		if one := <-answers; one != nil {
-			have = append(have, *one)
+		if want.met(have) || waiting == 0 && !n.fleet.starting() {
+			return have
+		}
+		select {
+		case one := <-answers:
+			waiting--
+			if one != nil {
+				have = append(have, *one)
+			}
+		case <-change:
+		case <-ctx.Done():
+			return have
 		}
 	}
-	return have
 }
 
 // askHold asks another node to hold a manifest, and returns nil if it does not.
