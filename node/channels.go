@@ -2,7 +2,7 @@ package node
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,8 +14,10 @@ import (
 
 // channels holds the channel manifests that are in force, for all apps.
 type channels struct {
-	mu    sync.RWMutex // guards the maps
-	byApp map[string]map[string]*channel.Manifest
+	mu sync.RWMutex // guards the maps
+	// byApp has the manifests of each app, sorted by channel. A list is never changed: another one takes its place, so
+	// that readers need no copy.
+	byApp map[string][]*channel.Manifest
 	// lapsed holds manifests, by app and channel, that were in force and that the trust documents of today do not allow
 	// any more. They are shown to publishers, who have to know the sequence, and served to no device.
 	lapsed map[string]*channel.Manifest
@@ -28,7 +30,7 @@ type channels struct {
 
 func newChannels() *channels {
 	return &channels{
-		byApp:  map[string]map[string]*channel.Manifest{},
+		byApp:  map[string][]*channel.Manifest{},
 		lapsed: map[string]*channel.Manifest{},
 		dicts:  map[digest.SHA256]dictionary{},
 		named:  map[digest.Digest]digest.Digest{},
@@ -37,17 +39,26 @@ func newChannels() *channels {
 
 // get returns the manifest of a channel that is in force, or nil.
 func (c *channels) get(app, name string) *channel.Manifest {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.byApp[app][name]
+	list := c.of(app)
+	if i, found := find(list, name); found {
+		return list[i]
+	}
+	return nil
+}
+
+// find returns where the channel's manifest is in the sorted list, or would be.
+func find(list []*channel.Manifest, name string) (int, bool) {
+	return slices.BinarySearchFunc(list, name, func(m *channel.Manifest, name string) int {
+		return strings.Compare(m.Channel, name)
+	})
 }
 
 // held returns the manifest of a channel that the next one has to follow: the one in force, or one that has lapsed.
 func (c *channels) held(app, name string) (m *channel.Manifest, lapsed bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if m := c.byApp[app][name]; m != nil {
-		return m, false
+	if i, found := find(c.byApp[app], name); found {
+		return c.byApp[app][i], false
 	}
 	m = c.lapsed[app+"/"+name]
 	return m, m != nil
@@ -58,8 +69,8 @@ func (c *channels) lapse(m *channel.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lapsed[m.App+"/"+m.Channel] = m
-	if of := c.byApp[m.App]; of != nil {
-		delete(of, m.Channel)
+	if i, found := find(c.byApp[m.App], m.Channel); found {
+		c.byApp[m.App] = slices.Delete(slices.Clone(c.byApp[m.App]), i, i+1)
 	}
 }
 
@@ -100,15 +111,16 @@ func (c *channels) bytesOf(org string) (total int64) {
 func (c *channels) set(m *channel.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	of := c.byApp[m.App]
-	if of == nil {
-		of = map[string]*channel.Manifest{}
-		c.byApp[m.App] = of
-	}
-	if now := of[m.Channel]; now != nil && now.Sequence > m.Sequence {
+	list := slices.Clone(c.byApp[m.App])
+	switch i, found := find(list, m.Channel); {
+	case !found:
+		list = slices.Insert(list, i, m)
+	case list[i].Sequence > m.Sequence:
 		return
+	default:
+		list[i] = m
 	}
-	of[m.Channel] = m
+	c.byApp[m.App] = list
 	delete(c.lapsed, m.App+"/"+m.Channel)
 	for release := range m.Releases() {
 		c.dicts[release.SHA256] = dictionaryOf(release)
@@ -156,9 +168,7 @@ func (c *channels) each(do func(*channel.Manifest)) {
 	c.mu.RLock()
 	list := make([]*channel.Manifest, 0, len(c.byApp))
 	for _, of := range c.byApp {
-		for _, m := range of {
-			list = append(list, m)
-		}
+		list = append(list, of...)
 	}
 	c.mu.RUnlock()
 	for _, m := range list {
@@ -174,16 +184,11 @@ func (c *channels) dictionary(name digest.SHA256) (dictionary, bool) {
 	return d, ok
 }
 
-// of returns what is in force for an app, sorted by channel.
+// of returns what is in force for an app, sorted by channel. The list is to be read only.
 func (c *channels) of(app string) []*channel.Manifest {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	list := make([]*channel.Manifest, 0, len(c.byApp[app]))
-	for _, m := range c.byApp[app] {
-		list = append(list, m)
-	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Channel < list[j].Channel })
-	return list
+	return c.byApp[app]
 }
 
 // count returns how many channels there are.

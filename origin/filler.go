@@ -146,7 +146,9 @@ func (f *Filler) finish(t *task, err error) {
 		f.stats.Filled++
 	case f.context.Err() == nil:
 		f.stats.Failed++
-		f.remember(t.id, err)
+		if t.asked { // it costs nothing to find nobody to ask, and a node that starts may know somebody at any moment
+			f.remember(t.id, err)
+		}
 	}
 	f.mu.Unlock()
 	t.err = err

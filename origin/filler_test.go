@@ -291,8 +291,26 @@ func TestFiller_RemembersThatNobodyHasIt(t *testing.T) {
 	})
 }
 
+// A node that starts knows nobody at first, and its devices need not wait until that is forgotten.
+func TestFiller_AsksWhoeverComes(t *testing.T) {
+	b := storetest.Random(t, 14, 1000)
+	var sources []Source
+	f, err := New(Config{Store: newFakeStore(), Sources: func(digest.Digest) []Source { return sources }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Fill(t.Context(), b.ID()); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("Fill = %v with nobody to ask, want ErrNotFound", err)
+	}
+	sources = append(sources, sourceOf("a", b))
+	if err := f.Fill(t.Context(), b.ID()); err != nil {
+		t.Errorf("Fill = %v when somebody has come", err)
+	}
+}
+
 func TestFiller_RemembersNoMoreFailuresThanItsBound(t *testing.T) {
-	f := fill(t, newFakeStore(), nil)
+	f := fill(t, newFakeStore(), nil, sourceOf("empty"))
 	for i := range maxFailures + 100 {
 		if err := f.Fill(t.Context(), idOf(i)); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)

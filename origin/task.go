@@ -34,6 +34,7 @@ type task struct {
 	urgent chan struct{} // closed once somebody waits
 
 	// The rest belongs to the goroutine that runs the task.
+	asked  bool // a source, so that a failure says something about them
 	index  *bundle.Index
 	giver  string // of the index; empty for the store itself
 	ingest Ingest
@@ -74,6 +75,7 @@ func (t *task) run(ctx context.Context) error {
 		reasons = reasons[:0]
 		absent := true
 		for _, source := range f.order(t.id) {
+			t.asked = true
 			err := t.from(ctx, source, f.config.Stall<<round)
 			switch own := (*ownError)(nil); {
 			case err == nil:

@@ -1,8 +1,8 @@
 // Package updater makes apps run the real Java of Capgo's plugin, as it is published on npm, so that tests and benches
 // meet what devices run and not what somebody takes it for.
 //
-// The life of one call: [Compile] has npm bring the plugin and the one class of Capacitor that it needs, writes them
-// beside the small stand-ins for Android that this folder holds (*.txtar), and has javac compile all of it. The caller
+// The life of one call: [Compile] has npm bring the plugin and the one class of Capacitor that it needs, and Go the
+// decoder of brotli, writes them beside the small stand-ins for Android that this folder holds (*.txtar), and has javac compile all of it. The caller
 // then starts com.getcapacitor.Driver, which reads commands and tells what happens, one JSON object a line.
 //
 // The invariant: of the plugin itself nothing is changed but what Java 17 reads otherwise than Java 21, and nothing of
@@ -14,16 +14,22 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// capacitor is the version of @capacitor/android, of which one class is needed.
-const capacitor = "8.5.2"
+const (
+	// capacitor is the version of @capacitor/android, of which one class is needed.
+	capacitor = "8.5.2"
+	// brotli has the decoder in Java that the plugin uses, next after the release that it asks Maven for (0.1.2).
+	brotli = "github.com/google/brotli@v1.0.4"
+)
 
 // Main is the class that stands for the app around the plugin. It reads the system properties device (a folder), app,
 // native (a version) and config (JSON, what Capacitor would read from its configuration).
@@ -32,8 +38,8 @@ const Main = "com.getcapacitor.Driver"
 //go:embed *.txtar
 var stubs embed.FS
 
-// Tools returns the programs that have to be there. Node.js unpacks brotli for the plugin.
-func Tools() []string { return []string{"java", "javac", "node", "npm", "tar"} }
+// Tools returns the programs that have to be there.
+func Tools() []string { return []string{"go", "java", "javac", "npm", "tar"} }
 
 // Jars returns the libraries that have to be there, where Debian's packages libokhttp-java, libokio-java and
 // libandroid-json-org-java put them.
@@ -94,6 +100,11 @@ func Compile(ctx context.Context, dir, version string) (classPath string, err er
 			return "", err
 		}
 	}
+	decoder, err := decoderOfBrotli(ctx)
+	if err != nil {
+		return "", err
+	}
+	files = append(files, decoder...)
 	const object = "com/getcapacitor/JSObject.java"
 	text, err := os.ReadFile(filepath.Join(android, "capacitor/src/main/java", object))
 	if err != nil {
@@ -108,6 +119,24 @@ func Compile(ctx context.Context, dir, version string) (classPath string, err er
 		return "", fmt.Errorf("the plugin %s does not compile: %w\n%.8000s", version, err, out)
 	}
 	return classes + ":" + jars, nil
+}
+
+// decoderOfBrotli returns the Java files of the decoder, which are in Go's cache of modules, because the tests have
+// modules at hand and no Maven.
+func decoderOfBrotli(ctx context.Context) (files []string, err error) {
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", brotli)
+	cmd.Dir = os.TempDir() // in no module, so that none is changed
+	out, err := cmd.Output()
+	var module struct{ Dir, Error string }
+	if wrong := json.Unmarshal(out, &module); wrong != nil || module.Error != "" {
+		return nil, fmt.Errorf("%v: %s%w", cmd, module.Error, errors.Join(err, wrong))
+	}
+	files, err = filepath.Glob(filepath.Join(module.Dir, "java/org/brotli/dec/*.java"))
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "Test.java") })
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("%s has no decoder in Java", brotli)
+	}
+	return files, err
 }
 
 // Fetch returns the folder of a package of npm, to be read only. It is fetched once per machine, into the user's cache.
