@@ -2,8 +2,9 @@
 // meet what devices run and not what somebody takes it for.
 //
 // The life of one call: [Compile] has npm bring the plugin and the one class of Capacitor that it needs, and Go the
-// decoder of brotli, writes them beside the small stand-ins for Android that this folder holds (*.txtar), and has javac compile all of it. The caller
-// then starts com.getcapacitor.Driver, which reads commands and tells what happens, one JSON object a line.
+// decoder of brotli, writes them beside the small stand-ins for Android that this folder holds (*.txtar), and has javac
+// compile all of it. The caller then starts com.getcapacitor.Driver, which reads commands and tells what happens, one
+// JSON object a line.
 //
 // The invariant: of the plugin itself nothing is changed but what Java 17 reads otherwise than Java 21, and nothing of
 // it is in this repository: it has another licence. What such an app is not is Android: its rules for work in the
