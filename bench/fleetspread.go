@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -19,6 +20,8 @@ const (
 	publishesPerTurn = 10
 	fullNodes        = 50 // in the largest fleet of whole nodes
 	warmUp           = 2  // publishes that do not count: connections are made, and states are told
+	// tick is the time between the packets of gossip at its default pace.
+	tick = 200 * time.Millisecond
 	// unheard is after how long no packet is under way any more that tells of something: whoever has not heard of it by
 	// then learns of it in an exchange, or, of bare memberlist, never.
 	unheard = 5 * time.Second
@@ -119,6 +122,10 @@ func tellInTurns(ctx context.Context, ways []*way, publishes int) error {
 	}
 	for round := range warmUp + publishes {
 		for _, w := range ways {
+			// All heard of what was told last in one tick, and the next tick is not to be the same time after it in each round.
+			if err := wait(ctx, rand.N(tick)); err != nil {
+				return err
+			}
 			took, err := w.teller.tell(ctx, round+1)
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)

@@ -44,7 +44,16 @@ func peers(ctx context.Context, b *bench) (*report, error) {
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, s.cold(ctx, r)
+}
+
+// writeNoise writes a file that nothing can compress.
+func writeNoise(path string, size int) error {
+	noise := make([]byte, size)
+	if _, err := rand.Read(noise); err != nil {
+		return err
+	}
+	return os.WriteFile(path, noise, 0o644)
 }
 
 // place keeps servers and load apart, if that is wanted and possible, and returns the processors of the load, and what
@@ -79,11 +88,7 @@ func (s *site) compare(ctx context.Context, r *report, loaders []int, tls bool) 
 	}
 	sizes := map[string]int64{}
 	for _, o := range objects() {
-		noise := make([]byte, o.size)
-		if _, err := rand.Read(noise); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(s.files, o.file), noise, 0o644); err != nil {
+		if err := writeNoise(filepath.Join(s.files, o.file), int(o.size)); err != nil {
 			return err
 		}
 		sizes[o.file] = o.size

@@ -53,7 +53,7 @@ func TestNode_AllocatesLittleForWhatIsHot(t *testing.T) {
 }
 
 // TestNode_AllocatesLittleForACheck: a check is what devices do most. What is left is the request and its path, the
-// body and the text of it, the reader of the body, the names, and the answer.
+// text of the body, the reader of the body, the names, and what the answer names.
 func TestNode_AllocatesLittleForACheck(t *testing.T) {
 	f := start(t)
 	f.publish("1.0.0")
@@ -66,10 +66,10 @@ func TestNode_AllocatesLittleForACheck(t *testing.T) {
 		name, path, body string
 		most             float64
 	}{
-		{"nothing new", protocol.CheckPath(testApp), `{"channel":"production","device":{"id":"x","version":"1.0.0"}}`, 8},
-		{"an update", protocol.CheckPath(testApp), `{"channel":"production","device":{"id":"x","version":"0.9.0"}}`, 12},
-		{"Capgo, nothing new", capgoPath, capgoBody + `1.0.0"}`, 19},
-		{"Capgo, an update", capgoPath, capgoBody + `0.9.0"}`, 18},
+		{"nothing new", protocol.CheckPath(testApp), `{"channel":"production","device":{"id":"x","version":"1.0.0"}}`, 7},
+		{"an update", protocol.CheckPath(testApp), `{"channel":"production","device":{"id":"x","version":"0.9.0"}}`, 11},
+		{"Capgo, nothing new", capgoPath, capgoBody + `1.0.0"}`, 18},
+		{"Capgo, an update", capgoPath, capgoBody + `0.9.0"}`, 17},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var ctx fasthttp.RequestCtx

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -16,15 +17,40 @@ import (
 	"brink/protocol"
 )
 
-// smallBody is the size in bytes of the buffer that a check is read into; few have more.
-const smallBody = 768
+// Sizes in bytes of the pages that checks are read and answered on: most fit into one, and one that has grown beyond
+// maxPage to hold a large patch is let go.
+const (
+	pageSize = 4 << 10
+	maxPage  = 64 << 10
+)
 
-// readCheck reads the body of a check.
-func (r *request) readCheck(in *protocol.CheckRequest) error {
+// pages are buffers that are used again, each for one request at a time: what a check takes otherwise is most of the
+// garbage that a node makes.
+type pages struct{ pool sync.Pool }
+
+// page returns an empty buffer. Put it back when nothing refers to its bytes any more.
+func (p *pages) page() *[]byte {
+	if page, ok := p.pool.Get().(*[]byte); ok {
+		return page
+	}
+	page := make([]byte, 0, pageSize)
+	return &page
+}
+
+// put takes back what has not grown beyond what is worth keeping.
+func (p *pages) put(page *[]byte) {
+	if cap(*page) <= maxPage {
+		p.pool.Put(page)
+	}
+}
+
+// readCheck reads the body of a check, by way of the page.
+func (r *request) readCheck(in *protocol.CheckRequest, page *[]byte) error {
 	if r.Request.Header.Peek(fasthttp.HeaderContentEncoding) != nil {
 		return r.readJSON(protocol.MaxCheck, in)
 	}
-	raw, err := readSome(r.body(), make([]byte, 0, smallBody), protocol.MaxCheck+1)
+	raw, err := readSome(r.body(), (*page)[:0], protocol.MaxCheck+1)
+	*page = raw
 	if err != nil {
 		return problem(protocol.CodeBadRequest, "the body could not be read: "+err.Error(), "")
 	}
@@ -154,20 +180,21 @@ func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
 	return append(b, '}'), nil
 }
 
-// writeCheck answers a check.
-func (r *request) writeCheck(a *protocol.CheckAnswer) error {
-	// A release takes about 500 bytes without its texts, and what append makes of it if it takes more is good too.
-	room := 64 + len(a.Manifest) + base64.StdEncoding.EncodedLen(len(a.Patch))
-	if a.Release != nil {
-		room += 640 + len(a.Release.Link) + len(a.Release.Comment)
-	}
-	body, err := appendCheck(make([]byte, 0, room), a)
+// writeCheck answers a check, by way of the page.
+func (r *request) writeCheck(a *protocol.CheckAnswer, page *[]byte) error {
+	body, err := appendCheck((*page)[:0], a)
 	if err != nil {
 		return err
 	}
+	body = append(body, '\n')
+	*page = body
 	h := &r.Response.Header
 	h.SetContentType("application/json")
 	h.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
-	r.Response.SetBodyRaw(append(body, '\n'))
+	if len(body) > maxPage {
+		r.Response.SetBodyRaw(body) // the page is not used again
+	} else {
+		r.Response.SetBody(body)
+	}
 	return nil
 }

@@ -8,8 +8,10 @@ import (
 
 // check answers POST /v1/apps/{app}/check: is there something new for this device?
 func (n *Node) check(r *request) error {
+	page := n.pages.page()
+	defer n.pages.put(page)
 	var in protocol.CheckRequest
-	if err := r.readCheck(&in); err != nil {
+	if err := r.readCheck(&in, page); err != nil {
 		return err
 	}
 	m, err := n.inForce(r.names[0], in.Channel)
@@ -36,7 +38,7 @@ func (n *Node) check(r *request) error {
 	if in.Seen != m.Statement() || decision.Kind != channel.UpToDate && decision.Kind != channel.None {
 		answer.Manifest = m.Raw()
 	}
-	return r.writeCheck(&answer)
+	return r.writeCheck(&answer, page)
 }
 
 // inline returns the patch to a release for who has the archive of the name, if there is one of at most limit bytes.

@@ -59,6 +59,7 @@ type Node struct {
 	offers     *semaphore.Weighted // indexes that are read at the same time: each may be large
 	codec      *bundle.Codec
 	metrics    *metrics
+	pages      pages
 	access     access
 	health     health
 

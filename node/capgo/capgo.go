@@ -97,7 +97,7 @@ func New(config Config) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{config: config, rendered: rendered{kept: map[subject]*answer{}}}, nil
+	return &Server{config: config, rendered: rendered{most: maxKept, kept: map[subject]*answer{}}}, nil
 }
 
 // Request is one request as the handlers want it. Body and Query belong to the caller.

@@ -33,11 +33,10 @@ type answer struct {
 	until      time.Time
 }
 
-// Bounds of what is kept. A node has few releases that are given at a time; who asks under many names of the host
-// can make it forget, not grow.
+// Bounds of what is kept. Who asks under many names of the host can make a node forget, not grow.
 const (
-	maxKept      = 64
-	maxKeptBytes = 64 << 20
+	maxKept      = 32 << 20 // bytes
+	keptOverhead = 512      // bytes of an answer, about, beside its body: its key, and its place in the map
 	// settle is for how long an answer is kept that will soon be a better one.
 	settle = 2 * time.Second
 )
@@ -197,6 +196,8 @@ func fileURL(base string, id digest.Digest, path string) string {
 
 // rendered keeps answers with releases.
 type rendered struct {
+	most int // bytes
+
 	mu    sync.Mutex
 	kept  map[subject]*answer
 	bytes int
@@ -229,7 +230,7 @@ func (r *rendered) keep(of subject, a *answer, now time.Time) {
 	if before := r.kept[of]; before != nil {
 		r.bytes -= before.size()
 	}
-	if len(r.kept) >= maxKept || r.bytes+a.size() > maxKeptBytes {
+	if r.bytes+a.size() > r.most {
 		clear(r.kept)
 		r.bytes = 0
 	}
@@ -238,7 +239,7 @@ func (r *rendered) keep(of subject, a *answer, now time.Time) {
 }
 
 // size returns about how many bytes an answer takes.
-func (a *answer) size() int { return len(a.body) + len(a.gzip) }
+func (a *answer) size() int { return len(a.body) + len(a.gzip) + keptOverhead }
 
 // pack returns raw as gzip.
 func pack(raw []byte) []byte {

@@ -299,6 +299,7 @@ func TestServer_KeepsWhatIsSettledOnly(t *testing.T) {
 // Who asks under many names of the host, or as many devices, makes nothing grow.
 func TestServer_ManyAskersTakeNoMemory(t *testing.T) {
 	e, s := newEdge(t)
+	s.rendered.most = 100 << 10
 	e.publish("production", e.release("1.5.0", map[string]string{"index.html": "<html>"}, e.zip()))
 	for i := range 3000 {
 		s.Updates(Request{
@@ -306,8 +307,12 @@ func TestServer_ManyAskersTakeNoMemory(t *testing.T) {
 			Base: fmt.Sprintf("http://%d.example/capgo", i),
 		})
 	}
-	if kept := len(s.rendered.kept); kept > maxKept {
-		t.Errorf("%d answers are kept, want at most %d", kept, maxKept)
+	size := 0
+	for _, a := range s.rendered.kept {
+		size += a.size()
+	}
+	if size == 0 || size > s.rendered.most || size != s.rendered.bytes {
+		t.Errorf("answers of %d bytes are kept, and %d are counted of %d", size, s.rendered.bytes, s.rendered.most)
 	}
 	if len(e.checks) != 3000 || e.checks[0].Kind != channel.Update || e.checks[0].Version != "1.4.0" {
 		t.Errorf("%d checks were told of", len(e.checks))
