@@ -61,18 +61,31 @@ func (s *site) newNodes(ctx context.Context, size int) (_ *nodes, err error) {
 	if err := os.WriteFile(f.key, []byte(gossip.NewKey()+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	if f.join, err = free(); err != nil {
-		return nil, err
-	}
 	for i := range size {
-		data := filepath.Join(f.dir, fmt.Sprintf("node-%d", i))
-		one, err := f.start(i, data)
+		one, err := f.first(i)
 		if err != nil {
 			return nil, err
 		}
 		f.list = append(f.list, one)
 	}
 	return f, f.whole(ctx)
+}
+
+// first starts a node for the first time. The port that the others join at has to be known beforehand, so somebody else
+// may have it by then, and another one is tried.
+func (f *nodes) first(i int) (one *runner, err error) {
+	for range 5 {
+		if i == 0 {
+			if f.join, err = free(); err != nil {
+				return nil, err
+			}
+		}
+		one, err = f.start(i, filepath.Join(f.dir, fmt.Sprintf("node-%d", i)))
+		if err == nil || i > 0 {
+			break
+		}
+	}
+	return one, err
 }
 
 // start runs a node on a data folder. Nothing is encoded before a channel moves, and no patches are made: that is
