@@ -24,8 +24,6 @@ const limit = 30 * time.Minute
 
 // fleet is some nodes in a synctest bubble, so that minutes of the default pace pass at once.
 type fleet struct {
-	lacks int // how many members a node may not have heard of
-
 	network *gossiptest.Network
 	config  func(*Config) // changes what new nodes begin with
 	pulse   chan struct{} // something has changed
@@ -236,11 +234,11 @@ func (f *fleet) running() []*node {
 	return list
 }
 
-// whole reports whether all running nodes have each other as members but for f.lacks, and no one else.
+// whole reports whether all running nodes have each other as members, and no one else.
 func (f *fleet) whole() bool {
 	running := f.running()
 	for _, n := range running {
-		if members := len(n.gossip.Members()); members > len(running) || members < len(running)-f.lacks {
+		if len(n.gossip.Members()) != len(running) {
 			return false
 		}
 	}

@@ -168,30 +168,45 @@ func TestFleet_SpreadsUnderLoss(t *testing.T) {
 	})
 }
 
-// News goes from node to node, also over those that can not take it themselves, and without any exchange: one node
-// alone tells a few members only.
+// News goes from node to node, also over those that can not take it themselves: one node alone tells a few members
+// only. Packets tell nobody twice; exchanges, which are rare here, tell those who were not heard of or missed it.
 func TestFleet_NewsIsPassedOn(t *testing.T) {
 	const size = 40
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
-		f.lacks = 2 // who joined is told once, and without exchanges not again
 		told := make(chan string, 4*size)
 		f.config = func(c *Config) {
-			c.Pace.Exchange = 2 * limit
+			c.Pace.Exchange = limit / 3
 			c.Learned = func(context.Context, Member, Pointer) { told <- c.Name }
 		}
 		nodes := f.grow(t, size)
+		pass(time.Second)
+		synctest.Wait() // no exchange by which somebody joined is under way any more
+		before := map[string]int64{}
+		for _, n := range nodes {
+			before[n.name] = n.gossip.Stats().Exchanges
+		}
 		nodes[0].publish(manifest("shop", 1))
 		late := time.NewTimer(limit)
 		defer late.Stop()
-		heard := map[string]bool{}
+		heard, byPackets := map[string]bool{}, 0
 		for len(heard) < size-1 {
 			select {
 			case name := <-told:
+				synctest.Wait() // pages of an exchange may be read before it is counted
+				if f.nodes[name].gossip.Stats().Exchanges == before[name] {
+					byPackets++
+					if heard[name] {
+						t.Errorf("%s is told twice", name)
+					}
+				}
 				heard[name] = true
 			case <-late.C:
 				t.Fatalf("%d of %d nodes are told", len(heard), size-1)
 			}
+		}
+		if byPackets < (size-1)*3/4 {
+			t.Errorf("%d of %d nodes are told by packets", byPackets, size-1)
 		}
 		f.stop()
 	})
