@@ -19,14 +19,11 @@ import (
 	"time"
 
 	"brink/digest"
+	"brink/origin/bucket/buckettest"
 )
 
-// A real S3 server, pinned; it keeps objects as files.
-const (
-	gatewayModule  = "github.com/versity/versitygw/cmd/versitygw"
-	gatewayVersion = "v1.8.0"
-	bucketName     = "acme-ota"
-)
+// bucketName is that of the bucket in the real S3 server.
+const bucketName = "acme-ota"
 
 // bucket is an S3 server behind a door that counts what goes through, and that can do harm.
 type bucket struct {
@@ -41,32 +38,10 @@ type bucket struct {
 	calls map[string]int // by method, path and range
 }
 
-// buildGateway returns the server's program, built outside this module so that go.mod does not gain what it is made of,
-// and kept for the next run.
-func buildGateway(t *testing.T) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "brink-tests", "versitygw-"+gatewayVersion)
-	program := filepath.Join(dir, "versitygw")
-	if _, err := os.Stat(program); err == nil {
-		return program
-	}
-	cmd := exec.CommandContext(t.Context(), "go", "install", gatewayModule+"@"+gatewayVersion)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", gatewayModule, err, out)
-	}
-	return program
-}
-
 // openBucket starts the server, and leaves its credentials where programs of the test find them.
 func openBucket(t *testing.T, p *program) *bucket {
 	t.Helper()
-	b := &bucket{program: buildGateway(t), data: t.TempDir(), calls: map[string]int{}}
+	b := &bucket{program: buckettest.Gateway(t), data: t.TempDir(), calls: map[string]int{}}
 	credentials := p.file(filepath.Join(".aws", "credentials"))
 	for _, dir := range []string{filepath.Join(b.data, bucketName), filepath.Dir(credentials)} {
 		if err := os.Mkdir(dir, 0o755); err != nil {

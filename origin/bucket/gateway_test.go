@@ -23,41 +23,13 @@ import (
 	"brink/store/storetest"
 )
 
-// A real S3 server, pinned; it keeps objects as files.
-const (
-	gatewayModule  = "github.com/versity/versitygw/cmd/versitygw"
-	gatewayVersion = "v1.8.0"
-)
-
-// buildGateway returns the program, built outside this module so that go.mod does not gain what it is made of, and kept
-// for the next run.
-func buildGateway(t *testing.T) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "brink-tests", "versitygw-"+gatewayVersion)
-	program := filepath.Join(dir, "versitygw")
-	if _, err := os.Stat(program); err == nil {
-		return program
-	}
-	cmd := exec.CommandContext(t.Context(), "go", "install", gatewayModule+"@"+gatewayVersion)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", gatewayModule, err, out)
-	}
-	return program
-}
-
 // startGateway starts a real S3 server with one bucket, and returns its URL.
 func startGateway(t *testing.T) string {
 	t.Helper()
 	if os.Getenv("BRINK_E2E") != "1" || testing.Short() {
 		t.Skip("builds a real S3 server: runs with BRINK_E2E=1, as `make e2e` does")
 	}
-	program := buildGateway(t)
+	program := buckettest.Gateway(t)
 	data := t.TempDir()
 	if err := os.Mkdir(filepath.Join(data, buckettest.Name), 0o755); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package buckettest has a small S3 store for tests, which can be told to fail in many ways.
+// Package buckettest has a small S3 store for tests, which can be told to fail in many ways, and a real one.
 package buckettest
 
 import (
