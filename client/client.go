@@ -54,18 +54,31 @@ var (
 	ErrDamaged = errors.New("the node's bytes are not those of the signed release")
 )
 
+// DefaultConnections is how many connections an archive comes over at once unless the Config says otherwise: the first
+// round trip of so many carries most patches whole (docs/performance.md).
+const DefaultConnections = 8
+
+// maxConnections bounds what a Config may say, for a node has others to serve.
+const maxConnections = 16
+
 // Config says where the device keeps its bundles and whom it asks.
 type Config struct {
-	Dir     string           // created if missing
-	Nodes   []string         // base URLs, asked in this order until one answers; Rollback needs none
-	App     string           // the app that the device runs
-	Channel string           // the channel that it follows
-	Trust   []byte           // the org's trust document, as signed
-	Device  channel.Device   // what the device is; what it runs is filled in by the Client
-	Confirm bool             // take an update for well as soon as it is applied; otherwise call Confirm
-	HTTP    *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
-	Logger  *slog.Logger     // default: discards
-	Now     func() time.Time // default: time.Now
+	Dir     string         // created if missing
+	Nodes   []string       // base URLs, asked in this order until one answers; Rollback needs none
+	App     string         // the app that the device runs
+	Channel string         // the channel that it follows
+	Trust   []byte         // the org's trust document, as signed
+	Device  channel.Device // what the device is; what it runs is filled in by the Client
+	Confirm bool           // take an update for well as soon as it is applied; otherwise call Confirm
+	// Connections bounds how many connections to a node an archive comes over at once, 1 to 16; default:
+	// DefaultConnections. Eager opens them while the node is still asked whether there is something new: it saves a round
+	// trip when there is, and costs the node connections when there is not. While nothing is installed they are always
+	// opened so. It is for the default of HTTP only.
+	Connections int
+	Eager       bool
+	HTTP        *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
+	Logger      *slog.Logger     // default: discards
+	Now         func() time.Time // default: time.Now
 	// Progress, if set, is called while an archive comes in, with the body bytes of it so far and in all; total is -1
 	// when the node does not say.
 	Progress func(received, total int64)
@@ -88,10 +101,11 @@ func (c *Config) Validate() error {
 	if c.App == "" || c.Channel == "" {
 		errs = append(errs, errors.New("app and channel must be given"))
 	}
-	if c.HTTP == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.ResponseHeaderTimeout = 30 * time.Second
-		c.HTTP = &http.Client{Transport: transport}
+	if c.Connections == 0 {
+		c.Connections = DefaultConnections
+	}
+	if c.Connections < 1 || c.Connections > maxConnections {
+		errs = append(errs, fmt.Errorf("%d connections: want 1 to %d", c.Connections, maxConnections))
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -105,6 +119,8 @@ func (c *Config) Validate() error {
 // Client is a device. It is not safe for concurrent use; one folder can have one Client at a time.
 type Client struct {
 	config Config
+	http   *http.Client
+	dialer *dialer // nil: the caller's http client has its own
 	trust  *channel.Trust
 	root   *os.Root
 	lock   *flock.Flock
@@ -121,7 +137,11 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust document: %w", err)
 	}
-	c := &Client{config: config, trust: trust}
+	c := &Client{config: config, http: config.HTTP, trust: trust}
+	if c.http == nil {
+		c.dialer = newDialer()
+		c.http = &http.Client{Transport: c.dialer.transport(config.Connections)}
+	}
 	if err := c.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), c.Close())
 	}
@@ -137,7 +157,7 @@ func (c *Client) Close() error {
 	if c.lock != nil {
 		errs = append(errs, c.lock.Close())
 	}
-	c.config.HTTP.CloseIdleConnections()
+	c.http.CloseIdleConnections()
 	return errors.Join(errs...)
 }
 
@@ -157,6 +177,7 @@ type Result struct {
 	Resumed       bool           `json:"resumed"`        // part of the archive was there from before
 	BytesReceived int64          `json:"bytes_received"` // of all response bodies, as sent
 	Requests      int            `json:"requests"`
+	Parts         int            `json:"parts"` // in which the archive came at once, a request each; 0: it came whole
 	Duration      time.Duration  `json:"-"`
 	DurationMS    float64        `json:"duration_ms"`
 }
@@ -166,13 +187,12 @@ type Result struct {
 func (c *Client) Update(ctx context.Context) (Result, error) {
 	start := c.config.Now()
 	var failures []error
-	var counted traffic
+	counted := new(traffic)
 	if len(c.config.Nodes) == 0 {
 		return Result{}, ErrNoNode
 	}
 	for _, node := range c.config.Nodes {
-		t := &transfer{client: c, node: node, traffic: &counted}
-		result, err := t.update(ctx)
+		result, err := c.updateFrom(ctx, node, counted)
 		if err == nil {
 			return c.finish(result, counted, start), nil
 		}
@@ -183,6 +203,16 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 		c.config.Logger.Warn("node failed", "node", node, "error", err)
 	}
 	return c.finish(Result{}, counted, start), errors.Join(failures...)
+}
+
+// updateFrom is Update from one node.
+func (c *Client) updateFrom(ctx context.Context, node string, counted *traffic) (Result, error) {
+	if c.dialer != nil && c.config.Connections > 1 && (c.config.Eager || c.state.Current == nil) {
+		c.dialer.open(ctx, node, c.config.Connections)
+		defer c.dialer.drop()
+	}
+	t := &transfer{client: c, node: node, traffic: counted}
+	return t.update(ctx)
 }
 
 // Confirm tells that the installed version is well. Until then the version that was confirmed before is kept for
@@ -211,7 +241,7 @@ func (c *Client) Rollback() (Result, error) {
 	if err := c.switchTo(next); err != nil {
 		return Result{}, err
 	}
-	return c.finish(Result{Decision: channel.Rollback, Sequence: next.Seen.Sequence}, traffic{}, start), nil
+	return c.finish(Result{Decision: channel.Rollback, Sequence: next.Seen.Sequence}, new(traffic), start), nil
 }
 
 // Installed returns the version and bundle that are installed, or [ErrNotInstalled].
@@ -222,7 +252,7 @@ func (c *Client) Installed() (version string, bundle digest.Digest, err error) {
 	return c.state.Current.Version, c.state.Current.Bundle, nil
 }
 
-func (c *Client) finish(r Result, counted traffic, start time.Time) Result {
+func (c *Client) finish(r Result, counted *traffic, start time.Time) Result {
 	r.App, r.Channel = c.config.App, c.config.Channel
 	if current := c.state.Current; current != nil {
 		r.Version, r.Bundle = current.Version, &current.Bundle
@@ -230,7 +260,7 @@ func (c *Client) finish(r Result, counted traffic, start time.Time) Result {
 			r.Previous = c.state.Previous.Version
 		}
 	}
-	r.BytesReceived, r.Requests = counted.received, counted.requests
+	r.BytesReceived, r.Requests = counted.received.Load(), int(counted.requests.Load())
 	r.Duration = c.config.Now().Sub(start)
 	r.DurationMS = float64(r.Duration.Microseconds()) / 1000
 	return r

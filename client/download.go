@@ -70,7 +70,7 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
 		req.Header.Set("If-Range", have.info.ETag)
 	}
-	resp, err := t.do(req)
+	resp, err := t.archive(req, result)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type fakeNode struct {
 	*httptest.Server
 
 	t        *testing.T
+	mu       sync.RWMutex // of manifest, current and archives
 	key      channel.PrivateKey
 	trust    []byte
 	current  *channel.Manifest
@@ -43,13 +45,17 @@ type fakeNode struct {
 	history  [][]byte // what was served
 	archives map[digest.Digest][]byte
 	encoded  map[string][]byte // the archive of each version as zstd
+	patches  sync.Map          // of func() []byte
 	sent     atomic.Int64      // bytes of archives
 
 	spoilPatch   func([]byte) []byte
-	spoilArchive func([]byte) []byte // of the plain archive
-	inline       func([]byte) []byte // of the patch that goes with the answer to a check; nil: none does
-	unsigned     channel.Kind        // the decision of answers without a manifest; empty: they have one
-	cutAfter     int                 // bytes of an answer after which the connection breaks
+	spoilArchive func([]byte) []byte                                     // of the plain archive
+	inline       func([]byte) []byte                                     // of the patch that goes with the answer to a check; nil: none does
+	unsigned     channel.Kind                                            // the decision of answers without a manifest; empty: they have one
+	hint         func(*protocol.Representation) *protocol.Representation // of what an archive is sent as; nil: none is given
+	// meddle sees a request for an archive before it is answered with body, and may answer it itself.
+	meddle   func(w http.ResponseWriter, r *http.Request, body []byte) bool
+	cutAfter int // bytes of an answer after which the connection breaks
 }
 
 func newKey(t *testing.T) channel.PrivateKey {
@@ -98,7 +104,9 @@ func compress(data []byte) []byte {
 func (n *fakeNode) release(v string, files map[string]string) channel.Release {
 	n.t.Helper()
 	archive := n.archiveOf(files)
+	n.mu.Lock()
 	n.archives[digest.Sum(archive)] = archive
+	n.mu.Unlock()
 	n.encoded[v] = compress(archive)
 	ix, err := bundle.IndexArchive(context.Background(), bytes.NewReader(archive))
 	if err != nil {
@@ -143,12 +151,14 @@ func (n *fakeNode) put(next *channel.Manifest) {
 	if n.manifest != nil {
 		n.history = append(n.history, n.manifest)
 	}
-	n.manifest = n.sign(next)
-	current, err := channel.ParseManifest(n.manifest)
+	raw := n.sign(next)
+	current, err := channel.ParseManifest(raw)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.current = current
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.manifest, n.current = raw, current
 }
 
 func (n *fakeNode) sign(m *channel.Manifest) []byte { return n.signBy(m, n.key) }
@@ -197,6 +207,8 @@ func (n *fakeNode) twin() []byte {
 }
 
 func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
+	n.mu.RLock() // a request that its device gave up may still be answered
+	defer n.mu.RUnlock()
 	if strings.HasSuffix(r.URL.Path, "/check") {
 		if n.manifest == nil {
 			w.WriteHeader(http.StatusNotFound)
@@ -212,25 +224,51 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if n.spoilArchive != nil {
-		archive = n.spoilArchive(archive)
+	name, _ := digest.ParseField(r.Header.Get("Available-Dictionary"))
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "dcz") {
+		name = digest.SHA256{}
 	}
-	body, coding := compress(archive), "zstd"
-	if name, err := digest.ParseField(r.Header.Get("Available-Dictionary")); err == nil && strings.Contains(r.Header.Get("Accept-Encoding"), "dcz") {
-		for _, old := range n.archives {
-			if digest.SumSHA256(old) == name {
-				body, err = bundle.EncodePatch(old, archive, name)
-				coding = "dcz"
-			}
-		}
-		if err == nil && n.spoilPatch != nil {
-			body = n.spoilPatch(body)
-		}
+	body, coding := n.represent(archive, name)
+	if n.meddle != nil && n.meddle(w, r, body) {
+		return
 	}
 	w.Header().Set("Content-Encoding", coding)
 	w.Header().Set("ETag", `"`+digest.Sum(body).String()+`"`)
 	out := &countingWriter{ResponseWriter: w, node: n, left: n.cutAfter}
 	http.ServeContent(out, r, "", time.Time{}, bytes.NewReader(body))
+}
+
+// represent returns the bytes that an archive is sent as to who has the archive of the name.
+func (n *fakeNode) represent(archive []byte, name digest.SHA256) (body []byte, coding string) {
+	n.t.Helper()
+	if n.spoilArchive != nil {
+		archive = n.spoilArchive(archive)
+	}
+	for _, old := range n.archives {
+		if digest.SumSHA256(old) != name {
+			continue
+		}
+		patch := bytes.Clone(n.patch(old, archive, name))
+		if n.spoilPatch != nil {
+			patch = n.spoilPatch(patch)
+		}
+		return patch, "dcz"
+	}
+	return compress(archive), "zstd"
+}
+
+// patch returns the patch between two archives, which it makes once.
+func (n *fakeNode) patch(old, archive []byte, name digest.SHA256) []byte {
+	n.t.Helper()
+	key := name.String() + digest.Sum(archive).String()
+	made, _ := n.patches.LoadOrStore(key, sync.OnceValue(func() []byte {
+		patch, err := bundle.EncodePatch(old, archive, name)
+		if err != nil {
+			n.t.Errorf("patch: %v", err)
+		}
+		return patch
+	}))
+	return made.(func() []byte)()
 }
 
 // countingWriter counts what is sent, and breaks the connection where the node is told to.
@@ -275,11 +313,11 @@ func (n *fakeNode) check(w http.ResponseWriter, r *http.Request) {
 		if n.inline == nil || in.Inline == 0 || digest.SumSHA256(old) != in.Dictionary {
 			continue
 		}
-		patch, err := bundle.EncodePatch(old, n.archives[n.current.Release.Bundle], in.Dictionary)
-		if err != nil {
-			n.t.Errorf("patch: %v", err)
-		}
-		answer.Patch = n.inline(patch)
+		answer.Patch = n.inline(bytes.Clone(n.patch(old, n.archives[n.current.Release.Bundle], in.Dictionary)))
+	}
+	if n.hint != nil && in.Parts {
+		body, coding := n.represent(n.archives[n.current.Release.Bundle], in.Dictionary)
+		answer.Representation = n.hint(&protocol.Representation{Encoding: coding, Size: int64(len(body))})
 	}
 	_ = json.NewEncoder(w).Encode(answer)
 }

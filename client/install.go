@@ -85,7 +85,7 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, result *
 	}
 	req.Header.Set("Accept-Encoding", "dcz, zstd")
 	req.Header.Set("Available-Dictionary", name.Field())
-	resp, err := t.do(req)
+	resp, err := t.archive(req, result)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 
 	"brink/bundle"
 	"brink/channel"
@@ -16,10 +17,7 @@ import (
 )
 
 // traffic counts what one Update costs.
-type traffic struct {
-	requests int
-	received int64
-}
+type traffic struct{ requests, received atomic.Int64 }
 
 // transfer is one Update from one node.
 type transfer struct {
@@ -28,6 +26,7 @@ type transfer struct {
 	traffic *traffic
 	base    base
 	inline  []byte // patch that came with the answer to the check; nil if none did
+	hint    protocol.Representation
 }
 
 // update runs the whole of Update against one node.
@@ -52,6 +51,9 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 		return Result{}, fmt.Errorf("check: %w", err)
 	}
 	t.inline = answer.Patch
+	if answer.Representation != nil {
+		t.hint = *answer.Representation
+	}
 	m, err := c.trust.VerifyManifest(answer.Manifest, c.config.Now())
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
@@ -161,6 +163,7 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.Chec
 		Channel: t.client.config.Channel,
 		Seen:    seen,
 		Device:  protocol.Device(device),
+		Parts:   t.client.config.Connections > 1,
 	}
 	// A device that has rolled back would get the patch to what it left with every check.
 	state := &t.client.state
@@ -202,8 +205,8 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.Chec
 // do sends a request and returns the answer when its status is 200, 206 or 416, its body counted; anything else becomes
 // a [*protocol.Problem].
 func (t *transfer) do(req *http.Request) (*http.Response, error) {
-	t.traffic.requests++
-	resp, err := t.client.config.HTTP.Do(req)
+	t.traffic.requests.Add(1)
+	resp, err := t.client.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -222,11 +225,12 @@ func (t *transfer) do(req *http.Request) (*http.Response, error) {
 
 type countedBody struct {
 	io.ReadCloser
-	received *int64
+
+	received *atomic.Int64
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	*b.received += int64(n)
+	b.received.Add(int64(n))
 	return n, err
 }

@@ -109,8 +109,11 @@ func scanCheck(text string, in *protocol.CheckRequest) bool {
 		case "inline":
 			s.Once(&seen, 4)
 			in.Inline = s.Int()
+		case "parts":
+			s.Once(&seen, 5)
+			in.Parts = s.Bool()
 		default:
-			s.Skip("channel", "device", "seen", "dictionary", "inline")
+			s.Skip("channel", "device", "seen", "dictionary", "inline", "parts")
 		}
 	}
 	return s.Done()
@@ -157,7 +160,7 @@ func scanDevice(s *scan.Scanner, d *protocol.Device) {
 // appendCheck appends an answer as json.Marshal writes it. Its manifest goes out byte for byte: encoding it as JSON
 // once more could change its spelling.
 func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
-	// The words of decisions and the paths of archives have nothing in them that needs an escape.
+	// The words of decisions, the paths of archives and encodings have nothing in them that needs an escape.
 	b = append(append(append(b, `{"decision":"`...), a.Decision...), '"')
 	if a.Reason != "" {
 		b = append(append(append(b, `,"reason":"`...), a.Reason...), '"')
@@ -171,6 +174,10 @@ func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
 		b = append(append(append(b, `,"archive":"`...), a.Archive...), '"')
 	}
 	b = strconv.AppendUint(append(b, `,"sequence":`...), a.Sequence, 10)
+	if rep := a.Representation; rep != nil {
+		b = append(append(append(b, `,"representation":{"encoding":"`...), rep.Encoding...), `","size":`...)
+		b = append(strconv.AppendInt(b, rep.Size, 10), '}')
+	}
 	if len(a.Patch) > 0 {
 		b = append(base64.StdEncoding.AppendEncode(append(b, `,"patch":"`...), a.Patch), '"')
 	}

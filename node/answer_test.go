@@ -26,6 +26,7 @@ func TestScanCheck_ReadsWhatOurClientSends(t *testing.T) {
 				Development: rapid.Bool().Draw(t, "development"),
 			},
 			Inline: rapid.Int64Range(0, protocol.MaxInline).Draw(t, "inline"),
+			Parts:  rapid.Bool().Draw(t, "parts"),
 		}
 		if rapid.Bool().Draw(t, "names") {
 			want.Seen, want.Dictionary = digest.Sum([]byte(want.Channel)), digest.SumSHA256([]byte(want.Channel))
@@ -46,7 +47,7 @@ func TestScanCheck_ReadsWhatOurClientSends(t *testing.T) {
 func FuzzScanCheck(f *testing.F) {
 	sum := digest.Sum(nil).String()
 	f.Add(`{"channel":"production","device":{"id":"a","platform":"ios","native":"1.0","version":"1.0.0","bundle":"` + sum +
-		`","builtIn":true,"emulator":false,"development":true},"seen":"` + sum + `","dictionary":"` + sum + `","inline":12}`)
+		`","builtIn":true,"emulator":false,"development":true},"seen":"` + sum + `","dictionary":"` + sum + `","inline":12,"parts":true}`)
 	f.Add(`{"channel":"a","CHANNEL":"b","device":{"builtin":true}}`)
 	f.Add(`{"device":{"custom":null},"device":{"id":"x"},"later":[1,2]}`)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -68,7 +69,7 @@ func TestAppendCheck_IsWhatEncodingJSONWrites(t *testing.T) {
 		{Decision: channel.None, Reason: channel.ReasonExpired, Sequence: channel.MaxSequence, Manifest: []byte(`{"a":1}`)},
 		{
 			Decision: channel.Update, Release: release, Archive: protocol.ArchivePath(id), Sequence: 7,
-			Patch: []byte("\x00\xff patch"), Manifest: []byte(`{"a":[1,"b"]}`),
+			Representation: &protocol.Representation{Encoding: "dcz", Size: 12}, Patch: []byte("\x00\xff patch"), Manifest: []byte(`{"a":[1,"b"]}`),
 		},
 	} {
 		want, err := json.Marshal(a)

@@ -3,6 +3,7 @@ package node
 import (
 	"brink/channel"
 	"brink/digest"
+	"brink/node/semantics"
 	"brink/protocol"
 )
 
@@ -31,7 +32,7 @@ func (n *Node) check(r *request) error {
 			return problem(protocol.CodeDamaged, "the release of the channel is not on this node", "publish it again")
 		}
 		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
-		answer.Patch = n.inline(decision.Release, in.Dictionary, min(in.Inline, protocol.MaxInline))
+		n.foretell(&in, &answer)
 	}
 	n.stats.check(m, &in.Device, decision.Kind)
 	// A device that has something to do needs the signature that says so.
@@ -41,31 +42,54 @@ func (n *Node) check(r *request) error {
 	return r.writeCheck(&answer, page)
 }
 
-// inline returns the patch to a release for who has the archive of the name, if there is one of at most limit bytes.
-// Without it the device asks for the archive, so whatever goes wrong here is no error.
-func (n *Node) inline(release *channel.Release, name digest.SHA256, limit int64) []byte {
+// foretell adds to an answer what shortens the device's way to the archive: the patch, if there is one that it takes
+// here, or else what the archive is sent as. Without either the device asks for the archive all the same, so whatever
+// goes wrong here is no error.
+func (n *Node) foretell(in *protocol.CheckRequest, answer *protocol.CheckAnswer) {
+	if in.Inline <= 0 && !in.Parts {
+		return
+	}
+	rep, there := n.patchTo(answer.Release, in.Dictionary)
+	if there && rep.size <= min(in.Inline, protocol.MaxInline) {
+		if answer.Patch = n.readPatch(answer.Release, rep); answer.Patch != nil {
+			return
+		}
+	}
+	if !in.Parts {
+		return
+	}
+	if !there {
+		rep, there = n.derived(derivation{subject: archiveOf(answer.Release), coding: semantics.Zstd})
+	}
+	if there {
+		answer.Representation = &protocol.Representation{Encoding: rep.coding.String(), Size: rep.size}
+	}
+}
+
+// patchTo returns the patch to a release for who has the archive of the name, if there is one.
+func (n *Node) patchTo(release *channel.Release, name digest.SHA256) (representation, bool) {
 	base, known := n.channels.dictionary(name)
-	if !known || limit <= 0 {
-		return nil
+	if !known {
+		return representation{}, false
 	}
 	d, possible := base.patchFor(archiveOf(release))
 	if !possible {
-		return nil
+		return representation{}, false
 	}
 	rep, ok := n.derived(d)
 	n.metrics.patch(ok)
-	if !ok || rep.size > limit {
-		return nil
-	}
+	return rep, ok
+}
+
+// readPatch returns the bytes of a patch, or nil if they can not be had.
+func (n *Node) readPatch(release *channel.Release, rep representation) []byte {
 	whole, err := rep.body.whole()
-	if err != nil {
-		n.config.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
-		return nil
+	if err == nil {
+		var patch []byte
+		if patch, err = whole.bytes(); err == nil {
+			return patch
+		}
 	}
-	patch, err := whole.bytes()
-	if err != nil {
-		n.config.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
-		return nil
-	}
-	return patch
+	n.config.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
+	return nil
 }

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -99,6 +101,57 @@ func TestNode_SendsTheSignatureToWhoHasSomethingToDo(t *testing.T) {
 	_, body := f.get(protocol.AppPath(testApp))
 	if err := json.Unmarshal(body, &app); err != nil || len(app.Channels) != 1 || !app.Channels[0].Reverted {
 		t.Errorf("the app is %s, %v", body, err)
+	}
+}
+
+// TestNode_TellsWhatAnArchiveIsSentAs: a device asks for parts of what it was told, so it has to be what it gets.
+func TestNode_TellsWhatAnArchiveIsSentAs(t *testing.T) {
+	f := start(t)
+	first, second := f.publish("1.0.0"), f.publish("1.1.0")
+	f.settle()
+	_, old := f.get(protocol.ArchivePath(first.Bundle))
+	name := digest.SumSHA256(old)
+	for what, test := range map[string]struct {
+		in   protocol.CheckRequest
+		want string // encoding
+	}{
+		"install":                 {protocol.CheckRequest{Parts: true}, "zstd"},
+		"update":                  {protocol.CheckRequest{Parts: true, Dictionary: name}, "dcz"},
+		"update, too little room": {protocol.CheckRequest{Parts: true, Dictionary: name, Inline: 10}, "dcz"},
+		"unknown dictionary":      {protocol.CheckRequest{Parts: true, Dictionary: digest.SumSHA256(nil)}, "zstd"},
+		"patch in the answer":     {protocol.CheckRequest{Parts: true, Dictionary: name, Inline: protocol.MaxInline}, ""},
+		"not asked":               {protocol.CheckRequest{Dictionary: name}, ""},
+		"up to date": {protocol.CheckRequest{
+			Parts: true, Device: protocol.Device{Version: "1.1.0", Bundle: second.Bundle},
+		}, ""},
+	} {
+		test.in.Channel = "production"
+		request, err := json.Marshal(test.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, raw := f.do(http.MethodPost, protocol.CheckPath(testApp), bytes.NewReader(request))
+		var answer protocol.CheckAnswer
+		if err := json.Unmarshal(raw, &answer); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s, %v", what, resp.Status, err)
+		}
+		told := answer.Representation
+		if (told == nil) != (test.want == "") {
+			t.Errorf("%s: the node tells %+v, want %q", what, told, test.want)
+		}
+		if told == nil {
+			continue
+		}
+		fields := []string{"Accept-Encoding", told.Encoding, "Available-Dictionary", test.in.Dictionary.Field()}
+		whole, all := f.get(answer.Archive, fields...)
+		if told.Encoding != test.want || whole.Header.Get("Content-Encoding") != told.Encoding || int64(len(all)) != told.Size {
+			t.Errorf("%s: the node tells %+v and sends %d bytes of %q", what, told, len(all), whole.Header.Get("Content-Encoding"))
+		}
+		part, some := f.get(answer.Archive, append(fields, "Range", fmt.Sprintf("bytes=20-%d", told.Size-1))...)
+		if part.StatusCode != http.StatusPartialContent || part.Header.Get("ETag") != whole.Header.Get("ETag") ||
+			part.Header.Get("Content-Encoding") != told.Encoding || !bytes.Equal(some, all[20:]) {
+			t.Errorf("%s: a part is %s, %v, and not the end of the whole", what, part.Status, part.Header)
+		}
 	}
 }
 

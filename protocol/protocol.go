@@ -43,6 +43,8 @@ type CheckRequest struct {
 	// answer.
 	Dictionary digest.SHA256 `json:"dictionary,omitzero"`
 	Inline     int64         `json:"inline,omitempty"`
+	// Parts says that the device would ask for the archive in several parts at once, for which it has to know its size.
+	Parts bool `json:"parts,omitempty"`
 }
 
 // Device is what a device says about itself; it may leave out all of it. See [channel.Device].
@@ -66,8 +68,17 @@ type CheckAnswer struct {
 	Release  *channel.Release `json:"release,omitempty"`
 	Archive  string           `json:"archive,omitempty"` // path of the archive on the same node
 	Sequence uint64           `json:"sequence"`
-	Patch    []byte           `json:"patch,omitempty"`    // the archive as dcz against the dictionary that was named
-	Manifest json.RawMessage  `json:"manifest,omitempty"` // the envelope, byte for byte as it was signed
+	// Representation is the best that there is of the archive for who takes zstd and, with the dictionary, dcz. It is
+	// told to who would ask for parts, and is a hint: it may be gone when it is asked for.
+	Representation *Representation `json:"representation,omitempty"`
+	Patch          []byte          `json:"patch,omitempty"`    // the archive as dcz against the dictionary that was named
+	Manifest       json.RawMessage `json:"manifest,omitempty"` // the envelope, byte for byte as it was signed
+}
+
+// Representation tells of bytes that a node has and could send.
+type Representation struct {
+	Encoding string `json:"encoding"` // Content-Encoding: zstd or dcz
+	Size     int64  `json:"size"`     // in bytes
 }
 
 // App is what a node tells about an app.

@@ -35,6 +35,7 @@ Give --node several times to have others asked when one fails.`,
 				return withHint(err, "whoever publishes the app has the trust document to give to devices")
 			}
 			c.Dir, c.Trust, c.Confirm = args[0], raw, !trial
+			c.Eager = true // somebody waits
 			c.Device.Platform = channel.Platform(platform)
 			if len(c.Nodes) == 0 && !rollback && !confirm {
 				return (&usageError{message: "--node: at least one is wanted, but for --rollback and --confirm"}).of(cmd)
@@ -53,6 +54,8 @@ Give --node several times to have others asked when one fails.`,
 	flags.StringVar(&c.Device.Native, "native-version", "", "`VERSION` of the native app around the bundle")
 	flags.BoolVar(&c.Device.Emulator, "emulator", false, "the device is an emulator")
 	flags.BoolVar(&c.Device.Development, "development", false, "its native app is a development build")
+	flags.IntVar(&c.Connections, "connections", client.DefaultConnections,
+		"`N` connections at most that an archive comes over at once; 1 is kindest to a node that has nothing new")
 	flags.BoolVar(&rollback, "rollback", false, "go back to the release before; it is not applied again")
 	flags.BoolVar(&confirm, "confirm", false, "tell that the installed release is well")
 	flags.BoolVar(&trial, "trial", false, "take the update for well only once --confirm says so")
@@ -136,6 +139,9 @@ func fetchedText(w io.Writer, r client.Result) {
 			received += ", the full archive, not compressed"
 		case r.Encoding != "":
 			received += ", the full archive as " + r.Encoding
+		}
+		if r.Parts > 0 {
+			received += fmt.Sprintf(", in %d parts at once", r.Parts)
 		}
 		if r.Resumed {
 			received += ", going on with an earlier download"

@@ -1,0 +1,156 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// dialer opens the connections of a [http.Transport], also ahead: then an archive that comes over several of them waits
+// for no handshake.
+type dialer struct {
+	net.Dialer
+
+	proxy func(*http.Request) (*url.URL, error)
+	roots *x509.CertPool // nil: those of the system
+
+	mu    sync.Mutex
+	ahead map[target][]*opening
+}
+
+// target is what a connection leads to.
+type target struct {
+	address string // host and port
+	secure  bool   // TLS
+}
+
+// opening is a connection that is opened ahead.
+type opening struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the rest is set
+	conn   net.Conn
+	err    error
+}
+
+// Bounds of what [http.DefaultTransport] bounds as well, by the same times, and of how long a node may think.
+const (
+	dialTimeout      = 30 * time.Second
+	handshakeTimeout = 10 * time.Second
+	headerTimeout    = 30 * time.Second
+)
+
+func newDialer() *dialer {
+	return &dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}, ahead: map[target][]*opening{}}
+}
+
+// transport returns a transport whose connections d opens, and which keeps so many of them to one node.
+func (d *dialer) transport(connections int) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = headerTimeout
+	t.MaxIdleConnsPerHost = connections
+	d.proxy = t.Proxy
+	t.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+		return d.take(ctx, target{address: address})
+	}
+	t.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+		return d.take(ctx, target{address: address, secure: true})
+	}
+	return t
+}
+
+// open opens n connections to a node ahead. They count for the next requests to it, until drop.
+func (d *dialer) open(ctx context.Context, node string, n int) {
+	u, err := url.Parse(node)
+	if err != nil {
+		return // whoever asks the node is told
+	}
+	if via, err := d.proxy(&http.Request{URL: u}); err != nil || via != nil {
+		return
+	}
+	to, port := target{secure: u.Scheme == "https"}, u.Port()
+	switch {
+	case port != "":
+	case to.secure:
+		port = "443"
+	default:
+		port = "80"
+	}
+	to.address = net.JoinHostPort(u.Hostname(), port)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for range n {
+		ctx, cancel := context.WithCancel(ctx)
+		o := &opening{cancel: cancel, done: make(chan struct{})}
+		d.ahead[to] = append(d.ahead[to], o)
+		go func() {
+			defer close(o.done)
+			o.conn, o.err = d.dial(ctx, to)
+		}()
+	}
+}
+
+// drop closes what was opened ahead and not taken, and waits for it.
+func (d *dialer) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, list := range d.ahead {
+		for _, o := range list {
+			o.cancel()
+			<-o.done
+			if o.conn != nil {
+				_ = o.conn.Close() // nothing went over it
+			}
+		}
+	}
+	clear(d.ahead)
+}
+
+// take returns a connection that was opened ahead, or else a new one.
+func (d *dialer) take(ctx context.Context, to target) (net.Conn, error) {
+	d.mu.Lock()
+	var o *opening
+	if list := d.ahead[to]; len(list) > 0 {
+		o, d.ahead[to] = list[0], list[1:]
+	}
+	d.mu.Unlock()
+	if o == nil {
+		return d.dial(ctx, to)
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		o.cancel()
+		<-o.done
+	}
+	if o.err != nil && ctx.Err() == nil {
+		return d.dial(ctx, to)
+	}
+	return o.conn, o.err
+}
+
+// dial opens a connection.
+func (d *dialer) dial(ctx context.Context, to target) (net.Conn, error) {
+	raw, err := d.DialContext(ctx, "tcp", to.address)
+	if err != nil || !to.secure {
+		return raw, err
+	}
+	host, _, err := net.SplitHostPort(to.address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, &tls.Config{
+		ServerName: host, RootCAs: d.roots, NextProtos: []string{"h2", "http/1.1"},
+	})
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // the handshake's error says more
+		return nil, err
+	}
+	return conn, nil
+}
