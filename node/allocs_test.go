@@ -22,8 +22,8 @@ func TestNode_AllocatesLittleForWhatIsHot(t *testing.T) {
 	}{
 		{"small file", "/v1/bundles/" + id.String() + "/files/index.html", "", 5},
 		{"file sent without copying", "/v1/bundles/" + id.String() + "/files/img/logo.png", "", 6},
-		{"archive", protocol.ArchivePath(id), "", 7},
-		{"archive as zstd", protocol.ArchivePath(id), "zstd", 13},
+		{"archive", protocol.ArchivePath(id), "", 6},
+		{"archive as zstd", protocol.ArchivePath(id), "zstd", 12},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var ctx fasthttp.RequestCtx

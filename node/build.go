@@ -176,6 +176,9 @@ func (b *builder) begin(d derivation, slots *semaphore.Weighted, ask bool) <-cha
 				return
 			}
 		}
+		if d.coding == semantics.DCZ { // it is measured by what devices get without it
+			<-b.begin(derivation{subject: d.subject, coding: semantics.Zstd}, slots, ask)
+		}
 		if slots.Acquire(n.ctx, 1) != nil {
 			return
 		}
@@ -279,8 +282,12 @@ func (b *builder) encodePatch(ctx context.Context, d derivation) (*store.Object,
 		return nil, err
 	}
 	// A patch that saves little costs the device memory for nothing. Full is what it would get otherwise.
-	full, err := n.store.Derived(derivation{subject: d.subject, coding: semantics.Zstd}.key())
-	if err == nil && full.Size() > 0 && int64(len(patch)) > full.Size()*2/3 {
+	full := d.size
+	other, err := n.store.Derived(derivation{subject: d.subject, coding: semantics.Zstd}.key())
+	if err == nil && other.Size() > 0 {
+		full = other.Size()
+	}
+	if int64(len(patch)) > full*2/3 {
 		patch = nil
 	}
 	return n.store.PutDerived(ctx, d.key(), bytes.NewReader(patch))

@@ -22,10 +22,16 @@ type channels struct {
 	// any more. They are shown to publishers, who have to know the sequence, and served to no device.
 	lapsed map[string]*channel.Manifest
 	dicts  map[digest.SHA256]dictionary
-	// named are the bundles that a manifest in force serves or has served, with their indexes; zero: not known.
-	named map[digest.Digest]digest.Digest
+	// named are the bundles that a manifest in force serves or has served.
+	named map[digest.Digest]naming
 
 	trusts trusts
+}
+
+// naming is what a manifest says of a bundle.
+type naming struct {
+	app   string
+	index digest.Digest // zero: not known
 }
 
 func newChannels() *channels {
@@ -33,7 +39,7 @@ func newChannels() *channels {
 		byApp:  map[string][]*channel.Manifest{},
 		lapsed: map[string]*channel.Manifest{},
 		dicts:  map[digest.SHA256]dictionary{},
-		named:  map[digest.Digest]digest.Digest{},
+		named:  map[digest.Digest]naming{},
 	}
 }
 
@@ -139,9 +145,9 @@ func (c *channels) expect(m *channel.Manifest) {
 // name notes the bundles of a manifest. The caller holds mu.
 func (c *channels) name(m *channel.Manifest) {
 	for release := range m.Releases() {
-		c.named[release.Bundle] = release.Index
+		c.named[release.Bundle] = naming{app: m.App, index: release.Index}
 		for i := range release.Attachments {
-			c.named[release.Attachments[i].Bundle] = digest.Digest{}
+			c.named[release.Attachments[i].Bundle] = naming{app: m.App}
 		}
 	}
 }
@@ -159,8 +165,23 @@ func (c *channels) names(id digest.Digest) bool {
 func (c *channels) index(id digest.Digest) (digest.Digest, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	name := c.named[id]
+	name := c.named[id].index
 	return name, !name.IsZero()
+}
+
+// serving returns the manifests in force of the app that the bundle belongs to which serve it or have served it.
+func (c *channels) serving(id digest.Digest) (list []*channel.Manifest) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, m := range c.byApp[c.named[id].app] {
+		for release := range m.Releases() {
+			if release.Bundle == id {
+				list = append(list, m)
+				break
+			}
+		}
+	}
+	return list
 }
 
 // each calls do with every manifest in force, in no order.

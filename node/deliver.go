@@ -26,7 +26,6 @@ func (n *Node) archive(r *request) error {
 	if err != nil {
 		return err
 	}
-	r.dictionaries = n.channels.dictionary
 	s := subject{bundle: id, source: id, size: b.Index.Archive.Size}
 	return n.serveBest(
 		r,
@@ -55,7 +54,8 @@ func (n *Node) file(r *request) error {
 		return problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.names[1]),
 			"its index lists the files: "+protocol.IndexPath(id))
 	}
-	return n.serveFile(r, served{vary: semantics.VaryCoding, cache: semantics.CacheForever}, fileOf(id, f))
+	r.offer(b.Index, f)
+	return n.serveFile(r, served{vary: semantics.VaryDictionary, cache: semantics.CacheForever}, fileOf(id, f))
 }
 
 // fileOf returns a file of a bundle as a subject.

@@ -8,27 +8,47 @@ import (
 // hashed reports whether the name of a file carries a hash of its content, as bundlers write it (app-B7x2kQ9d.js,
 // main.8f3a2b1c.css), and returns the path with an asterisk in place of the hash. A file of such a name never changes:
 // what is new has a new name.
+func hashed(name string) (pattern string, ok bool) {
+	from, to, ok := findHash(name)
+	if !ok {
+		return "", false
+	}
+	return name[:from] + "*" + name[to:], true
+}
+
+// findHash returns where in the path of a file the hash of its content is.
 //
 // It would rather miss a hash than see one where there is none, for a file that is wrongly taken for unchanging stays
 // in browsers for a year. See isHash.
-func hashed(name string) (pattern string, ok bool) {
-	dir, base := path.Split(name)
+func findHash(name string) (from, to int, ok bool) {
+	_, base := path.Split(name)
+	dir := len(name) - len(base)
 	dot := strings.LastIndexByte(base, '.')
 	if dot < 0 {
-		return "", false
+		return 0, 0, false
 	}
 	// The hash is the last part before the extension, or before two of them as in .js.map and .min.js.
 	for range 2 {
 		for _, separator := range []string{".", "-"} {
 			if at := strings.LastIndex(base[:dot], separator); at >= 0 && isHash(base[at+1:dot]) {
-				return dir + base[:at+1] + "*" + base[dot:], true
+				return dir + at + 1, dir + dot, true
 			}
 		}
 		if dot = strings.LastIndexByte(base[:dot], '.'); dot < 0 {
 			break
 		}
 	}
-	return "", false
+	return 0, 0, false
+}
+
+// sameButHash reports whether two paths differ in nothing but the hashes that they carry.
+func sameButHash(a, b string) bool {
+	if a == b {
+		return true
+	}
+	from, to, ok := findHash(a)
+	start, end, also := findHash(b)
+	return ok && also && a[:from] == b[:start] && a[to:] == b[end:]
 }
 
 // isHash reports whether s looks like a hash and like nothing else: 8 to 64 hex digits, letters and numerals among

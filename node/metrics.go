@@ -41,7 +41,8 @@ func newMetrics(n *Node) *metrics {
 		prometheus.CounterOpts{Name: "brink_http_malformed_total", Help: "Requests that could not be read."},
 	)
 	m.patches = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "brink_patch_requests_total", Help: "Archives asked for with a known dictionary, by whether there was a patch.",
+		Name: "brink_patch_requests_total",
+		Help: "Archives and files asked for with a known dictionary, by whether there was a patch.",
 	}, []string{"result"})
 	m.builds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "brink_representation_build_seconds", Help: "Time to make a representation, by coding.",

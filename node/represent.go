@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 
 	"github.com/valyala/fasthttp"
 
 	"brink/bundle"
+	"brink/channel"
 	"brink/digest"
 	"brink/node/semantics"
 	"brink/store"
@@ -59,7 +61,7 @@ func (n *Node) serveBest(r *request, what served, s subject, identity representa
 // others, then the smallest. What it would have liked better is made in the background, for whoever asks next.
 func (n *Node) choose(r *request, s subject, identity representation) (representation, error) {
 	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
-	if r.dictionaries != nil && accept.Accepts(semantics.DCZ) {
+	if s.size >= smallest && accept.Accepts(semantics.DCZ) {
 		if rep, ok := n.patch(r, s); ok {
 			return rep, nil
 		}
@@ -88,7 +90,7 @@ func (n *Node) patch(r *request, s subject) (representation, bool) {
 	if err != nil {
 		return representation{}, false
 	}
-	base, known := r.dictionaries(name)
+	base, known := n.dictionary(s, name)
 	if !known {
 		return representation{}, false
 	}
@@ -99,6 +101,44 @@ func (n *Node) patch(r *request, s subject) (representation, bool) {
 	rep, ok := n.derived(d)
 	n.metrics.patch(ok)
 	return rep, ok
+}
+
+// dictionary returns what has the name, if it is something that patches to s are made against: for an archive, any that
+// channels serve or have served; for a file, what it came out of.
+func (n *Node) dictionary(s subject, name digest.SHA256) (dictionary, bool) {
+	if s.isArchive() {
+		return n.channels.dictionary(name)
+	}
+	for _, m := range n.channels.serving(s.bundle) {
+		for old := range n.before(m, s.bundle) {
+			for i := range old.Index.Files {
+				if f := &old.Index.Files[i]; f.SHA256 == name && sameButHash(f.Path, s.path) {
+					return dictionary{subject: fileOf(old.ID, f), name: name}, true
+				}
+			}
+		}
+	}
+	return dictionary{}, false
+}
+
+// before yields the bundles of the last other releases of a channel, as far as they are here: those whose files are
+// dictionaries. There are few of them because each index that is not in memory has to be read, for whatever a stranger
+// names as the dictionary that it has.
+func (n *Node) before(m *channel.Manifest, id digest.Digest) iter.Seq[*store.Bundle] {
+	return func(yield func(*store.Bundle) bool) {
+		left := n.config.PatchReleases
+		for release := range m.Releases() {
+			if release.Bundle == id {
+				continue
+			}
+			if left--; left < 0 {
+				return
+			}
+			if b, err := n.store.Bundle(release.Bundle); err == nil && !yield(b) { // else it was evicted
+				return
+			}
+		}
+	}
 }
 
 // headerDictionary names the field by which a client offers a dictionary (RFC 9842, section 2.2).

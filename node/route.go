@@ -85,9 +85,6 @@ type request struct {
 	*fasthttp.RequestCtx
 	route route
 	names [3]string // what the path names, in its order: app and channel, digest and file, …
-
-	// dictionaries finds what a client names as the dictionary that it has; nil where no patches are served.
-	dictionaries func(name digest.SHA256) (dictionary, bool)
 }
 
 // handler answers a request. An error it returns is answered as a problem; then it has written nothing.

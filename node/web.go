@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/url"
 	"path"
+	"sort"
 	"strings"
 	"sync"
 
@@ -11,7 +12,6 @@ import (
 
 	"brink/bundle"
 	"brink/channel"
-	"brink/digest"
 	"brink/node/semantics"
 	"brink/protocol"
 )
@@ -23,22 +23,11 @@ const indexFile = "index.html"
 // serves, and a host of Config.Sites is a channel all by itself. A browser that has one version of a file gets the next
 // as a patch (RFC 9842), where the names tell what belongs together: see hashed.
 type web struct {
-	node *Node
-
-	mu    sync.Mutex
-	sites map[string]*site // by app and channel; only those that were asked for
+	node  *Node
+	asked sync.Map // channels that browsers have asked for, as keys: app and channel
 }
 
-func newWeb(n *Node) *web { return &web{node: n, sites: map[string]*site{}} }
-
-// site is what a browser's patches are made from, under one channel manifest. It is immutable.
-type site struct {
-	manifest digest.Digest
-	release  digest.Digest                // bundle that browsers are given
-	patterns map[string]string            // of the files with hashed names in the release served, by path
-	before   map[digest.SHA256]dictionary // what browsers may have of the releases before
-	patches  []derivation                 // from those to what is served
-}
+func newWeb(n *Node) *web { return &web{node: n} }
 
 // byPattern returns the files of an index that have hashed names, by the pattern of their names. Those that share a
 // pattern are left out: nobody could tell which of them came out of which.
@@ -61,70 +50,33 @@ func byPattern(ix *bundle.Index) map[string]*bundle.File {
 	return found
 }
 
-// site returns what there is to know about a channel as a web site that serves release.
-func (w *web) site(m *channel.Manifest, release *channel.Release) *site {
-	key := m.App + "/" + m.Channel
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.sites[key]
-	if s == nil || s.manifest != m.Digest() || s.release != release.Bundle {
-		s = w.build(m, release)
-		w.sites[key] = s
-	}
-	return s
-}
-
-func (w *web) build(m *channel.Manifest, release *channel.Release) *site {
-	s := &site{
-		manifest: m.Digest(),
-		release:  release.Bundle,
-		patterns: map[string]string{},
-		before:   map[digest.SHA256]dictionary{},
+// patches returns what browsers will ask for when m comes into force, if any have asked for the channel.
+func (w *web) patches(m *channel.Manifest) (list []derivation) {
+	release := w.given(m).Release
+	if _, asked := w.asked.Load(siteOf(m)); !asked || release == nil {
+		return nil
 	}
 	b, err := w.node.store.Bundle(release.Bundle)
 	if err != nil {
-		return s // whoever asks for a file of it is told why
+		return nil // whoever asks for a file of it is told why
 	}
 	served := byPattern(b.Index)
-	for pattern, f := range served {
-		s.patterns[f.Path] = pattern
-	}
-	left := w.node.config.PatchReleases
-	for former := range m.Releases() {
-		if former.Bundle == release.Bundle {
-			continue
-		}
-		if left--; left < 0 {
-			break
-		}
-		old, err := w.node.store.Bundle(former.Bundle)
-		if err != nil {
-			continue // it was evicted, and with it what patches could be made from
-		}
+	for old := range w.node.before(m, release.Bundle) {
 		for pattern, f := range byPattern(old.Index) {
-			base := dictionary{subject: fileOf(former.Bundle, f), name: f.SHA256}
-			s.before[f.SHA256] = base
-			if next := served[pattern]; next != nil {
-				if d, possible := base.patchFor(fileOf(release.Bundle, next)); possible {
-					s.patches = append(s.patches, d)
-				}
+			next := served[pattern]
+			if next == nil {
+				continue
+			}
+			base := dictionary{subject: fileOf(old.ID, f), name: f.SHA256}
+			if d, possible := base.patchFor(fileOf(release.Bundle, next)); possible {
+				list = append(list, d)
 			}
 		}
 	}
-	return s
+	return list
 }
 
-// patches returns what browsers will ask for when m comes into force, if any have asked for the channel.
-func (w *web) patches(m *channel.Manifest) []derivation {
-	w.mu.Lock()
-	wanted := w.sites[m.App+"/"+m.Channel] != nil
-	w.mu.Unlock()
-	release := w.given(m).Release
-	if !wanted || release == nil {
-		return nil
-	}
-	return w.build(m, release).patches
-}
+func siteOf(m *channel.Manifest) Site { return Site{App: m.App, Channel: m.Channel} }
 
 // given returns what a channel gives to browsers: they are devices of the platform web without a name or a version.
 func (w *web) given(m *channel.Manifest) channel.Decision {
@@ -208,32 +160,65 @@ func (n *Node) page(r *request) error {
 		return problem(protocol.CodeUnknownFile, "the site has no such file", "")
 	}
 	what := served{vary: semantics.VaryDictionary, cache: semantics.CacheChecked}
-	site := n.web.site(m, release)
-	if _, unchanging := hashed(f.Path); unchanging {
+	if _, _, unchanging := findHash(f.Path); unchanging {
 		what.cache = semantics.CacheForever
+		r.offer(b.Index, f)
 	}
-	if match, ok := r.match(site.patterns[f.Path]); ok {
-		r.Response.Header.Set("Use-As-Dictionary", `match="`+match+`"`)
-	}
-	r.dictionaries = func(name digest.SHA256) (dictionary, bool) {
-		d, known := site.before[name]
-		return d, known
-	}
+	n.web.asked.LoadOrStore(siteOf(m), nil)
 	return n.serveFile(r, what, fileOf(release.Bundle, f))
 }
 
-// match returns the URL pattern of a file's later versions on this site (RFC 9842, section 2.1.1).
-func (r *request) match(pattern string) (string, bool) {
-	if pattern == "" || strings.ContainsAny(pattern, ":+") {
-		return "", false // no pattern, or one with characters that mean something in URL patterns
+// offer names the paths for which a browser may keep the answer, the file f, as a dictionary (RFC 9842, section 2.1.1):
+// those that differ from its own in the bundle, or in the hash in the name.
+func (r *request) offer(ix *bundle.Index, f *bundle.File) {
+	if f.Size < smallest {
+		return
 	}
-	prefix := "/"
-	if rest, ok := strings.CutPrefix(string(r.URI().PathOriginal()), "/web/"); ok {
-		app, rest, _ := strings.Cut(rest, "/")
-		name, _, _ := strings.Cut(rest, "/")
-		prefix = "/web/" + app + "/" + name + "/"
+	match, path := append(make([]byte, 0, 256), `match="`...), r.URI().PathOriginal()
+	if r.route == routeFile {
+		before, rest, _ := bytes.Cut(path, []byte("/bundles/"))
+		match = append(append(match, before...), "/bundles/*"...)
+		path = rest[max(bytes.IndexByte(rest, '/'), 0):]
 	}
-	before, after, _ := strings.Cut(pattern, "*")
-	escape := func(s string) string { return (&url.URL{Path: "/" + s}).EscapedPath()[1:] }
-	return prefix + escape(before) + "*" + escape(after), true
+	if special(path) {
+		return
+	}
+	if from, to, ok := findHash(f.Path); ok {
+		before, found := bytes.CutSuffix(path, []byte(f.Path[from:]))
+		if !found || shared(ix, f, f.Path[:from]) {
+			return
+		}
+		match = append(append(append(match, before...), '*'), f.Path[to:]...)
+	} else {
+		match = append(match, path...)
+	}
+	r.Response.Header.SetBytesV("Use-As-Dictionary", append(match, '"'))
+}
+
+// special reports whether a path has a character that means something in URL patterns, or can not stand in a string of
+// a field as it is.
+func special(path []byte) bool {
+	for _, c := range path {
+		switch c {
+		case '"', '\\', '*', '+', ':', '?', '(', ')', '{', '}':
+			return true
+		}
+		if c <= ' ' || c > '~' {
+			return true
+		}
+	}
+	return false
+}
+
+// shared reports whether another file has a name of the same pattern, of which prefix is the part before the hash:
+// nobody could tell which of the two a later one came out of.
+func shared(ix *bundle.Index, f *bundle.File, prefix string) bool {
+	first := sort.Search(len(ix.Files), func(i int) bool { return ix.Files[i].Path >= prefix })
+	for i := first; i < len(ix.Files) && strings.HasPrefix(ix.Files[i].Path, prefix); i++ {
+		other := &ix.Files[i]
+		if other != f && other.Size >= smallest && sameButHash(other.Path, f.Path) {
+			return true
+		}
+	}
+	return false
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -43,12 +44,17 @@ func TestHashed_SeesHashesAndNothingElse(t *testing.T) {
 func spa(version, hash string) map[string]string {
 	return map[string]string{
 		"index.html":                 `<!doctype html><script src="assets/app-` + hash + `.js"></script>`,
-		"assets/app-" + hash + ".js": strings.Repeat("const answer = 42; // the same in every version\n", 3000) + "version = '" + version + "';\n",
+		"assets/app-" + hash + ".js": script(version),
 		"assets/plain.js":            strings.Repeat("const plain = 1;\n", 300) + version,
 		"docs/index.html":            "docs",
 		"one-aaaa1111.bin":           string(noise(1, 2000)),
 		"one-bbbb2222.bin":           string(noise(2, 2000)),
 	}
+}
+
+// script returns a script of which little changes with the version, and much is left when it is compressed.
+func script(version string) string {
+	return fmt.Sprintf("const answer = '%x';\nversion = '%s';\n", noise(4, 50_000), version)
 }
 
 func (f *fixture) publishFiles(version string, files map[string]string) publish.Result {
