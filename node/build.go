@@ -176,7 +176,8 @@ func (b *builder) begin(d derivation, slots *semaphore.Weighted, ask bool) <-cha
 				return
 			}
 		}
-		if d.coding == semantics.DCZ { // it is measured by what devices get without it
+		// A patch is measured by what devices get without it. Of an archive that is being made anyway, and may take long.
+		if d.coding == semantics.DCZ && !d.isArchive() {
 			<-b.begin(derivation{subject: d.subject, coding: semantics.Zstd}, slots, ask)
 		}
 		if slots.Acquire(n.ctx, 1) != nil {

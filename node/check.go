@@ -2,7 +2,6 @@ package node
 
 import (
 	"brink/channel"
-	"brink/digest"
 	"brink/node/semantics"
 	"brink/protocol"
 )
@@ -49,7 +48,8 @@ func (n *Node) foretell(in *protocol.CheckRequest, answer *protocol.CheckAnswer)
 	if in.Inline <= 0 && !in.Parts {
 		return
 	}
-	rep, there := n.patchTo(answer.Release, in.Dictionary)
+	s := archiveOf(answer.Release)
+	rep, there := n.patch(s, in.Dictionary)
 	if there && rep.size <= min(in.Inline, protocol.MaxInline) {
 		if answer.Patch = n.readPatch(answer.Release, rep); answer.Patch != nil {
 			return
@@ -59,26 +59,11 @@ func (n *Node) foretell(in *protocol.CheckRequest, answer *protocol.CheckAnswer)
 		return
 	}
 	if !there {
-		rep, there = n.derived(derivation{subject: archiveOf(answer.Release), coding: semantics.Zstd})
+		rep, there = n.derived(derivation{subject: s, coding: semantics.Zstd})
 	}
 	if there {
 		answer.Representation = &protocol.Representation{Encoding: rep.coding.String(), Size: rep.size}
 	}
-}
-
-// patchTo returns the patch to a release for who has the archive of the name, if there is one.
-func (n *Node) patchTo(release *channel.Release, name digest.SHA256) (representation, bool) {
-	base, known := n.channels.dictionary(name)
-	if !known {
-		return representation{}, false
-	}
-	d, possible := base.patchFor(archiveOf(release))
-	if !possible {
-		return representation{}, false
-	}
-	rep, ok := n.derived(d)
-	n.metrics.patch(ok)
-	return rep, ok
 }
 
 // readPatch returns the bytes of a patch, or nil if they can not be had.

@@ -54,7 +54,11 @@ func (n *Node) file(r *request) error {
 		return problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.names[1]),
 			"its index lists the files: "+protocol.IndexPath(id))
 	}
-	r.offer(b.Index, f)
+	// Most who ask by the name of a bundle are no browsers: who does not name zstd takes no patches.
+	accept := field(&r.Request.Header, fasthttp.HeaderAcceptEncoding)
+	if len(accept) > 0 && semantics.ParseAccept(accept).Accepts(semantics.Zstd) {
+		r.offer(b.Index, f)
+	}
 	return n.serveFile(r, served{vary: semantics.VaryDictionary, cache: semantics.CacheForever}, fileOf(id, f))
 }
 

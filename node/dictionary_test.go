@@ -133,8 +133,15 @@ func TestFile_IsOfferedAsDictionaryForItsNextVersions(t *testing.T) {
 		filePath(id, "one-aaaa111B.js"):                        "", // which of the two became the next?
 		filePath(id, "small.js"):                               "",
 	} {
-		if resp, _ := f.get(path); resp.StatusCode != 200 || resp.Header.Get("Use-As-Dictionary") != want {
+		resp, _ := f.get(path, "Accept-Encoding", "gzip, zstd")
+		if resp.StatusCode != 200 || resp.Header.Get("Use-As-Dictionary") != want {
 			t.Errorf("%s: %d, Use-As-Dictionary: %s, want %s", path, resp.StatusCode, resp.Header.Get("Use-As-Dictionary"), want)
+		}
+	}
+	for _, accept := range []string{"", "gzip", "gzip, zstd;q=0"} {
+		resp, _ := f.get(filePath(id, "app.js"), "Accept-Encoding", accept)
+		if got := resp.Header.Get("Use-As-Dictionary"); got != "" {
+			t.Errorf("who accepts %q, and so no patch, is offered %s", accept, got)
 		}
 	}
 }

@@ -62,8 +62,10 @@ func (n *Node) serveBest(r *request, what served, s subject, identity representa
 func (n *Node) choose(r *request, s subject, identity representation) (representation, error) {
 	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
 	if s.size >= smallest && accept.Accepts(semantics.DCZ) {
-		if rep, ok := n.patch(r, s); ok {
-			return rep, nil
+		if name, err := digest.ParseField(string(r.Request.Header.Peek(headerDictionary))); err == nil {
+			if rep, ok := n.patch(s, name); ok {
+				return rep, nil
+			}
 		}
 	}
 	best, acceptable := identity, accept.Accepts(semantics.Identity)
@@ -84,12 +86,8 @@ func (n *Node) choose(r *request, s subject, identity representation) (represent
 	return best, nil
 }
 
-// patch returns the representation of s against what the client has, if there is one.
-func (n *Node) patch(r *request, s subject) (representation, bool) {
-	name, err := digest.ParseField(string(r.Request.Header.Peek(headerDictionary)))
-	if err != nil {
-		return representation{}, false
-	}
+// patch returns the patch to s for who has what the name says, if there is one.
+func (n *Node) patch(s subject, name digest.SHA256) (representation, bool) {
 	base, known := n.dictionary(s, name)
 	if !known {
 		return representation{}, false
