@@ -155,8 +155,8 @@ func (r *ArchiveReader) seekChunk(i int, offset int64) Chunk {
 	return list[r.cursor.chunk]
 }
 
-// FileReader reads the content of one file of a bundle, made from chunks as it goes. It is an [io.Reader] and
-// [io.Seeker], holds no more than one chunk, and is not safe for concurrent use.
+// FileReader reads the content of one file of a bundle, made from chunks as it goes. It is an [io.Reader], [io.Seeker]
+// and [io.WriterTo], holds no more than one chunk, and is not safe for concurrent use.
 type FileReader struct {
 	archive *ArchiveReader // of this one file
 	start   int64          // of the content in it
@@ -181,6 +181,27 @@ func (r *FileReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return r.archive.Read(p[:min(int64(len(p)), left)])
+}
+
+// WriteTo implements [io.WriterTo]: it writes all that is left without copying it in between.
+func (r *FileReader) WriteTo(w io.Writer) (int64, error) {
+	var written int64
+	for {
+		left := r.start + r.size - r.archive.offset
+		if left <= 0 {
+			return written, nil
+		}
+		piece, err := r.archive.next()
+		if err != nil {
+			return written, err
+		}
+		n, err := w.Write(piece[:min(int64(len(piece)), left)])
+		written += int64(n)
+		r.archive.offset += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
 }
 
 // Seek implements [io.Seeker]. It reads nothing.

@@ -205,6 +205,13 @@ func TestFileReader_ReadsAndSeeks(t *testing.T) {
 			if err != nil || !bytes.Equal(got, files[f.Path][min(offset, f.Size):]) {
 				t.Errorf("%s from %d: %d bytes, %v", f.Path, offset, len(got), err)
 			}
+			if _, err := r.Seek(offset, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			if n, err := r.WriteTo(&b); err != nil || n != int64(len(got)) || !bytes.Equal(b.Bytes(), got) {
+				t.Errorf("%s from %d: WriteTo gives %d bytes, %v, or others than Read", f.Path, offset, n, err)
+			}
 		}
 		if end, err := r.Seek(0, io.SeekEnd); err != nil || end != f.Size {
 			t.Errorf("%s ends at %d, %v", f.Path, end, err)

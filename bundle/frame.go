@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -65,7 +66,10 @@ func (c *Codec) Frame(plain []byte) Frame {
 
 // Plain returns the bytes of f after checking their size and digest. It returns [ErrMalformed] for a frame that does
 // not decode and [digest.ErrMismatch] for bytes that are not what f says. The result may share memory with f.Data.
-func (c *Codec) Plain(f Frame) ([]byte, error) {
+func (c *Codec) Plain(f Frame) ([]byte, error) { return c.PlainIn(nil, f) }
+
+// PlainIn returns what Plain does, in the memory of buffer if that is large enough and there is something to decode.
+func (c *Codec) PlainIn(buffer []byte, f Frame) ([]byte, error) {
 	if f.Size < 0 || f.Size > MaxChunk || len(f.Data) > MaxFrame {
 		return nil, fmt.Errorf("chunk %s: %w: %d bytes", f.Digest.Short(), ErrMalformed, f.Size)
 	}
@@ -74,7 +78,7 @@ func (c *Codec) Plain(f Frame) ([]byte, error) {
 	case Raw:
 	case Zstd:
 		var err error
-		if plain, err = c.decoder.DecodeAll(f.Data, make([]byte, 0, f.Size)); err != nil {
+		if plain, err = c.decoder.DecodeAll(f.Data, slices.Grow(buffer[:0], int(f.Size))[:0:f.Size]); err != nil {
 			return nil, fmt.Errorf("chunk %s: %w: %w", f.Digest.Short(), ErrMalformed, err)
 		}
 	default:

@@ -248,10 +248,10 @@ func (i *ionic) hold(key store.DerivedKey, ix *bundle.Index) (representation, er
 	whole := i.node.hot.find(name)
 	if whole == nil {
 		var err error
-		whole, err = i.node.hot.load(name, func() ([]byte, error) {
+		whole, err = i.node.hot.load(name, func() (*held, error) {
 			var b bytes.Buffer
 			err := i.write(&b, ix)
-			return b.Bytes(), err
+			return &held{data: b.Bytes()}, err
 		})
 		if err != nil {
 			return representation{}, err
@@ -265,8 +265,10 @@ func (i *ionic) hold(key store.DerivedKey, ix *bundle.Index) (representation, er
 }
 
 func (i *ionic) write(w io.Writer, ix *bundle.Index) error {
+	from := i.node.chunks(ix.Bundle())
+	defer from.Close()
 	return appflow.WriteManifest(w, ix, func(f *bundle.File) io.Reader {
-		return bundle.NewFile(i.node.ctx, f, chunks{i.node, ix.Bundle()})
+		return bundle.NewFile(i.node.ctx, f, from)
 	})
 }
 

@@ -221,6 +221,7 @@ func (b *builder) encode(ctx context.Context, d derivation) (*store.Object, erro
 	if err != nil {
 		return nil, err
 	}
+	defer plain.Close() //nolint:errcheck // always nil
 	reader, writer := io.Pipe()
 	var encoding sync.WaitGroup
 	defer encoding.Wait()

@@ -163,8 +163,10 @@ func (n *Node) batch(r *request) error {
 
 func (n *Node) writeBatch(w io.Writer, chunks []digest.Digest) error {
 	stream := bundle.NewStreamWriter(w)
+	reader := n.store.Reader()
+	defer reader.Close()
 	for _, d := range chunks {
-		frame, err := n.store.Frame(n.ctx, d)
+		frame, err := reader.Frame(n.ctx, d)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			frame = bundle.Frame{Digest: d, Encoding: bundle.Absent}

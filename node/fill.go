@@ -185,14 +185,21 @@ func missing(id digest.Digest, err error) error {
 // chunks are the chunks of one bundle. One that turns out to be lost or damaged is fetched again while whoever wants it
 // waits.
 type chunks struct {
+	*store.Reader
+
 	node   *Node
 	bundle digest.Digest
+}
+
+// chunks returns what reads the chunks of a bundle. Close it.
+func (n *Node) chunks(id digest.Digest) chunks {
+	return chunks{Reader: n.store.Reader(), node: n, bundle: id}
 }
 
 // Chunk implements bundle.Chunks.
 func (c chunks) Chunk(ctx context.Context, want bundle.Chunk) ([]byte, error) {
 	n := c.node
-	data, err := n.store.Chunk(ctx, want)
+	data, err := c.Reader.Chunk(ctx, want)
 	if !errors.Is(err, store.ErrNotFound) || n.alone() {
 		return data, err
 	}
@@ -205,7 +212,7 @@ func (c chunks) Chunk(ctx context.Context, want bundle.Chunk) ([]byte, error) {
 	}
 	n.healed.Add(1)
 	n.config.Logger.Warn("lost chunk was brought in again", "bundle", c.bundle.Short(), "chunk", want.Digest.Short())
-	return n.store.Chunk(ctx, want)
+	return c.Reader.Chunk(ctx, want)
 }
 
 // intent answers GET /v1/bundles/{bundle}/intent: what the publisher signed, for other nodes.

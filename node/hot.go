@@ -2,7 +2,9 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -30,12 +32,19 @@ type held struct {
 	direct *wire.Held // nil: data has it
 }
 
+func (h *held) size() int64 {
+	if h.direct == nil {
+		return int64(len(h.data))
+	}
+	return h.direct.Size()
+}
+
 // bytes returns the representation in one piece, to be read only.
 func (h *held) bytes() ([]byte, error) {
 	if h.direct == nil {
 		return h.data, nil
 	}
-	return readWhole(h.direct.Reader(nil, 0, h.direct.Size()), h.direct.Size())
+	return readWhole(io.NopCloser(h.direct.Reader(nil, 0, h.direct.Size())), h.direct.Size())
 }
 
 // largestShare is the part of the set that one representation may take: a single large one must not empty it.
@@ -98,14 +107,14 @@ func (h *hot) find(name digest.Digest) *held {
 }
 
 // load brings in what find has not found: once, however many wait. What read returns is verified.
-func (h *hot) load(name digest.Digest, read func() ([]byte, error)) (*held, error) {
+func (h *hot) load(name digest.Digest, read func() (*held, error)) (*held, error) {
 	loaded, err, _ := h.loads.Do(name.String(), func() (any, error) {
-		data, err := read()
+		one, err := read()
 		if err != nil {
 			return nil, err
 		}
-		one := h.hold(name, data)
-		if h.cache != nil && !h.cache.Set(keyOf(name), one, int64(len(data))) {
+		one.name = name
+		if h.cache != nil && !h.cache.Set(keyOf(name), one, one.size()) {
 			h.gone(one)
 		}
 		return one, nil
@@ -116,16 +125,19 @@ func (h *hot) load(name digest.Digest, read func() ([]byte, error)) (*held, erro
 	return loaded.(*held), nil
 }
 
-// hold brings data into the form in which it is sent best.
-func (h *hot) hold(name digest.Digest, data []byte) *held {
-	if h.direct && h.cache != nil && len(data) >= directFrom && len(data) <= directTo && h.files.Load() < maxFiles {
-		// It fails where the system can not, or has no descriptor left: then it is sent as bytes.
-		if direct, err := wire.NewHeld(data); err == nil {
+// read reads a representation of so many bytes into the form in which it is sent best, and closes r.
+func (h *hot) read(r contentReader, size int64) (*held, error) {
+	if h.direct && h.cache != nil && size >= directFrom && size <= directTo && h.files.Load() < maxFiles {
+		direct, err := wire.NewHeld(r, size)
+		if err == nil {
 			h.files.Add(1)
-			return &held{name: name, direct: direct}
+		}
+		if !errors.Is(err, wire.ErrNotHeld) { // otherwise it is sent as bytes
+			return &held{direct: direct}, errors.Join(err, r.Close())
 		}
 	}
-	return &held{name: name, data: data}
+	data, err := readWhole(r, size)
+	return &held{data: data}, err
 }
 
 // gone is called for what the set does not keep, or keeps no longer.

@@ -21,7 +21,9 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 	h.files.Store(maxFiles - 2)
 	for i := range byte(5) {
 		data := noise(i, directFrom)
-		one, err := h.load(digest.Sum(data), func() ([]byte, error) { return data, nil })
+		one, err := h.load(digest.Sum(data), func() (*held, error) {
+			return h.read(nopCloser{bytes.NewReader(data)}, directFrom)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +52,7 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 	one := digest.Sum([]byte("one"))
 	other := one
 	other[digest.Size-1] ^= 1
-	if _, err := h.load(one, func() ([]byte, error) { return []byte("one"), nil }); err != nil {
+	if _, err := h.load(one, func() (*held, error) { return &held{data: []byte("one")}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	h.cache.Wait()
@@ -61,7 +63,7 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 		t.Errorf("asked for another name, it gives %q", found.data)
 	}
 	refused := errors.New("refused")
-	if _, err := h.load(other, func() ([]byte, error) { return nil, refused }); !errors.Is(err, refused) {
+	if _, err := h.load(other, func() (*held, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("a failed load returns %v", err)
 	}
 }

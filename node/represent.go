@@ -191,16 +191,16 @@ func (n *Node) derived(d derivation) (representation, bool) {
 	}, true
 }
 
-// plain returns a reader of the plain bytes of a subject.
-func (n *Node) plain(ctx context.Context, s subject) (io.Reader, error) {
+// plain returns a reader of the plain bytes of a subject. Close it.
+func (n *Node) plain(ctx context.Context, s subject) (contentReader, error) {
 	if !s.isArchive() {
-		return bundle.NewFile(ctx, s.file, chunks{n, s.bundle}), nil
+		return n.content(ctx, s, nil), nil
 	}
 	b, err := n.known(s.bundle)
 	if err != nil {
 		return nil, err
 	}
-	return bundle.NewArchive(ctx, b.Index, chunks{n, s.bundle}), nil
+	return n.content(ctx, s, b.Index), nil
 }
 
 // readPlain returns the plain bytes of a subject.
@@ -210,6 +210,40 @@ func (n *Node) readPlain(ctx context.Context, s subject) ([]byte, error) {
 		return nil, err
 	}
 	return readWhole(plain, s.size)
+}
+
+// content returns a reader of the plain bytes of a subject, whose index is only wanted if it is an archive.
+func (n *Node) content(ctx context.Context, s subject, ix *bundle.Index) contentReader {
+	from := n.chunks(s.bundle)
+	if s.isArchive() {
+		return content{bundle.NewArchive(ctx, ix, from), from}
+	}
+	return content{bundle.NewFile(ctx, s.file, from), from}
+}
+
+// contentReader is what representations are read by.
+type contentReader interface {
+	unclosed
+	io.Closer
+}
+
+// unclosed are the readers of package bundle.
+type unclosed interface {
+	io.ReadSeeker
+	io.WriterTo
+}
+
+// content is read from chunks.
+type content struct {
+	unclosed
+
+	chunks chunks
+}
+
+// Close implements [io.Closer].
+func (c content) Close() error {
+	c.chunks.Close()
+	return nil
 }
 
 // memory is a body that is in memory as it is.
@@ -227,22 +261,18 @@ type plainBody struct {
 	ix   *bundle.Index // of the archive; nil for a file
 }
 
-// open returns a reader of the bytes.
-func (p *plainBody) open(ctx context.Context) io.ReadSeeker {
-	if p.isArchive() {
-		return bundle.NewArchive(ctx, p.ix, chunks{p.node, p.bundle})
-	}
-	return bundle.NewFile(ctx, p.file, chunks{p.node, p.bundle})
-}
-
 func (p *plainBody) whole() (*held, error) {
 	if found := p.node.hot.find(p.source); found != nil {
 		return found, nil
 	}
-	return p.node.hot.load(p.source, func() ([]byte, error) { return readWhole(p.open(p.node.ctx), p.size) })
+	return p.node.hot.load(p.source, func() (*held, error) {
+		return p.node.hot.read(p.node.content(p.node.ctx, p.subject, p.ix), p.size)
+	})
 }
 
-func (p *plainBody) stream() (io.ReadSeekCloser, error) { return nopCloser{p.open(p.node.ctx)}, nil }
+func (p *plainBody) stream() (io.ReadSeekCloser, error) {
+	return p.node.content(p.node.ctx, p.subject, p.ix), nil
+}
 
 // derivedBody is a representation that the store holds.
 type derivedBody struct {
@@ -255,20 +285,20 @@ func (d *derivedBody) whole() (*held, error) {
 	if found := d.node.hot.find(name); found != nil {
 		return found, nil
 	}
-	return d.node.hot.load(name, func() ([]byte, error) { return readWhole(d.object.Reader(), d.object.Size()) })
+	return d.node.hot.load(name, func() (*held, error) {
+		return d.node.hot.read(d.object.Reader(), d.object.Size())
+	})
 }
 
-func (d *derivedBody) stream() (io.ReadSeekCloser, error) {
-	return nopCloser{d.object.Reader()}, nil
-}
+func (d *derivedBody) stream() (io.ReadSeekCloser, error) { return d.object.Reader(), nil }
 
-// readWhole reads size bytes. Who waits for them shares the result.
-func readWhole(r io.Reader, size int64) ([]byte, error) {
+// readWhole reads size bytes, and closes r.
+func readWhole(r io.ReadCloser, size int64) ([]byte, error) {
 	data := make([]byte, size)
 	_, err := io.ReadFull(r, data)
-	return data, err
+	return data, errors.Join(err, r.Close())
 }
 
-type nopCloser struct{ io.ReadSeeker }
+type nopCloser struct{ unclosed }
 
 func (nopCloser) Close() error { return nil }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 	"strconv"
 
@@ -108,7 +109,7 @@ func (n *Node) send(r *request, rep representation, answer semantics.Answer) err
 		return err
 	}
 	if _, err := stream.Seek(answer.Start, io.SeekStart); err != nil {
-		return err
+		return errors.Join(err, stream.Close())
 	}
 	// An error on the way closes the connection before Content-Length is reached: the client sees that it was cut.
 	r.SetBodyStream(&span{stream: stream, left: answer.Length}, int(answer.Length))

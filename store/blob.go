@@ -26,23 +26,23 @@ type blobs struct {
 	// one of these.
 	writing [64]sync.Mutex
 	buffers sync.Pool // of *[]byte: envelopes on their way
+	readers sync.Pool // of *buffers: what readers read into
 
 	evictedBytes, evictedBlobs atomic.Int64
 }
 
 func (b *blobs) lock(d digest.Digest) *sync.Mutex { return &b.writing[d[0]%64] }
 
-// read calls do with the value of d, which do must not keep, and again when do finds it damaged: value log collection
-// may remove the file after Badger looked the pointer up and before it follows it (v4.9.6), which looks like an empty
-// value.
-func (b *blobs) read(d digest.Digest, do func(value []byte) error) (err error) {
+// find calls do with the item of d, and again when do finds its value damaged: value log collection may remove the file
+// after Badger looked the pointer up and before it is followed (v4.9.6), which looks like an empty value.
+func (b *blobs) find(d digest.Digest, do func(item *badger.Item) error) (err error) {
 	for range 3 {
 		err = b.db.view(func(txn *badger.Txn) error {
 			item, err := txn.Get(d[:])
 			if err != nil {
 				return err
 			}
-			return item.Value(do)
+			return do(item)
 		})
 		if !errors.Is(err, ErrDamaged) {
 			break
@@ -51,13 +51,15 @@ func (b *blobs) read(d digest.Digest, do func(value []byte) error) (err error) {
 	return err
 }
 
-// frame returns the blob d as it is stored. With sum, the checksum of the envelope was compared; without it, only its
-// header, and the caller compares the digest of the plain bytes.
-func (b *blobs) frame(d digest.Digest, sum bool) (bundle.Frame, error) {
+// frame returns the blob d as it is stored, in the memory of r. With sum, the checksum of the envelope was compared;
+// without it, only its header, and the caller compares the digest of the plain bytes.
+func (b *blobs) frame(r *logReader, d digest.Digest, sum bool) (bundle.Frame, error) {
 	var value []byte
-	err := b.read(d, func(v []byte) error {
-		value = slices.Clone(v)
-		return checkHeader(d, v)
+	err := b.find(d, func(item *badger.Item) (err error) {
+		if value, err = r.value(b.db.dir, item); err != nil {
+			return err
+		}
+		return checkHeader(d, value)
 	})
 	switch {
 	case isNotFound(err):
@@ -73,20 +75,15 @@ func (b *blobs) frame(d digest.Digest, sum bool) (bundle.Frame, error) {
 
 // plain returns the verified bytes of d. The caller owns them.
 func (b *blobs) plain(d digest.Digest) ([]byte, error) {
-	f, err := b.frame(d, false)
-	if err != nil {
-		return nil, b.failed(d, err)
-	}
-	data, err := b.codec.Plain(f)
-	if err != nil {
-		return nil, b.failed(d, fmt.Errorf("%w: %w", ErrDamaged, err))
-	}
-	return data, nil
+	r := Reader{blobs: b}
+	defer r.Close()
+	data, err := r.plain(d)
+	return slices.Clone(data), err
 }
 
-// sealed returns the frame of d, verified by the checksum of its envelope. The caller owns its bytes.
-func (b *blobs) sealed(d digest.Digest) (bundle.Frame, error) {
-	f, err := b.frame(d, true)
+// sealed returns the frame of d, verified by the checksum of its envelope, in the memory of r.
+func (b *blobs) sealed(r *logReader, d digest.Digest) (bundle.Frame, error) {
+	f, err := b.frame(r, d, true)
 	if err != nil {
 		return bundle.Frame{}, b.failed(d, err)
 	}
@@ -117,7 +114,9 @@ func (b *blobs) known(d digest.Digest) (found bool, err error) {
 // has reports whether there is a blob of the name d whose envelope looks right. One whose envelope does not is set
 // aside.
 func (b *blobs) has(d digest.Digest) (bool, error) {
-	err := b.read(d, func(v []byte) error { return checkHeader(d, v) })
+	err := b.find(d, func(item *badger.Item) error {
+		return item.Value(func(v []byte) error { return checkHeader(d, v) })
+	})
 	switch {
 	case err == nil:
 		return true, nil
@@ -164,7 +163,7 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	mu := b.lock(d)
 	mu.Lock()
 	defer mu.Unlock()
-	f, err := b.frame(d, true)
+	f, err := b.frame(&logReader{mapped: true}, d, true) // nothing is removed on the word of logReader alone
 	if err == nil {
 		_, err = b.codec.Plain(f) // the reader may have seen that the plain bytes are wrong
 	}

@@ -71,24 +71,21 @@ func (s *Store) index(e *entry[bundleRecord]) (*bundle.Index, error) {
 	if err := s.context.Err(); err != nil {
 		return nil, ErrClosed
 	}
-	name := e.record.Index.Digest
-	if ix := s.indexes.get(name); ix != nil {
-		return ix, nil
-	}
-	o, err := s.blobs.open(e.record.Index)
-	if err != nil {
-		return nil, err
-	}
-	raw := make([]byte, o.Size())
-	if _, err := o.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	ix, err := bundle.DecodeIndex(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w: %w", ErrNotFound, ErrDamaged, err)
-	}
-	s.indexes.put(name, ix, o.Size())
-	return ix, nil
+	return s.indexes.load(e.record.Index.Digest, func() (*bundle.Index, int64, error) {
+		o, err := s.blobs.open(e.record.Index)
+		if err != nil {
+			return nil, 0, err
+		}
+		raw := make([]byte, o.Size())
+		if _, err := o.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
+			return nil, 0, err
+		}
+		ix, err := bundle.DecodeIndex(raw)
+		if err != nil {
+			return nil, 0, fmt.Errorf("%w: %w: %w", ErrNotFound, ErrDamaged, err)
+		}
+		return ix, o.Size(), nil
+	})
 }
 
 // Index returns the encoded index of a bundle, without decoding it. Errors are those of [Store.Bundle].
@@ -150,14 +147,10 @@ func (s *Store) Has(d digest.Digest) (bool, error) { return s.blobs.has(d) }
 // Chunk returns the plain bytes of a chunk, verified; the caller owns them. A chunk that is not here is [ErrNotFound].
 // A damaged one is set aside and counted, and is [ErrNotFound] and [ErrDamaged]. Size may be 0 when it is not known.
 func (s *Store) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	plain, err := s.blobs.plain(c.Digest)
-	if err == nil && c.Size != 0 && int64(len(plain)) != c.Size {
-		return nil, fmt.Errorf("chunk %s: %w: it has %d bytes, not %d", c.Digest.Short(), ErrMismatch, len(plain), c.Size)
-	}
-	return plain, err
+	r := s.Reader()
+	defer r.Close()
+	plain, err := r.Chunk(ctx, c)
+	return slices.Clone(plain), err
 }
 
 // Frame returns a chunk as it is stored, ready to be sent, verified by the checksum that was made when its plain bytes
@@ -166,7 +159,9 @@ func (s *Store) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error
 	if err := ctx.Err(); err != nil {
 		return bundle.Frame{}, err
 	}
-	return s.blobs.sealed(d)
+	var log logReader
+	defer log.close()
+	return s.blobs.sealed(&log, d)
 }
 
 var _ bundle.Chunks = (*Store)(nil)

@@ -12,6 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// readsLog is whether logReader reads files: what was written to a map of a file has to be seen by who reads the file,
+// and the file must be free to be removed meanwhile.
+const readsLog = true
+
 // freeSpace is how many bytes an unprivileged process may still write on the file system of dir.
 func freeSpace(dir string) (uint64, error) {
 	var s unix.Statfs_t

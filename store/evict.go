@@ -260,6 +260,7 @@ func (s *Store) objectRefs(record *object, do func(digest.Digest)) (*Object, err
 // eachDigest reads the object as a list of digests.
 func (o *Object) eachDigest(ctx context.Context, do func(digest.Digest)) error {
 	r := o.Reader()
+	defer r.Close() //nolint:errcheck // always nil
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"sync"
 
+	"golang.org/x/sync/singleflight"
+
 	"brink/bundle"
 	"brink/digest"
 )
@@ -17,12 +19,30 @@ type indexCache struct {
 	order list.List // of cachedIndex, used last in front
 	names map[digest.Digest]*list.Element
 	size  int64
+
+	loads singleflight.Group
 }
 
 type cachedIndex struct {
 	name digest.Digest
 	ix   *bundle.Index
 	size int64
+}
+
+// load returns the index of that name, and has it read if it is not kept: once, however many wait. The first devices
+// after a start all want the same ones, and to decode one takes milliseconds.
+func (c *indexCache) load(name digest.Digest, read func() (*bundle.Index, int64, error)) (*bundle.Index, error) {
+	if ix := c.get(name); ix != nil {
+		return ix, nil
+	}
+	loaded, err, _ := c.loads.Do(name.String(), func() (any, error) {
+		ix, size, err := read()
+		if err == nil {
+			c.put(name, ix, size)
+		}
+		return ix, err
+	})
+	return loaded.(*bundle.Index), err
 }
 
 func (c *indexCache) get(name digest.Digest) *bundle.Index {

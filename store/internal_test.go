@@ -112,14 +112,14 @@ func TestRead_TriesAgain(t *testing.T) {
 	s := openStore(t, Config{})
 	commit(t, upload(t, s, "a file"))
 	calls := 0
-	err := s.blobs.read(digest.Sum([]byte("a file")), func([]byte) error {
+	err := s.blobs.find(digest.Sum([]byte("a file")), func(*badger.Item) error {
 		if calls++; calls == 1 {
 			return ErrDamaged
 		}
 		return nil
 	})
 	if err != nil || calls != 2 {
-		t.Errorf("read = %v after %d calls, want 2", err, calls)
+		t.Errorf("find = %v after %d calls, want 2", err, calls)
 	}
 }
 
@@ -251,7 +251,7 @@ func TestRefs_WithHalfOfTheRecord(t *testing.T) {
 		"index":  e.record.Index.Parts[0],
 		"chunks": e.record.Chunks.Parts[0],
 	} {
-		f, err := s.blobs.sealed(part)
+		f, err := s.Frame(t.Context(), part)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -145,9 +145,9 @@ func (o *Object) Size() int64 { return o.size }
 // Digest returns the digest of the whole.
 func (o *Object) Digest() digest.Digest { return o.digest }
 
-// part returns the bytes of part i.
-func (o *Object) part(i int64) ([]byte, error) {
-	plain, err := o.blobs.plain(o.parts[i])
+// part returns the bytes of part i, in the memory of r.
+func (o *Object) part(r *Reader, i int64) ([]byte, error) {
+	plain, err := r.plain(o.parts[i])
 	if err == nil {
 		if want := min(partSize, o.size-i*partSize); int64(len(plain)) == want {
 			return plain, nil
@@ -165,8 +165,10 @@ func (o *Object) ReadAt(p []byte, offset int64) (n int, err error) {
 	if offset < 0 {
 		return 0, errors.New("read before the start of the object")
 	}
+	r := Reader{blobs: o.blobs}
+	defer r.Close()
 	for n < len(p) && offset < o.size {
-		plain, err := o.part(offset / partSize)
+		plain, err := o.part(&r, offset/partSize)
 		if err != nil {
 			return n, err
 		}
@@ -180,22 +182,25 @@ func (o *Object) ReadAt(p []byte, offset int64) (n int, err error) {
 	return n, nil
 }
 
-// Reader returns a reader at the start of the object.
-func (o *Object) Reader() *ObjectReader { return &ObjectReader{object: o, loaded: -1} }
+// Reader returns a reader at the start of the object. Close it.
+func (o *Object) Reader() *ObjectReader {
+	return &ObjectReader{object: o, reader: Reader{blobs: o.blobs}, loaded: -1}
+}
 
-// ObjectReader reads an [Object] and holds one part of it. It is an [io.Reader], [io.Seeker] and [io.WriterTo], and not
-// safe for concurrent use.
+// ObjectReader reads an [Object] and holds one part of it. It is an [io.Reader], [io.Seeker], [io.WriterTo] and
+// [io.Closer], and not safe for concurrent use.
 type ObjectReader struct {
 	object *Object
+	reader Reader
 	offset int64
 	plain  []byte // of the part loaded
 	loaded int64
 }
 
 var (
-	_ io.ReadSeeker = (*ObjectReader)(nil)
-	_ io.WriterTo   = (*ObjectReader)(nil)
-	_ io.ReaderAt   = (*Object)(nil)
+	_ io.ReadSeekCloser = (*ObjectReader)(nil)
+	_ io.WriterTo       = (*ObjectReader)(nil)
+	_ io.ReaderAt       = (*Object)(nil)
 )
 
 // next returns what is left of the part at the offset.
@@ -204,7 +209,8 @@ func (r *ObjectReader) next() ([]byte, error) {
 		return nil, io.EOF
 	}
 	if i := r.offset / partSize; i != r.loaded {
-		plain, err := r.object.part(i)
+		r.loaded = -1 // its memory is about to be used again
+		plain, err := r.object.part(&r.reader, i)
 		if err != nil {
 			return nil, err
 		}
@@ -259,4 +265,11 @@ func (r *ObjectReader) Seek(offset int64, whence int) (int64, error) {
 	}
 	r.offset = offset
 	return offset, nil
+}
+
+// Close gives back what the reader holds. It is idempotent, never fails, and the reader may be used again.
+func (r *ObjectReader) Close() error {
+	r.reader.Close()
+	r.plain, r.loaded = nil, -1
+	return nil
 }

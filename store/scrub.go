@@ -26,10 +26,11 @@ func (s *Store) scrubber(ctx context.Context) {
 	for i := range first {
 		first[i] = byte(rand.Uint32()) // or a process that is restarted often would only ever see the beginning
 	}
+	var log logReader
 	for {
 		start := s.config.Now()
 		read := func(d digest.Digest) error {
-			f, err := s.blobs.sealed(d)
+			f, err := s.blobs.sealed(&log, d)
 			if err == nil {
 				err = limit.WaitN(ctx, len(f.Data)+envelopeOverhead)
 			}
@@ -44,6 +45,7 @@ func (s *Store) scrubber(ctx context.Context) {
 				return read(d)
 			})
 		}
+		log.close() // or a file that is removed would stay on the disk all through the pause
 		if ctx.Err() != nil {
 			return
 		}
@@ -128,8 +130,10 @@ func (r *Report) OK() bool {
 func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*Report, error) {
 	report := &Report{}
 	total := s.quota.blobs()
+	var log logReader
+	defer log.close()
 	err := s.scan(ctx, digest.Digest{}, func(d digest.Digest) error {
-		f, err := s.blobs.sealed(d)
+		f, err := s.blobs.sealed(&log, d)
 		if errors.Is(err, ErrDamaged) && len(report.Damaged) < maxQuarantine {
 			report.Damaged = append(report.Damaged, d)
 		}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
@@ -13,14 +15,27 @@ type Held struct {
 	file file
 }
 
-// NewHeld returns the bytes as Held, and keeps nothing of data. It returns [errors.ErrUnsupported] on systems where a
-// connection could not send it any better than bytes.
-func NewHeld(data []byte) (*Held, error) {
-	f, err := newFile(data)
+// ErrNotHeld is returned when there can be no file to hold something in: the system has none that a connection could
+// send any better than bytes, or no descriptor is left.
+var ErrNotHeld = errors.New("can not be held as a file")
+
+// NewHeld returns what from writes, which must be size bytes, as Held. With [ErrNotHeld], from was not asked.
+func NewHeld(from io.WriterTo, size int64) (*Held, error) {
+	f, err := newFile()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrNotHeld, err)
 	}
-	return &Held{size: int64(len(data)), file: f}, nil
+	n, err := from.WriteTo(f)
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = f.seal()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Held{size: size, file: f}, nil
 }
 
 // Size returns the length in bytes.

@@ -15,7 +15,7 @@ type file struct {
 	raw syscall.RawConn
 }
 
-func newFile(data []byte) (file, error) {
+func newFile() (file, error) {
 	fd, err := unix.MemfdCreate("brink", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return file{}, err
@@ -24,15 +24,15 @@ func newFile(data []byte) (file, error) {
 	if f.raw, err = f.SyscallConn(); err != nil {
 		return file{}, errors.Join(err, f.Close())
 	}
-	if _, err := f.Write(data); err != nil {
-		return file{}, errors.Join(err, f.Close())
-	}
-	// From here on nobody can change what was verified, not even by mistake.
-	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
-		return file{}, errors.Join(err, f.Close())
-	}
 	return f, nil
+}
+
+// seal sees to it that nobody can change what was verified, not even by mistake.
+func (f file) seal() error {
+	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	var refused error
+	failed := f.raw.Control(func(fd uintptr) { _, refused = unix.FcntlInt(fd, unix.F_ADD_SEALS, seals) })
+	return errors.Join(failed, refused)
 }
 
 // send sends length bytes from an offset (sendfile(2)). An error may come after some were sent.

@@ -10,7 +10,13 @@ import (
 // file is what only Linux has.
 type file struct{}
 
-func newFile([]byte) (file, error) { return file{}, errors.ErrUnsupported }
+func newFile() (file, error) { return file{}, errors.ErrUnsupported }
+
+func (file) seal() error { return errors.ErrUnsupported }
+
+func (file) Close() error { return nil }
+
+func (file) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func (file) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 

@@ -17,8 +17,8 @@ import (
 
 func hold(t testing.TB, data []byte) *Held {
 	t.Helper()
-	h, err := NewHeld(data)
-	if errors.Is(err, errors.ErrUnsupported) && runtime.GOOS != "linux" {
+	h, err := NewHeld(bytes.NewReader(data), int64(len(data)))
+	if errors.Is(err, ErrNotHeld) && runtime.GOOS != "linux" {
 		t.Skip("skipped: only Linux sends without copying")
 	}
 	if err != nil {
@@ -101,6 +101,28 @@ func TestHeld_ReadsLikeAnyReaderElsewhere(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
+
+func TestHeld_IsAllOrNothing(t *testing.T) {
+	hold(t, nil) // skips where nothing is held
+	failed := errors.New("lost")
+	for name, from := range map[string]io.WriterTo{
+		"short":  bytes.NewReader(heldNoise(99)),
+		"long":   bytes.NewReader(heldNoise(101)),
+		"failed": failing{failed},
+	} {
+		h, err := NewHeld(from, 100)
+		if err == nil || h != nil || errors.Is(err, ErrNotHeld) {
+			t.Errorf("%s: NewHeld = %v, %v, want the error of what was to be held", name, h, err)
+		}
+		if name == "failed" && !errors.Is(err, failed) {
+			t.Errorf("NewHeld = %v, want what the source says", err)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) WriteTo(io.Writer) (int64, error) { return 0, f.err }
 
 func TestHeld_EndsAPeerThatTakesNothing(t *testing.T) {
 	data := heldNoise(32 << 20) // more than any socket takes

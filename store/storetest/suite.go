@@ -55,7 +55,9 @@ func committedBundle(t *testing.T, s *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if raw, err := io.ReadAll(o.Reader()); err != nil || !bytes.Equal(raw, b.Index.Encode()) {
+	r := o.Reader()
+	defer r.Close()
+	if raw, err := io.ReadAll(r); err != nil || !bytes.Equal(raw, b.Index.Encode()) {
 		t.Errorf("Index is not what was published: %v", err)
 	}
 	infos := slices.Collect(s.Bundles())
@@ -303,10 +305,11 @@ func checkObject(t *testing.T, o *store.Object, data []byte) {
 		t.Fatalf("object of %d bytes is %s", o.Size(), o.Digest())
 	}
 	var b bytes.Buffer
-	if n, err := o.Reader().WriteTo(&b); err != nil || n != o.Size() || !bytes.Equal(b.Bytes(), data) {
+	r := o.Reader()
+	defer r.Close()
+	if n, err := r.WriteTo(&b); err != nil || n != o.Size() || !bytes.Equal(b.Bytes(), data) {
 		t.Fatalf("WriteTo gives other bytes: %v", err)
 	}
-	r := o.Reader()
 	at := int64(len(data) / 3)
 	if _, err := r.Seek(at, io.SeekStart); err != nil {
 		t.Fatal(err)

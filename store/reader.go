@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"brink/bundle"
+	"brink/digest"
+)
+
+// Reader reads chunks one after the other, each into the memory of the one before; between two it may hold a file of
+// the value log open. Use [Store.Reader], and close it. It is not safe for concurrent use.
+type Reader struct {
+	blobs   *blobs
+	buffers *buffers // nil until the first chunk
+}
+
+// buffers are what a Reader reads into. They are used again by others: memory that is new costs as much time as reading
+// into it.
+type buffers struct {
+	log   logReader
+	plain []byte // decoded last
+}
+
+// Reader returns a reader of chunks.
+func (s *Store) Reader() *Reader { return &Reader{blobs: s.blobs} }
+
+// Chunk returns what [Store.Chunk] does, but it is only valid until the next call or Close.
+func (r *Reader) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	plain, err := r.plain(c.Digest)
+	if err == nil && c.Size != 0 && int64(len(plain)) != c.Size {
+		return nil, fmt.Errorf("chunk %s: %w: it has %d bytes, not %d", c.Digest.Short(), ErrMismatch, len(plain), c.Size)
+	}
+	return plain, err
+}
+
+// Frame returns what [Store.Frame] does, but it is only valid until the next call or Close.
+func (r *Reader) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error) {
+	if err := ctx.Err(); err != nil {
+		return bundle.Frame{}, err
+	}
+	r.take()
+	return r.blobs.sealed(&r.buffers.log, d)
+}
+
+// take sees to it that there are buffers.
+func (r *Reader) take() {
+	if r.buffers == nil {
+		r.buffers, _ = r.blobs.readers.Get().(*buffers)
+	}
+	if r.buffers == nil {
+		r.buffers = &buffers{}
+	}
+}
+
+// plain returns the verified bytes of d, valid until the next call or Close.
+func (r *Reader) plain(d digest.Digest) ([]byte, error) {
+	r.take()
+	f, err := r.blobs.frame(&r.buffers.log, d, false)
+	if err != nil {
+		return nil, r.blobs.failed(d, err)
+	}
+	plain, err := r.blobs.codec.PlainIn(r.buffers.plain, f)
+	if err != nil {
+		return nil, r.blobs.failed(d, fmt.Errorf("%w: %w", ErrDamaged, err))
+	}
+	if f.Encoding != bundle.Raw { // otherwise it is the frame itself
+		r.buffers.plain = plain
+	}
+	return plain, nil
+}
+
+// Close gives back what the reader holds. It is idempotent, and the reader may be used again.
+func (r *Reader) Close() {
+	if r.buffers != nil {
+		r.buffers.log.close()
+		r.blobs.readers.Put(r.buffers)
+		r.buffers = nil
+	}
+}
+
+var _ bundle.Chunks = (*Reader)(nil)
