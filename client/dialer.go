@@ -89,6 +89,7 @@ func (d *dialer) open(ctx context.Context, node string, n int) {
 		d.ahead[to] = append(d.ahead[to], o)
 		go func() {
 			defer close(o.done)
+			defer cancel()
 			o.conn, o.err = d.dial(ctx, to)
 		}()
 	}

@@ -214,6 +214,7 @@ func TestBucket_PollingIsCheap(t *testing.T) {
 	if err := b.PutManifest(t.Context(), manifest(t, "beta", 1, "a")); err != nil {
 		t.Fatal(err)
 	}
+	sequence := uint64(1)
 	for name, place := range map[string]*Bucket{"S3": b, "HTTP": byHTTP(t, s)} {
 		_, tag, err := place.Manifest(t.Context(), testApp, "beta", "")
 		if err != nil || tag == "" {
@@ -222,7 +223,8 @@ func TestBucket_PollingIsCheap(t *testing.T) {
 		if _, _, err := place.Manifest(t.Context(), testApp, "beta", tag); !errors.Is(err, ErrNotModified) {
 			t.Errorf("by %s, unchanged: %v, want ErrNotModified", name, err)
 		}
-		if err := b.PutManifest(t.Context(), manifest(t, "beta", 2+uint64(len(tag)), name)); err != nil {
+		sequence++
+		if err := b.PutManifest(t.Context(), manifest(t, "beta", sequence, name)); err != nil {
 			t.Fatal(err)
 		}
 		if raw, again, err := place.Manifest(t.Context(), testApp, "beta", tag); err != nil || again == tag || raw == nil {
