@@ -20,7 +20,7 @@ type dialer struct {
 	roots *x509.CertPool // nil: those of the system
 
 	mu    sync.Mutex
-	ahead map[target][]*opening
+	ahead map[target]*openings
 }
 
 // target is what a connection leads to.
@@ -29,12 +29,24 @@ type target struct {
 	secure  bool   // TLS
 }
 
-// opening is a connection that is opened ahead.
-type opening struct {
+// openings are connections that are opened ahead. Who takes one gets the first that is ready: one whose first packet
+// was lost takes a second longer.
+type openings struct {
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the rest is set
-	conn   net.Conn
-	err    error
+	left   int // not taken; under mu
+	ready  chan opened
+}
+
+// opened is what came of one.
+type opened struct {
+	conn net.Conn
+	err  error
+}
+
+func (o opened) close() {
+	if o.conn != nil {
+		_ = o.conn.Close() // nothing went over it
+	}
 }
 
 // Bounds of what [http.DefaultTransport] bounds as well, by the same times, and of how long a node may think.
@@ -45,7 +57,7 @@ const (
 )
 
 func newDialer() *dialer {
-	return &dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}, ahead: map[target][]*opening{}}
+	return &dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}, ahead: map[target]*openings{}}
 }
 
 // transport returns a transport whose connections d opens, and which keeps so many of them to one node.
@@ -81,31 +93,27 @@ func (d *dialer) open(ctx context.Context, node string, n int) {
 		port = "80"
 	}
 	to.address = net.JoinHostPort(u.Hostname(), port)
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	all := &openings{cancel: cancel, left: n, ready: make(chan opened, n)}
 	for range n {
-		ctx, cancel := context.WithCancel(ctx)
-		o := &opening{cancel: cancel, done: make(chan struct{})}
-		d.ahead[to] = append(d.ahead[to], o)
 		go func() {
-			defer close(o.done)
-			defer cancel()
-			o.conn, o.err = d.dial(ctx, to)
+			conn, err := d.dial(ctx, to)
+			all.ready <- opened{conn, err}
 		}()
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ahead[to] = all
 }
 
 // drop closes what was opened ahead and not taken, and waits for it.
 func (d *dialer) drop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, list := range d.ahead {
-		for _, o := range list {
-			o.cancel()
-			<-o.done
-			if o.conn != nil {
-				_ = o.conn.Close() // nothing went over it
-			}
+	for _, all := range d.ahead {
+		all.cancel()
+		for range all.left {
+			(<-all.ready).close()
 		}
 	}
 	clear(d.ahead)
@@ -114,24 +122,31 @@ func (d *dialer) drop() {
 // take returns a connection that was opened ahead, or else a new one.
 func (d *dialer) take(ctx context.Context, to target) (net.Conn, error) {
 	d.mu.Lock()
-	var o *opening
-	if list := d.ahead[to]; len(list) > 0 {
-		o, d.ahead[to] = list[0], list[1:]
+	all := d.ahead[to]
+	if all == nil || all.left == 0 {
+		d.mu.Unlock()
+		return d.dial(ctx, to)
 	}
+	all.left--
 	d.mu.Unlock()
-	if o == nil {
-		return d.dial(ctx, to)
-	}
 	select {
-	case <-o.done:
+	case o := <-all.ready:
+		if o.err != nil {
+			return d.dial(ctx, to)
+		}
+		return o.conn, nil
 	case <-ctx.Done():
-		o.cancel()
-		<-o.done
+		d.mu.Lock()
+		dropped := d.ahead[to] != all
+		if !dropped {
+			all.left++
+		}
+		d.mu.Unlock()
+		if dropped {
+			(<-all.ready).close()
+		}
+		return nil, ctx.Err()
 	}
-	if o.err != nil && ctx.Err() == nil {
-		return d.dial(ctx, to)
-	}
-	return o.conn, o.err
 }
 
 // dial opens a connection.

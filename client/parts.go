@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"brink/protocol"
 )
@@ -28,6 +29,7 @@ const (
 // part is some of a representation, asked for over a connection of its own.
 type part struct {
 	from, to int64 // its first byte that was not read yet, and the one behind its last
+	cancel   context.CancelFunc
 
 	done chan struct{} // closed when the answer is there, and of all but the first part what is held of it
 	etag string
@@ -45,7 +47,7 @@ func split(size int64, connections int) []*part {
 	parts := make([]*part, n)
 	for i := range parts {
 		from := int64(i) * length
-		parts[i] = &part{from: from, to: min(from+length, size), done: make(chan struct{})}
+		parts[i] = &part{from: from, to: min(from+length, size)}
 	}
 	parts[n-1].to = size
 	return parts
@@ -76,15 +78,16 @@ func (t *transfer) archive(req *http.Request, result *Result) (*http.Response, e
 // join asks for all parts of a representation, and returns when the answer for the first one is there.
 func (t *transfer) join(req *http.Request, of protocol.Representation, parts []*part) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(req.Context())
-	j := &joined{transfer: t, req: req.Clone(ctx), size: of.Size, left: parts, cancel: cancel}
+	j := &joined{transfer: t, req: req.Clone(ctx), size: of.Size, left: parts, start: time.Now(), cancel: cancel}
 	j.req.Header.Set("Accept-Encoding", of.Encoding)
-	for _, p := range parts[1:] {
-		j.asking.Go(func() { j.ask(p, maxPart) })
-	}
 	first := parts[0]
-	if j.ask(first, 0); first.err != nil {
+	j.ask(first, 0)
+	for _, p := range parts[1:] {
+		j.ask(p, maxPart)
+	}
+	if err := j.settle(first); err != nil {
 		_ = j.Close() // always nil
-		return nil, first.err
+		return nil, err
 	}
 	j.etag = first.etag
 	whole := *first.resp
@@ -103,29 +106,82 @@ type joined struct {
 	size     int64
 	etag     string  // of the first part: all have to be of the same representation
 	left     []*part // the first is being read
+	start    time.Time
 
 	cancel context.CancelFunc
 	asking sync.WaitGroup
 }
 
-// ask asks for a part, or what is left of it, and reads at most hold bytes of it at once.
+// ask asks for a part, or what is left of it, and has at most hold bytes of it read at once.
 func (j *joined) ask(p *part, hold int64) {
-	defer close(p.done)
-	req := j.req.Clone(j.req.Context())
+	ctx, cancel := context.WithCancel(j.req.Context())
+	p.cancel, p.done = cancel, make(chan struct{})
+	j.asking.Go(func() {
+		defer close(p.done)
+		p.err = j.receive(ctx, p, hold)
+	})
+}
+
+func (j *joined) receive(ctx context.Context, p *part, hold int64) (err error) {
+	req := j.req.Clone(ctx)
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", p.from, p.to-1))
-	p.resp, p.err = j.transfer.do(req) //nolint:bodyclose // part.close does
-	if p.err != nil {
-		return
+	if p.resp, err = j.transfer.do(req); err != nil { //nolint:bodyclose // part.close does
+		return err
 	}
 	want := fmt.Sprintf("bytes %d-%d/%d", p.from, p.to-1, j.size)
 	if got := p.resp.Header.Get("Content-Range"); p.resp.StatusCode != http.StatusPartialContent || got != want {
-		p.err = fmt.Errorf("%q was asked for, and %s %q came", want, p.resp.Status, got)
-		return
+		return fmt.Errorf("%q was asked for, and %s %q came", want, p.resp.Status, got)
 	}
 	p.etag = p.resp.Header.Get("ETag")
 	head := make([]byte, min(hold, p.to-p.from))
 	n, _ := io.ReadFull(p.resp.Body, head) // the body tells its error again to who reads on
 	p.body = io.MultiReader(bytes.NewReader(head[:n]), p.resp.Body)
+	return nil
+}
+
+// settle waits for a part, and asks for it once more if it can not be had.
+func (j *joined) settle(p *part) error {
+	j.await(p)
+	err := p.err
+	if err == nil && j.etag != "" && p.etag != j.etag {
+		err = fmt.Errorf("a part of %s among those of %s", p.etag, j.etag)
+	}
+	if err != nil && !p.again && j.req.Context().Err() == nil {
+		j.askAgain(p, err)
+		return j.settle(p)
+	}
+	return err
+}
+
+func (j *joined) askAgain(p *part, reason error) {
+	j.transfer.client.config.Logger.Warn("part failed, asking once more", "from", p.from, "to", p.to, "error", reason)
+	p.close()
+	*p = part{from: p.from, to: p.to, again: true}
+	j.ask(p, 0)
+}
+
+// await waits for the first part that is left. If it is not there when all others have been for as long as they took,
+// it is given up, but only once: most likely the first packet of its connection was lost, which takes a second to show.
+func (j *joined) await(p *part) {
+	if p.again {
+		<-p.done
+		return
+	}
+	for _, other := range j.left[1:] {
+		select {
+		case <-p.done:
+			return
+		case <-other.done:
+		}
+	}
+	patience := time.NewTimer(time.Since(j.start))
+	defer patience.Stop()
+	select {
+	case <-p.done:
+	case <-patience.C:
+		p.cancel()
+		<-p.done
+	}
 }
 
 // Read implements [io.Reader].
@@ -137,42 +193,28 @@ func (j *joined) Read(b []byte) (int, error) {
 			j.left = j.left[1:]
 			continue
 		}
-		n, err := p.read(b, j.etag)
-		if n > 0 {
-			return n, nil
-		}
-		if err != nil && p.again {
+		if err := j.settle(p); err != nil {
 			return 0, err
 		}
-		if err != nil {
-			j.transfer.client.config.Logger.Warn("part failed, asking once more", "from", p.from, "to", p.to, "error", err)
-			p.close()
-			*p = part{from: p.from, to: p.to, done: make(chan struct{}), again: true}
-			j.ask(p, 0)
+		n, err := p.body.Read(b[:min(int64(len(b)), p.to-p.from)])
+		p.from += int64(n)
+		switch {
+		case n > 0 || err == nil:
+			return n, nil
+		case errors.Is(err, io.EOF):
+			err = io.ErrUnexpectedEOF
 		}
+		if p.again {
+			return 0, err
+		}
+		j.askAgain(p, err)
 	}
 	return 0, io.EOF
 }
 
-// read reads some of a part, which it waits for.
-func (p *part) read(b []byte, etag string) (int, error) {
-	<-p.done
-	if p.err != nil {
-		return 0, p.err
-	}
-	if p.etag != etag {
-		return 0, fmt.Errorf("a part of %s among those of %s", p.etag, etag)
-	}
-	n, err := p.body.Read(b[:min(int64(len(b)), p.to-p.from)])
-	p.from += int64(n)
-	if errors.Is(err, io.EOF) && p.from < p.to {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
 // close gives the connection of a part free. Nobody asks for the part any more.
 func (p *part) close() {
+	p.cancel()
 	if p.resp != nil {
 		_ = p.resp.Body.Close() // all that was wanted of it has been read, or never will be
 	}

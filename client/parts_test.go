@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,6 +155,32 @@ func TestClient_PartsThatFail(t *testing.T) {
 				}
 				wantCurrent(t, dir, larger(v, byte(i)))
 			}
+		})
+	}
+}
+
+// TestClient_AsksAgainForAPartThatStalls: a connection of eight on which nothing comes does not hold up the others.
+func TestClient_AsksAgainForAPartThatStalls(t *testing.T) {
+	for name, stalls := range map[string]func(string) bool{
+		"the first":   func(span string) bool { return strings.HasPrefix(span, "bytes=0-") },
+		"another one": func(span string) bool { return span != "" && !strings.HasPrefix(span, "bytes=0-") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, dir := newFakeNode(t), t.TempDir()
+			node.hint = asIs
+			node.publish("1.0.0", larger("1.0.0", 1))
+			var stalled atomic.Bool
+			node.meddle = func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+				if !stalls(r.Header.Get("Range")) || !stalled.CompareAndSwap(false, true) {
+					return false
+				}
+				<-r.Context().Done()
+				return true
+			}
+			if r := update(t, device(t, node, dir)); r.Parts != DefaultConnections || r.Requests != 2+r.Parts {
+				t.Errorf("install: %+v", r)
+			}
+			wantCurrent(t, dir, larger("1.0.0", 1))
 		})
 	}
 }
