@@ -56,7 +56,7 @@ var (
 
 // DefaultConnections is how many connections an archive comes over at once unless the Config says otherwise: the first
 // round trip of so many carries most patches whole (docs/performance.md).
-const DefaultConnections = 8
+const DefaultConnections = 10
 
 // maxConnections bounds what a Config may say, for a node has others to serve.
 const maxConnections = 16

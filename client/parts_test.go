@@ -22,7 +22,7 @@ import (
 // larger is a version whose archive, and the patch to it, are worth several parts.
 func larger(n string, seed byte) map[string]string {
 	files := version(n)
-	files["img/large"] = string(noise(seed, 100_000))
+	files["img/large"] = string(noise(seed, 150_000))
 	return files
 }
 
@@ -45,7 +45,7 @@ func TestClient_TakesArchivesInParts(t *testing.T) {
 		if r.Parts != DefaultConnections || r.Requests != 1+r.Parts || r.Patched != test.patched || r.Resumed {
 			t.Errorf("%s: %+v", test.version, r)
 		}
-		if sent, most := node.sent.Load()-before, int64(200_000); sent > most {
+		if sent, most := node.sent.Load()-before, int64(230_000); sent > most {
 			t.Errorf("%s: %d bytes were sent, want %d at most", test.version, sent, most)
 		}
 		wantCurrent(t, dir, larger(test.version, test.seed))
@@ -159,7 +159,7 @@ func TestClient_PartsThatFail(t *testing.T) {
 	}
 }
 
-// TestClient_AsksAgainForAPartThatStalls: a connection of eight on which nothing comes does not hold up the others.
+// TestClient_AsksAgainForAPartThatStalls: a connection of ten on which nothing comes does not hold up the others.
 func TestClient_AsksAgainForAPartThatStalls(t *testing.T) {
 	for name, stalls := range map[string]func(string) bool{
 		"the first":   func(span string) bool { return strings.HasPrefix(span, "bytes=0-") },

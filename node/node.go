@@ -167,7 +167,9 @@ func New(config Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// listen opens the sockets.
+// listen opens the sockets. There is one for all processors, without SO_REUSEPORT: several take a third more
+// connections a second, of which nothing is left for connections that are kept, and with it a second node would open the
+// same port without an error and take half of the devices (docs/performance.md).
 func (n *Node) listen() error {
 	socket, err := net.Listen("tcp", n.config.Listen)
 	if err != nil {
