@@ -168,8 +168,8 @@ func New(config Config) (_ *Node, err error) {
 }
 
 // listen opens the sockets. There is one for all processors, without SO_REUSEPORT: several take a third more
-// connections a second, of which nothing is left for connections that are kept, and with it a second node would open the
-// same port without an error and take half of the devices (docs/performance.md).
+// connections a second, of which nothing is left for those that are kept, and with it a second node would open the same
+// port without an error and take half of the devices (docs/performance.md).
 func (n *Node) listen() error {
 	socket, err := net.Listen("tcp", n.config.Listen)
 	if err != nil {
