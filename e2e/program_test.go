@@ -170,7 +170,7 @@ type fetched struct {
 	Version, Bundle, Previous, Decision, Reason, Encoding string
 	Sequence                                              uint64
 	BytesReceived                                         int64 `json:"bytes_received"`
-	Requests                                              int
+	Requests, Parts                                       int
 	DurationMS                                            float64 `json:"duration_ms"`
 	Patched, Resumed                                      bool
 	UpToDate                                              bool `json:"up_to_date"`

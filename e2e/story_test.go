@@ -65,6 +65,9 @@ func tell(t *testing.T, releases []release) {
 		}
 		if i == 0 {
 			install = got
+			if got.Parts < 2 || got.Requests != 1+got.Parts {
+				t.Errorf("the install came in %d parts by %d requests, want a check and several parts at once", got.Parts, got.Requests)
+			}
 		}
 		if r.small && got.BytesReceived*10 >= install.BytesReceived {
 			t.Errorf("the update to %s took %d bytes, the install %d", r.version, got.BytesReceived, install.BytesReceived)
