@@ -26,6 +26,9 @@ const (
 	maxPart = 1 << 20
 )
 
+// leastPatience is what a kernel waits before it takes a packet for lost and sends it again (Linux: TCP_RTO_MIN).
+const leastPatience = 200 * time.Millisecond
+
 // part is some of a representation, asked for over a connection of its own.
 type part struct {
 	from, to int64 // its first byte that was not read yet, and the one behind its last
@@ -162,6 +165,7 @@ func (j *joined) askAgain(p *part, reason error) {
 
 // await waits for the first part that is left. If it is not there when all others have been for as long as they took,
 // it is given up, but only once: most likely the first packet of its connection was lost, which takes a second to show.
+// Less than leastPatience is no loss.
 func (j *joined) await(p *part) {
 	if p.again {
 		<-p.done
@@ -174,7 +178,7 @@ func (j *joined) await(p *part) {
 		case <-other.done:
 		}
 	}
-	patience := time.NewTimer(time.Since(j.start))
+	patience := time.NewTimer(max(time.Since(j.start), leastPatience))
 	defer patience.Stop()
 	select {
 	case <-p.done:
