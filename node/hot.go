@@ -125,19 +125,26 @@ func (h *hot) load(name digest.Digest, read func() (*held, error)) (*held, error
 	return loaded.(*held), nil
 }
 
-// read reads a representation of so many bytes into the form in which it is sent best, and closes r.
+// read reads a representation of so many bytes into the form in which it is sent best, and closes r. What can not be
+// held as a file, for whatever reason, is sent as bytes; if r was the reason, that shows again.
 func (h *hot) read(r contentReader, size int64) (*held, error) {
+	var failed error
 	if h.direct && h.cache != nil && size >= directFrom && size <= directTo && h.files.Load() < maxFiles {
 		direct, err := wire.NewHeld(r, size)
 		if err == nil {
 			h.files.Add(1)
+			return &held{direct: direct}, r.Close()
 		}
-		if !errors.Is(err, wire.ErrNotHeld) { // otherwise it is sent as bytes
-			return &held{direct: direct}, errors.Join(err, r.Close())
+		failed = err
+		if _, err := r.Seek(0, io.SeekStart); err != nil {
+			return nil, errors.Join(failed, err, r.Close())
 		}
 	}
 	data, err := readWhole(r, size)
-	return &held{data: data}, err
+	if err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	return &held{data: data}, nil
 }
 
 // gone is called for what the set does not keep, or keeps no longer.

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"errors"
+	"io"
 	"runtime"
 	"testing"
 
@@ -38,6 +39,33 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 	h.cache.Clear() // gives all of them up
 	if got := h.files.Load(); got != maxFiles-2 {
 		t.Errorf("%d descriptors are counted after the set has given up all of its two", got-(maxFiles-2))
+	}
+}
+
+// noFile is content that breaks off on its way to a file, and can be read.
+type noFile struct{ contentReader }
+
+func (n noFile) WriteTo(w io.Writer) (int64, error) {
+	written, err := io.CopyN(w, n.contentReader, 100)
+	return written, errors.Join(err, errors.New("no room for a file"))
+}
+
+func TestHot_SendsAsBytesWhatNoFileTakes(t *testing.T) {
+	h, err := newHot(8<<20, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	data := noise(1, directFrom)
+	one, err := h.read(noFile{nopCloser{bytes.NewReader(data)}}, directFrom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := one.bytes(); err != nil || one.direct != nil || !bytes.Equal(got, data) || h.files.Load() != 0 {
+		t.Errorf("%d bytes, %v, by a descriptor: %t", len(got), err, one.direct != nil)
+	}
+	if _, err := h.read(nopCloser{bytes.NewReader(data[1:])}, directFrom); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("content that ends too early: %v", err)
 	}
 }
 
