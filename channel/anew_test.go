@@ -3,9 +3,10 @@ package channel
 import "testing"
 
 func TestManifest_AnewTakesDevicesOnFromWhatLapsed(t *testing.T) {
+	acme := trust(t, acme(), "root")
 	lapsed := shop(t, "production", "6.6.6")
 	lapsed.Sequence = 40
-	next, err := lapsed.Anew("acme", release("1.0.1"), now)
+	next, err := lapsed.Anew(acme, release("1.0.1"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,7 +20,7 @@ func TestManifest_AnewTakesDevicesOnFromWhatLapsed(t *testing.T) {
 	if d := Resolve(next, Device{Version: "6.6.6"}, now); d.Kind != Rollback {
 		t.Errorf("a device on what lapsed gets %+v", d)
 	}
-	if higher, err := lapsed.Anew("acme", release("7.0.0"), now); err != nil || higher.Withdrawn != "" || higher.Rollback {
+	if higher, err := lapsed.Anew(acme, release("7.0.0"), now); err != nil || higher.Withdrawn != "" || higher.Rollback {
 		t.Errorf("anew above what lapsed: %+v, %v", higher, err)
 	}
 }

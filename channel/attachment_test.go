@@ -90,9 +90,9 @@ func TestManifest_Needs(t *testing.T) {
 	m := shop(t, "production", "1.2.0", "1.3.0")
 	m = must(m.Publish(attached("1.4.0", "zip"), now))(t)
 	rolling := must(m.Roll(attached("1.5.0", "zip", "capgo"), Rollout{Share: 100}, now))(t)
-	pinned := must(m.SetOverride(Override{Device: "a", Version: "1.2.0"}, now))(t)
-	twice := must(must(pinned.SetOverride(Override{Device: "b", Version: "1.2.0"}, now))(t).
-		SetOverride(Override{Device: "c"}, now))(t)
+	pinned := must(m.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.2.0"}, now))(t)
+	twice := must(must(pinned.SetOverride(Override{Device: production.HashDevice("b"), Version: "1.2.0"}, now))(t).
+		SetOverride(Override{Device: production.HashDevice("c")}, now))(t)
 	for _, row := range []struct {
 		name string
 		m    *Manifest
@@ -158,7 +158,7 @@ func TestManifest_LargestWithAttachments(t *testing.T) {
 		m = must(m.Publish(r, now))(t)
 	}
 	for i := range MaxOverrides {
-		o := Override{Custom: fmt.Sprintf("%0*d", MaxID, i), Version: m.Release.Version}
+		o := Override{Custom: production.HashCustom(fmt.Sprint(i)), Version: m.Release.Version}
 		m = must(m.SetOverride(o, now))(t)
 	}
 	sign(t, m, "ann", "bob")

@@ -10,7 +10,7 @@ import (
 // TestRevert tells what devices get when no release is good: 1.5.0 came after 1.4.0, and then the channel is reverted.
 func TestRevert(t *testing.T) {
 	m := shop(t, "production", "1.4.0", "1.5.0")
-	for _, o := range []Override{{Device: "tester"}, {Device: "pinned", Version: "1.4.0"}} {
+	for _, o := range []Override{{Device: production.HashDevice("tester")}, {Device: production.HashDevice("pinned"), Version: "1.4.0"}} {
 		m = must(m.SetOverride(o, now))(t)
 	}
 	reverted := signed(t, must(m.Revert(now))(t))
@@ -24,7 +24,7 @@ func TestRevert(t *testing.T) {
 	aborted := signed(t, must(some.AbortRollout(now))(t))
 	former := signed(t, must(reverted.SetRollout(Rollout{Share: 2000}, now))(t))
 	stopped := signed(t, must(must(m.Roll(release("1.6.0"), Rollout{Share: 2000}, now))(t).Revert(now))(t))
-	one := signed(t, must(m.SetOverride(Override{Device: "a", BuiltIn: true}, now))(t))
+	one := signed(t, must(m.SetOverride(Override{Device: production.HashDevice("a"), BuiltIn: true}, now))(t))
 
 	in, out := near("1.6.0", 500), near("1.6.0", 5000)
 	for _, row := range []struct {
@@ -125,20 +125,20 @@ func TestRevert_Operations(t *testing.T) {
 		t.Errorf("a device that slept through the rollback and the revert gets %s", got)
 	}
 
-	for _, bad := range []Override{{Device: "a", Version: "1.4.0", BuiltIn: true}, {BuiltIn: true}} {
+	for _, bad := range []Override{{Device: production.HashDevice("a"), Version: "1.4.0", BuiltIn: true}, {BuiltIn: true}} {
 		_, err := m.SetOverride(bad, now)
 		wantCode(t, err, CodeMalformed)
 	}
-	served := must(m.SetOverride(Override{Device: "a"}, now))(t)
-	if next := must(served.SetOverride(Override{Device: "a", BuiltIn: true}, now))(t); !next.Overrides[0].BuiltIn {
+	served := must(m.SetOverride(Override{Device: production.HashDevice("a")}, now))(t)
+	if next := must(served.SetOverride(Override{Device: production.HashDevice("a"), BuiltIn: true}, now))(t); !next.Overrides[0].BuiltIn {
 		t.Errorf("from what is served to %+v", next.Overrides)
 	}
-	one := must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(t)
-	one = must(one.SetOverride(Override{Device: "a", BuiltIn: true}, now))(t)
+	one := must(m.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.4.0"}, now))(t)
+	one = must(one.SetOverride(Override{Device: production.HashDevice("a"), BuiltIn: true}, now))(t)
 	if len(one.Overrides) != 1 || !one.Overrides[0].BuiltIn || one.Overrides[0].Version != "" {
 		t.Errorf("the override is %+v", one.Overrides)
 	}
-	if _, err := one.SetOverride(Override{Device: "a", BuiltIn: true}, now); !errors.Is(err, ErrUnchanged) {
+	if _, err := one.SetOverride(Override{Device: production.HashDevice("a"), BuiltIn: true}, now); !errors.Is(err, ErrUnchanged) {
 		t.Errorf("the same again: %v", err)
 	}
 	spoilt := *reverted
@@ -152,7 +152,7 @@ func TestExplain_BuiltIn(t *testing.T) {
 	m := shop(t, "production", "1.4.0", "1.5.0")
 	reverted := must(m.Revert(now))(t)
 	some := must(reverted.Roll(release("1.6.0"), Rollout{Share: 2000}, now))(t)
-	one := must(m.SetOverride(Override{Device: "a", BuiltIn: true}, now))(t)
+	one := must(m.SetOverride(Override{Device: production.HashDevice("a"), BuiltIn: true}, now))(t)
 	out := near("1.6.0", 5000)
 	for _, row := range []struct {
 		m      *Manifest

@@ -152,8 +152,10 @@ func (m *Manifest) serve(r Release, now time.Time) *Manifest {
 // A manifest that expires keeps the time from issue to expiry.
 func (m *Manifest) next(now time.Time) *Manifest {
 	next := *m
-	next.raw, next.statement = nil, digest.Digest{}
+	next.raw, next.statement, next.renewed = nil, digest.Digest{}, nil
 	next.unknown = m.unknown.clone()
+	next.Previous = m.Published()
+	next.Critical = slices.Clone(m.Critical)
 	next.Sequence++
 	next.Rollback = false
 	next.Issued = now.UTC().Truncate(time.Second)

@@ -94,12 +94,7 @@ func named(list []*Manifest, channel string) *Manifest {
 	return nil
 }
 
-// names reports whether an override names the ID, or the custom ID; the other one is empty. No override names nobody.
+// names reports whether an override names the ID, or the custom ID; the other one is empty.
 func (m *Manifest) names(id, custom string) bool {
-	for i := range m.Overrides {
-		if o := &m.Overrides[i]; o.Device == id && o.Custom == custom {
-			return true
-		}
-	}
-	return false
+	return len(m.Overrides) > 0 && m.named(m.HashDevice(id), m.HashCustom(custom)) != nil
 }

@@ -29,13 +29,13 @@ func TestChoose(t *testing.T) {
 	production := of("production", Rules{Default: []Platform{Android, Electron}, Platforms: []Platform{Android, Electron}})
 	development := of("development", Rules{Default: []Platform{IOS}, Platforms: phones})
 	beta := of("beta", Rules{SelfAssign: true, Platforms: phones})
-	internal := of("internal", Rules{Private: true}, Override{Device: "tester"}, Override{Custom: "staff"})
+	internal := of("internal", Rules{Private: true}, overriding("internal", "tester", "staff")...)
 	four := []*Manifest{internal, production, development, beta}
 
 	plain := of("production", Rules{})
 	other, third := of("nightly", Rules{}), of("stable", Rules{})
 	web := of("site", Rules{Platforms: []Platform{Web}})
-	staff := of("alpha", Rules{}, Override{Device: "staff-1"}, Override{Custom: "staff"})
+	staff := of("alpha", Rules{}, overriding("alpha", "staff-1", "staff")...)
 	closed := of("production", Rules{Private: true})
 	old := of("a-default", Rules{Default: []Platform{IOS}})
 	young := of("b-default", Rules{Default: []Platform{IOS}})
@@ -124,7 +124,7 @@ func TestChoose_AgreesWithResolve(t *testing.T) {
 				m = next
 			}
 			if rapid.Bool().Draw(rt, "override") {
-				m = must(m.SetOverride(Override{Device: drawID(rt) + "x"}, now))(t)
+				m = must(m.SetOverride(Override{Device: m.HashDevice(drawID(rt) + "x")}, now))(t)
 			}
 			list = append(list, m)
 		}
@@ -151,4 +151,10 @@ func TestChoose_AgreesWithResolve(t *testing.T) {
 			rt.Fatalf("%s was chosen for %q and %q: %s", m.Channel, asked, assigned, why)
 		}
 	})
+}
+
+// overriding returns an override of a device and one of a custom ID on the channel.
+func overriding(channel, device, custom string) []Override {
+	m := NewManifest("acme", "com.acme.shop", channel)
+	return []Override{{Device: m.HashDevice(device)}, {Custom: m.HashCustom(custom)}}
 }

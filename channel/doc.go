@@ -2,9 +2,9 @@
 // sign them, and the decision that a device gets. It is pure: bytes and a time go in, a statement, a decision or a
 // [*RefusedError] comes out. There is no network, no file and no clock in it.
 //
-// Three statements are signed. An org's trust document ([Trust]) names its root keys, its keys and its roles. A bundle
+// Four statements are signed. An org's trust document ([Trust]) names its root keys, its keys and its roles. A bundle
 // intent ([Intent]) is what a publisher signs before an upload. A channel manifest ([Manifest]) says what a channel
-// serves. Each travels in a DSSE envelope (https://github.com/secure-systems-lab/dsse) that has one byte form only.
+// serves. A renewal ([SignRenewal]) says that a manifest is good for longer, and is read as one. Each travels in a DSSE envelope (https://github.com/secure-systems-lab/dsse) that has one byte form only.
 //
 // The life of one release: [Manifest.Publish] puts it on top of what the channel serves and raises the sequence, or
 // [Manifest.Roll] does so for some devices first; [SignManifest] signs the result, [Trust.VerifyManifest] checks it on
@@ -17,5 +17,5 @@
 // device that follows a channel made by the operations of this package can accept every later manifest, whichever it
 // missed in between, and moves to a lower version, or back to what its native app came with, only where a signed
 // statement says so: a rollback took its own version back, an override names the device, a rollout gives the release
-// that it runs to others, or the channel was reverted.
+// that it runs to others, the channel was reverted, or the root keys made it begin anew ([Epoch]).
 package channel

@@ -20,9 +20,13 @@ import (
 // Bounds of a signed document, the envelope included, in bytes. They are checked before anything is parsed.
 const (
 	MaxTrust    = 1 << 20
-	MaxManifest = 256 << 10
+	MaxManifest = 256 << 10 // of a manifest that was renewed; before, maxPublished
 	MaxIntent   = 64 << 10
 )
+
+// maxPublished bounds a manifest that was not renewed, so that its renewals, which hold it in base64, stay within
+// MaxManifest.
+const maxPublished = 176 << 10
 
 // MaxSignatures is the highest number of signatures on one document and of keys that a threshold can ask for. It bounds
 // the work that a stranger's document can cause.
@@ -34,6 +38,7 @@ const (
 	TypeTrust    = "application/vnd.brink.trust+json"
 	TypeManifest = "application/vnd.brink.manifest+json"
 	TypeIntent   = "application/vnd.brink.intent+json"
+	TypeRenewal  = "application/vnd.brink.renewal+json"
 )
 
 // limit returns the bound for a payload type, and 0 for a type that is none of ours.
@@ -42,6 +47,8 @@ func limit(payloadType string) int {
 	case TypeTrust:
 		return MaxTrust
 	case TypeManifest:
+		return maxPublished
+	case TypeRenewal:
 		return MaxManifest
 	case TypeIntent:
 		return MaxIntent

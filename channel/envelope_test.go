@@ -130,7 +130,7 @@ func TestEnvelope_KindsAreNotMixedUp(t *testing.T) {
 			// Relabelled, the envelope is of the right kind, and the signature of none.
 			if made != wanted && wanted != TypeTrust {
 				label := rewrite(t, byType[made], func(e *dsse.Envelope) { e.PayloadType = wanted })
-				_, _, err := org.open(label, wanted, now)
+				_, _, err := org.open(label, func(raw []byte) (*envelope, error) { return open(raw, wanted) }, now)
 				wantCode(t, err, CodeBadSignature)
 			}
 		}
@@ -138,7 +138,7 @@ func TestEnvelope_KindsAreNotMixedUp(t *testing.T) {
 }
 
 func TestEnvelope_TooLargeIsNotParsed(t *testing.T) {
-	for payloadType, bound := range map[string]int{TypeTrust: 1 << 20, TypeManifest: 256 << 10, TypeIntent: 64 << 10} {
+	for payloadType, bound := range map[string]int{TypeTrust: 1 << 20, TypeManifest: 176 << 10, TypeRenewal: 256 << 10, TypeIntent: 64 << 10} {
 		big := forge(t, payloadType, bytes.Repeat([]byte(" "), bound*3/4))
 		_, err := open(big, payloadType)
 		wantCode(t, err, CodeTooLarge)

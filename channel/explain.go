@@ -15,9 +15,11 @@ type Finding struct {
 func Explain(m *Manifest, d Device, now time.Time) (Decision, []Finding) {
 	q := question{m: m, device: d, now: now}
 	var findings []Finding
-	for r := ruleExpiry; ; r++ {
+	for r := ruleCritical; ; r++ {
 		decision, decided := q.apply(r)
-		findings = append(findings, Finding{Rule: r.String(), Text: q.tell(r, decision, decided)})
+		if decided || r != ruleCritical { // nearly no manifest has critical members
+			findings = append(findings, Finding{Rule: r.String(), Text: q.tell(r, decision, decided)})
+		}
 		if decided {
 			return decision, findings
 		}
@@ -27,7 +29,7 @@ func Explain(m *Manifest, d Device, now time.Time) (Decision, []Finding) {
 // String returns the name of the rule.
 func (r rule) String() string {
 	return [...]string{
-		ruleExpiry: "expiry", ruleOverride: "override", ruleRollout: "rollout", ruleInstalled: "installed",
+		ruleCritical: "critical", ruleExpiry: "expiry", ruleOverride: "override", ruleRollout: "rollout", ruleInstalled: "installed",
 		ruleAudience: "audience", ruleNative: "native", ruleDirection: "direction", ruleStep: "step",
 	}[r]
 }
@@ -36,6 +38,8 @@ func (r rule) String() string {
 func (q *question) tell(r rule, decision Decision, decided bool) string {
 	m, d := q.m, &q.device
 	switch r {
+	case ruleCritical:
+		return fmt.Sprintf("the manifest has the critical member %q, which this version does not know", m.unknownCritical())
 	case ruleExpiry:
 		switch {
 		case decided:
@@ -49,10 +53,10 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 		switch {
 		case q.named == nil:
 			return fmt.Sprintf("none of %d overrides names the device", len(m.Overrides))
-		case q.named.Device != "":
-			return fmt.Sprintf("an override names the device %q", q.named.Device)
+		case !q.named.Device.IsZero():
+			return fmt.Sprintf("an override names the device %q", d.ID)
 		default:
-			return fmt.Sprintf("an override names the custom ID %q", q.named.Custom)
+			return fmt.Sprintf("an override names the custom ID %q", d.Custom)
 		}
 	case ruleRollout:
 		text := q.tellPlace()

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,4 +198,11 @@ func object(t testing.TB, raw []byte) (v any) {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// production is the channel of com.acme.shop that overrides of tests are for.
+var production = NewManifest("acme", "com.acme.shop", "production")
+
+func containsAny(text string, parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }

@@ -50,7 +50,7 @@ func TestManifest_Golden(t *testing.T) {
 		Platforms: []Platform{IOS, Android}, NoEmulators: true, NoDevelopment: true, NotUnderNative: true,
 		MaxStep: StepNumber, MinNative: "2.0.0", Default: []Platform{IOS}, SelfAssign: true,
 	}, now))(t)
-	for _, o := range []Override{{Device: "5f0c21", Version: "1.4.0"}, {Device: "7a11e0", BuiltIn: true}, {Custom: "till-7"}} {
+	for _, o := range []Override{{Device: production.HashDevice("5f0c21"), Version: "1.4.0"}, {Device: production.HashDevice("7a11e0"), BuiltIn: true}, {Custom: production.HashCustom("till-7")}} {
 		m = must(m.SetOverride(o, now))(t)
 	}
 	m.Expires = now.Add(30 * 24 * time.Hour)

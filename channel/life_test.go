@@ -56,11 +56,11 @@ func drawStep(rt *rapid.T, m *Manifest) (*Manifest, error) {
 	case 9:
 		return m.Revert(now)
 	case 10:
-		return m.SetOverride(Override{Device: drawID(rt), BuiltIn: true}, now)
+		return m.SetOverride(Override{Device: m.HashDevice(drawID(rt)), BuiltIn: true}, now)
 	case 11:
-		return m.SetOverride(Override{Device: drawID(rt), Version: drawVersion(rt, m)}, now)
+		return m.SetOverride(Override{Device: m.HashDevice(drawID(rt)), Version: drawVersion(rt, m)}, now)
 	default:
-		return m.RemoveOverride(Override{Device: drawID(rt)}, now)
+		return m.RemoveOverride(Override{Device: m.HashDevice(drawID(rt))}, now)
 	}
 }
 
@@ -106,7 +106,7 @@ func (l life) allowsDown(m *Manifest, d Device, to *Release) bool {
 		return true
 	}
 	for _, o := range m.Overrides {
-		if o.Device != "" && o.Device == d.ID && o.Version == to.Version {
+		if d.ID != "" && o.Device == m.HashDevice(d.ID) && o.Version == to.Version {
 			return true
 		}
 	}
@@ -117,7 +117,7 @@ func (l life) allowsDown(m *Manifest, d Device, to *Release) bool {
 // native app came with.
 func (l life) allowsBuiltIn(m *Manifest, d Device) bool {
 	for _, o := range m.Overrides {
-		if o.Device != "" && o.Device == d.ID {
+		if d.ID != "" && o.Device == m.HashDevice(d.ID) {
 			return o.BuiltIn || m.BuiltIn && o.Version == ""
 		}
 	}

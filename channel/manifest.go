@@ -26,8 +26,16 @@ type Manifest struct {
 	Sequence uint64    `json:"sequence"` // 1 to MaxSequence, higher with every statement
 	Issued   time.Time `json:"issued"`
 	Expires  time.Time `json:"expires,omitzero"` // zero: never
-	Release  Release   `json:"release"`          // what is served now, or was until BuiltIn
-	History  []Release `json:"history,omitempty"`
+
+	// Previous is the statement of the manifest that this one was made from, without renewals; zero: there was none.
+	Previous digest.Digest `json:"previous,omitzero"`
+
+	// Critical names members of the manifest that change what it means. A reader that does not know one of them must not
+	// act on the manifest: its devices stay as they are ([ReasonNeedsUpdate]). RFC 7515, section 4.1.11, has the same.
+	Critical []string `json:"critical,omitempty"`
+
+	Release Release   `json:"release"` // what is served now, or was until BuiltIn
+	History []Release `json:"history,omitempty"`
 
 	// Rollback says that this very statement is a rollback. The next statement does not repeat it, so nothing that
 	// must hold for longer may rest on it.
@@ -50,6 +58,7 @@ type Manifest struct {
 	unknown   unknown
 	raw       []byte
 	statement digest.Digest
+	renewed   *renewed // what the manifest was before it was renewed; nil: it was not
 }
 
 // NewManifest returns the manifest of a channel that serves nothing yet. It cannot be signed: publish to it first.
@@ -65,6 +74,9 @@ func SignManifest(m *Manifest, keys ...PrivateKey) ([]byte, error) {
 	if err := signed.check(); err != nil {
 		return nil, err
 	}
+	if err := signed.CheckKnown(); err != nil {
+		return nil, err
+	}
 	payload, err := json.Marshal(&signed)
 	if err != nil {
 		return nil, err
@@ -72,14 +84,30 @@ func SignManifest(m *Manifest, keys ...PrivateKey) ([]byte, error) {
 	return seal(TypeManifest, payload, keys)
 }
 
-// ParseManifest reads a signed manifest WITHOUT checking who signed it, for a store that lists what it verified before
-// and for people who look at a file. It checks everything else but time.
+// ParseManifest reads a signed manifest, or a renewal of one, WITHOUT checking who signed it, for a store that lists
+// what it verified before and for people who look at a file. It checks everything else but time.
 func ParseManifest(raw []byte) (*Manifest, error) {
-	e, err := open(raw, TypeManifest)
+	e, err := openManifest(raw)
 	if err != nil {
 		return nil, err
 	}
+	if e.PayloadType == TypeRenewal {
+		m, _, err := decodeRenewal(e)
+		return m, err
+	}
 	return decodeManifest(e)
+}
+
+// openManifest reads the envelope of a manifest or of a renewal.
+func openManifest(raw []byte) (*envelope, error) {
+	if len(raw) > MaxManifest {
+		return nil, refuse(CodeTooLarge, "", "document has %d bytes, want at most %d", len(raw), MaxManifest)
+	}
+	e, err := open(raw, "")
+	if err == nil && e.PayloadType != TypeManifest && e.PayloadType != TypeRenewal {
+		return nil, refuse(CodeWrongType, "", "document is a %q, want %s", e.PayloadType, TypeManifest)
+	}
+	return e, err
 }
 
 func decodeManifest(e *envelope) (*Manifest, error) {
@@ -194,9 +222,10 @@ func (m *Manifest) CheckFor(app, channel string) error {
 	return nil
 }
 
-// Newer returns nil if next may take the place of current: same org, app and channel, a higher sequence (by any number,
-// since a node may have missed some), and a version that devices which follow current can move to. Both must have been
-// verified. The error is a [*RefusedError].
+// Newer returns nil if next may take the place of current: same org, app and channel, a higher order ([Manifest.Order];
+// by any number up to [MaxJump] sequences, since a node may have missed some), and a version that devices which follow
+// current can move to. In a higher epoch any sequence and version will do. Both must have been verified. The error is a
+// [*RefusedError].
 func Newer(current, next *Manifest) error {
 	if next.Org != current.Org {
 		return refuse(CodeWrongOrg, "", "manifest is of org %s, want %s", next.Org, current.Org)
@@ -205,13 +234,20 @@ func Newer(current, next *Manifest) error {
 		return err
 	}
 	const again = "fetch the manifest in force and make the next one from it"
-	if next.Sequence == current.Sequence && next.statement != current.statement {
+	if next.Order() == current.Order() && next.statement != current.statement {
 		return refuse(CodeEquivocation, again, "another manifest of %s %s has sequence %d already",
 			current.App, current.Channel, current.Sequence)
 	}
-	if next.Sequence <= current.Sequence {
-		return refuse(CodeSequenceNotHigher, again, "manifest of %s %s has sequence %d, and %d is in force",
-			current.App, current.Channel, next.Sequence, current.Sequence)
+	if next.Order() <= current.Order() {
+		return refuse(CodeSequenceNotHigher, again, "manifest of %s %s has sequence %s, and %s is in force",
+			current.App, current.Channel, next.number(), current.number())
+	}
+	if EpochOf(next.Sequence) > EpochOf(current.Sequence) {
+		return nil
+	}
+	if next.Sequence-current.Sequence > MaxJump {
+		return refuse(CodeSequenceJump, again, "manifest of %s %s has sequence %d, more than %d above %d, which is in force",
+			current.App, current.Channel, next.Sequence, MaxJump, current.Sequence)
 	}
 	return next.checkMove(current.Release.Version)
 }
@@ -274,6 +310,9 @@ func (m *Manifest) check() error {
 		return malformed("sequence is %d, want 1 to %d", m.Sequence, uint64(MaxSequence))
 	}
 	if err := checkSpan(m.Issued, m.Expires); err != nil {
+		return err
+	}
+	if err := m.checkCritical(); err != nil {
 		return err
 	}
 	if len(m.History) > MaxHistory {

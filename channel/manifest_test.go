@@ -24,8 +24,8 @@ func TestManifest_RoundTrip(t *testing.T) {
 		Platforms: []Platform{IOS, "tvos"}, Default: []Platform{"tvos"}, SelfAssign: true, MaxStep: StepNumber, MinNative: "2.0.0",
 	}
 	m = must(m.SetRules(rules, now))(t)
-	m = must(m.SetOverride(Override{Custom: "<é>", Version: "1.3.0"}, now))(t)
-	m = must(m.SetOverride(Override{Device: "a", BuiltIn: true}, now))(t)
+	m = must(m.SetOverride(Override{Custom: production.HashCustom("<é>"), Version: "1.3.0"}, now))(t)
+	m = must(m.SetOverride(Override{Device: production.HashDevice("a"), BuiltIn: true}, now))(t)
 	got := must(trust(t, acme(), "root").VerifyManifest(sign(t, m, "ann", "bob"), now))(t)
 	opaque := cmp.FilterPath(func(p cmp.Path) bool {
 		f, ok := p.Last().(cmp.StructField)
@@ -87,7 +87,7 @@ func TestSignManifest_RefusesWhatVerifyWould(t *testing.T) {
 		"default for others":    func(m *Manifest) { m.Rules = Rules{Platforms: []Platform{Web}, Default: []Platform{IOS}} },
 		"built-in, and from":    func(m *Manifest) { m.BuiltIn, m.Rollout = true, &Rollout{From: "1.4.0"} },
 		"override to two": func(m *Manifest) {
-			m.Overrides = []Override{{Device: "a", Version: "1.4.0", BuiltIn: true}}
+			m.Overrides = []Override{{Device: production.HashDevice("a"), Version: "1.4.0", BuiltIn: true}}
 		},
 		"share out of range":    func(m *Manifest) { m.Rollout = &Rollout{Share: Everyone + 1, From: "1.4.0"} },
 		"rollout from nowhere":  func(m *Manifest) { m.Rollout = &Rollout{From: "1.3.0"} },
@@ -95,13 +95,13 @@ func TestSignManifest_RefusesWhatVerifyWould(t *testing.T) {
 		"rollout ends first":    func(m *Manifest) { m.Rollout = &Rollout{Starts: now, Ends: now.Add(-time.Hour)} },
 		"withdrawn is for some": func(m *Manifest) { m.Rollout, m.Withdrawn = &Rollout{From: "1.4.0"}, "1.4.0" },
 		"override of nobody":    func(m *Manifest) { m.Overrides = []Override{{Version: "1.4.0"}} },
-		"override to nowhere":   func(m *Manifest) { m.Overrides = []Override{{Device: "a", Version: "1.3.0"}} },
+		"override to nowhere":   func(m *Manifest) { m.Overrides = []Override{{Device: production.HashDevice("a"), Version: "1.3.0"}} },
 		"two overrides of one": func(m *Manifest) {
-			m.Overrides = []Override{{Device: "a"}, {Device: "a", Version: "1.4.0"}}
+			m.Overrides = []Override{{Device: production.HashDevice("a")}, {Device: production.HashDevice("a"), Version: "1.4.0"}}
 		},
 		"override above all": func(m *Manifest) {
 			m.Release, m.History = m.History[0], []Release{m.Release}
-			m.Overrides = []Override{{Device: "a", Version: "1.5.0"}}
+			m.Overrides = []Override{{Device: production.HashDevice("a"), Version: "1.5.0"}}
 		},
 	} {
 		m := shop(t, "beta-1", "1.4.0", "1.5.0")
@@ -127,7 +127,7 @@ func TestManifest_LargestIsWithinBounds(t *testing.T) {
 		t.Errorf("history is %s", versions(m))
 	}
 	for i := range MaxOverrides {
-		o := Override{Custom: fmt.Sprintf("%0*d", MaxID, i), Version: m.Release.Version}
+		o := Override{Custom: production.HashCustom(fmt.Sprint(i)), Version: m.Release.Version}
 		m = must(m.SetOverride(o, now))(t)
 	}
 	sign(t, m, "ann", "bob")
@@ -204,7 +204,7 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 		rules, rollout, override := members(rt, "rules"), members(rt, "rollout"), members(rt, "override")
 		m.Rules.unknown = rules
 		m.Rollout = &Rollout{From: "1.4.0", unknown: rollout}
-		m.Overrides = []Override{{Device: "a", unknown: override}}
+		m.Overrides = []Override{{Device: production.HashDevice("a"), unknown: override}}
 		attachment := members(rt, "attachment")
 		m.Release.Attachments = []Attachment{{Kind: "zip", Bundle: release("z").Bundle, Size: 1, unknown: attachment}}
 		limit := members(rt, "limit")
@@ -243,7 +243,7 @@ func TestManifest_UnknownMembersSurviveEveryOperation(t *testing.T) {
 			to.Private = true
 			next = must(m.SetRules(to, now))(t)
 		case "set override":
-			next = must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(t)
+			next = must(m.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.4.0"}, now))(t)
 		}
 		if next.Rollout == nil || served == "roll" {
 			rollout = nil // it has ended
@@ -314,13 +314,13 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add(payload(f, sign(f, must(m.RollBack("", now))(f), "ann")))
 	m = must(m.Roll(release("1.6.0"), Rollout{Share: 1250, Paused: true, Starts: now, Ends: now.Add(time.Hour)}, now))(f)
 	m = must(m.SetRules(Rules{NoDevices: true, Platforms: []Platform{IOS}, MaxStep: StepMinor}, now))(f)
-	m = must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(f)
-	m = must(m.SetOverride(Override{Custom: "b"}, now))(f)
+	m = must(m.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.4.0"}, now))(f)
+	m = must(m.SetOverride(Override{Custom: production.HashCustom("b")}, now))(f)
 	f.Add(payload(f, sign(f, m, "ann")))
 	r := attached("1.7.0", "zip", "capgo")
 	m = must(must(m.Revert(now))(f).Roll(r, Rollout{Share: 5000}, now))(f)
 	m = must(m.SetRules(Rules{Default: []Platform{IOS}, SelfAssign: true, MaxStep: StepNumber, MinNative: "3.0.0"}, now))(f)
-	m = must(m.SetOverride(Override{Device: "c", BuiltIn: true}, now))(f)
+	m = must(m.SetOverride(Override{Device: production.HashDevice("c"), BuiltIn: true}, now))(f)
 	f.Add(payload(f, sign(f, m, "ann")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseManifest(forge(t, TypeManifest, b, "ann"))

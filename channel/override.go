@@ -5,6 +5,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"brink/digest"
 )
 
 // Bounds of overrides: how many there are, and the IDs that they name, in bytes. The manifest comes with the answer to
@@ -17,13 +19,14 @@ const (
 // Override names one device, or all that have a custom ID, and says what they get whatever the rollout and the [Rules]
 // say. The native limits of the release still hold. An override to a release ends when the release leaves the history.
 //
-// A manifest is public, and so are the IDs in it. Nothing proves that a device is who it says: an override chooses what
-// a device gets, and keeps nothing secret.
+// A manifest is public, so it holds keyed hashes of IDs ([Manifest.HashDevice], [Manifest.HashCustom]), which tell
+// nothing about an ID that cannot be guessed. Whoever guesses one can check the guess. Nothing proves that a device is
+// who it says: an override chooses what a device gets, and keeps nothing secret.
 type Override struct {
-	Device  string `json:"device,omitempty"`  // a Device.ID; it counts before a custom ID
-	Custom  string `json:"custom,omitempty"`  // a Device.Custom; exactly one of the two is set
-	Version string `json:"version,omitempty"` // of a release of the manifest; empty: what the channel serves
-	BuiltIn bool   `json:"builtIn,omitempty"` // what their native app came with; Version is empty
+	Device  digest.Digest `json:"device,omitzero"`   // of a Device.ID; it counts before a custom ID
+	Custom  digest.Digest `json:"custom,omitzero"`   // of a Device.Custom; exactly one of the two is set
+	Version string        `json:"version,omitempty"` // of a release of the manifest; empty: what the channel serves
+	BuiltIn bool          `json:"builtIn,omitempty"` // what their native app came with; Version is empty
 
 	unknown unknown
 }
@@ -33,18 +36,50 @@ func (o *Override) same(other Override) bool {
 	return o.Device == other.Device && o.Custom == other.Custom
 }
 
+// HashDevice returns the name under which an override of the channel has the device with the ID, and HashCustom that of
+// the devices with the custom ID: the BLAKE3 of a fixed text, org, app, channel, kind and ID with a zero byte between
+// each. The same ID has another name in each channel. The name is zero for an ID that is empty or longer than [MaxID],
+// which no override can name.
+func (m *Manifest) HashDevice(id string) digest.Digest { return m.hashID("device", id) }
+
+// HashCustom is described at [Manifest.HashDevice].
+func (m *Manifest) HashCustom(id string) digest.Digest { return m.hashID("custom", id) }
+
+func (m *Manifest) hashID(kind, id string) digest.Digest {
+	if id == "" || len(id) > MaxID {
+		return digest.Digest{}
+	}
+	var space [512]byte // more than the longest names together
+	b := append(space[:0], "brink override 1"...)
+	for _, part := range [...]string{m.Org, m.App, m.Channel, kind, id} {
+		b = append(append(b, 0), part...)
+	}
+	return digest.Sum(b)
+}
+
 // override returns the override that names the device, or nil.
 func (m *Manifest) override(d *Device) *Override {
-	var found *Override
+	if len(m.Overrides) == 0 {
+		return nil
+	}
+	if o := m.named(m.HashDevice(d.ID), digest.Digest{}); o != nil {
+		return o
+	}
+	return m.named(digest.Digest{}, m.HashCustom(d.Custom))
+}
+
+// named returns the override that names a device ID or a custom ID by its hash; the other one is zero. No override
+// names nobody.
+func (m *Manifest) named(device, custom digest.Digest) *Override {
+	if device.IsZero() && custom.IsZero() {
+		return nil
+	}
 	for i := range m.Overrides {
-		switch o := &m.Overrides[i]; {
-		case o.Device != "" && o.Device == d.ID:
+		if o := &m.Overrides[i]; o.Device == device && o.Custom == custom {
 			return o
-		case o.Custom != "" && o.Custom == d.Custom:
-			found = o
 		}
 	}
-	return found
+	return nil
 }
 
 // SetOverride returns the manifest with the override, in the place of one that names the same devices. It returns
@@ -98,35 +133,42 @@ func (m *Manifest) checkOverrides() error {
 		return malformed("manifest has %d overrides, want at most %d", len(m.Overrides), MaxOverrides)
 	}
 	for i, o := range m.Overrides {
-		if (o.Device == "") == (o.Custom == "") {
+		if o.Device.IsZero() == o.Custom.IsZero() {
 			return malformed("override %d names a device and a custom ID, or neither", i)
 		}
-		if err := checkID(o.Device + o.Custom); err != nil {
-			return err
-		}
 		if slices.ContainsFunc(m.Overrides[:i], o.same) {
-			return malformed("two overrides name %q", o.Device+o.Custom)
+			return malformed("two overrides name %s", o.name())
 		}
 		if o.Version == "" {
 			continue
 		}
 		if o.BuiltIn {
-			return malformed("override of %q to %s, and to what the native app came with", o.Device+o.Custom, o.Version)
+			return malformed("override of %s to %s, and to what the native app came with", o.name(), o.Version)
 		}
 		if m.release(o.Version) == nil {
-			return malformed("override of %q to %q, which is no version of the manifest", o.Device+o.Custom, o.Version)
+			return malformed("override of %s to %q, which is no version of the manifest", o.name(), o.Version)
 		}
 		// A device that went there would refuse every manifest from then on.
 		if m.move(o.Version) == moveNone {
-			return malformed("override of %q to %s, above all that the channel serves and took back",
-				o.Device+o.Custom, o.Version)
+			return malformed("override of %s to %s, above all that the channel serves and took back",
+				o.name(), o.Version)
 		}
 	}
 	return nil
 }
 
-func checkID(id string) error {
-	if len(id) > MaxID {
+// name returns the first digits of the hash, for people.
+func (o *Override) name() string {
+	if o.Device.IsZero() {
+		return "custom ID " + o.Custom.Short()
+	}
+	return "device " + o.Device.Short()
+}
+
+// CheckID returns nil if an override can name a device or a custom ID: 1 to [MaxID] bytes that can be printed. The
+// error is a [*RefusedError] with [CodeMalformed].
+func CheckID(id string) error {
+	if id == "" || len(id) > MaxID {
 		return malformed("an ID in an override has %d bytes, want 1 to %d", len(id), MaxID)
 	}
 	for _, r := range id {

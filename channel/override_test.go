@@ -3,7 +3,6 @@ package channel
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 )
 
@@ -15,14 +14,14 @@ func TestOverride(t *testing.T) {
 	m = must(m.Roll(r, Rollout{}, now))(t)
 	m = must(m.SetRules(Rules{Platforms: []Platform{IOS}, MaxStep: StepMinor, NotUnderNative: true}, now))(t)
 	for _, o := range []Override{
-		{Device: "tester"}, {Device: "pinned", Version: "1.4.0"}, {Custom: "shop-7", Version: "1.3.0"},
+		{Device: production.HashDevice("tester")}, {Device: production.HashDevice("pinned"), Version: "1.4.0"}, {Custom: production.HashCustom("shop-7"), Version: "1.3.0"},
 	} {
 		m = must(m.SetOverride(o, now))(t)
 	}
 	m = signed(t, m)
 	private := signed(t, must(m.SetRules(Rules{Private: true}, now))(t))
 	back := must(m.RollBack("1.3.0", now))(t)
-	back = signed(t, must(back.SetOverride(Override{Device: "tester", Version: "1.6.0"}, now))(t))
+	back = signed(t, must(back.SetOverride(Override{Device: production.HashDevice("tester"), Version: "1.6.0"}, now))(t))
 
 	for _, row := range []struct {
 		name   string
@@ -56,38 +55,38 @@ func TestOverride(t *testing.T) {
 
 func TestManifest_SetOverride(t *testing.T) {
 	m := shop(t, "production", "1.4.0", "1.5.0")
-	one := must(m.SetOverride(Override{Device: "a", Version: "1.4.0"}, now))(t)
-	if _, err := one.SetOverride(Override{Device: "a", Version: "1.4.0"}, now); !errors.Is(err, ErrUnchanged) {
+	one := must(m.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.4.0"}, now))(t)
+	if _, err := one.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.4.0"}, now); !errors.Is(err, ErrUnchanged) {
 		t.Errorf("the same again: %v", err)
 	}
-	two := must(one.SetOverride(Override{Device: "a", Version: "1.5.0"}, now))(t)
+	two := must(one.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.5.0"}, now))(t)
 	if len(two.Overrides) != 1 || two.Overrides[0].Version != "1.5.0" || one.Overrides[0].Version != "1.4.0" {
 		t.Errorf("from %+v to %+v", one.Overrides, two.Overrides)
 	}
-	if none := must(two.RemoveOverride(Override{Device: "a"}, now))(t); len(none.Overrides) != 0 {
+	if none := must(two.RemoveOverride(Override{Device: production.HashDevice("a")}, now))(t); len(none.Overrides) != 0 {
 		t.Errorf("removed, and there is %+v", none.Overrides)
 	}
-	if _, err := two.RemoveOverride(Override{Custom: "a"}, now); !errors.Is(err, ErrUnchanged) {
+	if _, err := two.RemoveOverride(Override{Custom: production.HashCustom("a")}, now); !errors.Is(err, ErrUnchanged) {
 		t.Errorf("removing what is not there: %v", err)
 	}
-	_, err := m.SetOverride(Override{Device: "a", Version: "1.3.0"}, now)
+	_, err := m.SetOverride(Override{Device: production.HashDevice("a"), Version: "1.3.0"}, now)
 	wantCode(t, err, CodeNotInHistory)
 	for _, bad := range []Override{
-		{}, {Device: "a", Custom: "b"}, {Device: strings.Repeat("a", MaxID+1)}, {Custom: "a\nb"}, {Custom: "\xff"},
+		{}, {Device: production.HashDevice("a"), Custom: production.HashCustom("b")}, {Device: production.HashDevice("")},
 	} {
 		_, err := m.SetOverride(bad, now)
 		wantCode(t, err, CodeMalformed)
 	}
 	for i := range MaxOverrides {
-		m = must(m.SetOverride(Override{Device: fmt.Sprintf("device-%d", i)}, now))(t)
+		m = must(m.SetOverride(Override{Device: production.HashDevice(fmt.Sprint(i))}, now))(t)
 	}
-	_, err = m.SetOverride(Override{Device: "one more"}, now)
+	_, err = m.SetOverride(Override{Device: production.HashDevice("one more")}, now)
 	wantCode(t, err, CodeMalformed)
 }
 
 func TestOverride_EndsWithItsRelease(t *testing.T) {
-	m := must(shop(t, "production", "1.0.0").SetOverride(Override{Device: "a", Version: "1.0.0"}, now))(t)
-	m = must(m.SetOverride(Override{Device: "b"}, now))(t)
+	m := must(shop(t, "production", "1.0.0").SetOverride(Override{Device: production.HashDevice("a"), Version: "1.0.0"}, now))(t)
+	m = must(m.SetOverride(Override{Device: production.HashDevice("b")}, now))(t)
 	for i := range MaxHistory {
 		m = must(m.Publish(release(fmt.Sprintf("1.%d.0", i+1)), now))(t)
 	}
@@ -95,7 +94,7 @@ func TestOverride_EndsWithItsRelease(t *testing.T) {
 		t.Fatalf("overrides are %+v while the history has their release", m.Overrides)
 	}
 	m = signed(t, must(m.Publish(release("2.0.0"), now))(t))
-	if len(m.Overrides) != 1 || m.Overrides[0].Device != "b" {
+	if len(m.Overrides) != 1 || m.Overrides[0].Device != production.HashDevice("b") {
 		t.Errorf("overrides are %+v", m.Overrides)
 	}
 }

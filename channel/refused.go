@@ -45,6 +45,12 @@ const (
 
 	// CodeSequenceNotHigher: the manifest is not newer than the one in force, or older than one the device has seen.
 	CodeSequenceNotHigher Code = "sequence_not_higher"
+	// CodeWrongEpoch: the sequence is not of the epoch that the trust document names for the channel, see [Epoch].
+	CodeWrongEpoch Code = "wrong_epoch"
+	// CodeSequenceJump: the sequence is further above the one in force than [MaxJump].
+	CodeSequenceJump Code = "sequence_jump"
+	// CodeNeedsUpdate: the manifest has a member that a reader must know, and this version does not.
+	CodeNeedsUpdate Code = "needs_update"
 	// CodeTrustVersionNotHigher: the trust document is older than the one in force.
 	CodeTrustVersionNotHigher Code = "trust_version_not_higher"
 	// CodeEquivocation: two different statements were signed under one sequence or version number.

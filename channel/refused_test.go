@@ -63,6 +63,17 @@ func TestRefusedError_EveryCodeCanBeProvoked(t *testing.T) {
 		CodeSequenceNotHigher: func() error {
 			return Newer(signed(t, shop(t, "beta-1", "1.3.0", "1.4.0")), signed(t, beta))
 		},
+		CodeWrongEpoch: func() error { return with(func(m *Manifest) { m.Sequence = EpochSize + 1 }, "ci") },
+		CodeSequenceJump: func() error {
+			m := *must(beta.Publish(release("1.5.0"), now))(t)
+			m.Sequence += MaxJump
+			return Newer(signed(t, beta), signed(t, &m))
+		},
+		CodeNeedsUpdate: func() error {
+			m := *beta
+			m.Critical = []string{"plan"}
+			return m.CheckKnown()
+		},
 		CodeTrustVersionNotHigher: func() error {
 			_, err := trust(t, org.Next().at(now), "root").Accept(org.Raw(), now)
 			return err

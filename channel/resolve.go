@@ -37,6 +37,8 @@ type Reason string
 
 // The reasons of a decision of kind None.
 const (
+	// ReasonNeedsUpdate: the manifest has a critical member that this version does not know ([Manifest.Critical]).
+	ReasonNeedsUpdate Reason = "needs_update"
 	// ReasonExpired: the manifest was good until a time that has passed, so nothing is known about now.
 	ReasonExpired Reason = "expired"
 	// ReasonNotInRollout: the release is rolled out to other devices, and there is none before it for this one.
@@ -88,7 +90,7 @@ type Decision struct {
 // with [State.Accept]: no device is sent where it would refuse to go. [Explain] tells how it came to the decision.
 func Resolve(m *Manifest, d Device, now time.Time) Decision {
 	q := question{m: m, device: d, now: now}
-	for r := ruleExpiry; ; r++ {
+	for r := ruleCritical; ; r++ {
 		if decision, decided := q.apply(r); decided {
 			return decision
 		}
@@ -99,7 +101,8 @@ func Resolve(m *Manifest, d Device, now time.Time) Decision {
 type rule int
 
 const (
-	ruleExpiry    rule = iota // is the manifest good still?
+	ruleCritical  rule = iota // are all critical members of the manifest known?
+	ruleExpiry                // is the manifest good still?
 	ruleOverride              // does it name the device?
 	ruleRollout               // what is for the device: which release, or what its native app came with?
 	ruleInstalled             // does it run that?
@@ -126,6 +129,10 @@ type question struct {
 func (q *question) apply(r rule) (Decision, bool) {
 	m, d := q.m, &q.device
 	switch r {
+	case ruleCritical:
+		if m.unknownCritical() != "" {
+			return stay(ReasonNeedsUpdate)
+		}
 	case ruleExpiry:
 		if expired(m.Expires, q.now) {
 			return stay(ReasonExpired)

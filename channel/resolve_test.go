@@ -80,7 +80,7 @@ func TestResolve_DoesNotAllocate(t *testing.T) {
 	ruled := must(shop(t, "production", "1.4.0", "1.5.0-beta.10").Roll(release("1.5.0"), Rollout{Share: 5000}, now))(t)
 	ruled.Rules = Rules{Platforms: []Platform{Android, IOS}, NoEmulators: true, MaxStep: StepMinor, NotUnderNative: true}
 	for i := range MaxOverrides {
-		ruled.Overrides = append(ruled.Overrides, Override{Custom: fmt.Sprint(i), Version: "1.4.0"})
+		ruled.Overrides = append(ruled.Overrides, Override{Custom: production.HashCustom(fmt.Sprint(i)), Version: "1.4.0"})
 	}
 	device := Device{ID: near("1.5.0", 100), Platform: IOS, Native: "3.2.1", Version: "1.5.0-beta.10"}
 	low := device
@@ -112,7 +112,7 @@ func BenchmarkResolve(b *testing.B) {
 	ruled := must(plain.Roll(release("1.6.0"), Rollout{Share: 5000}, now))(b)
 	ruled.Rules = Rules{Platforms: []Platform{IOS}, MaxStep: StepMinor, NotUnderNative: true}
 	for i := range MaxOverrides {
-		ruled.Overrides = append(ruled.Overrides, Override{Device: fmt.Sprintf("00009a6b-eefe-490a-9c60-8e965132a%03d", i)})
+		ruled.Overrides = append(ruled.Overrides, Override{Device: production.HashDevice(fmt.Sprint(i))})
 	}
 	device := Device{ID: "00009a6b-eefe-490a-9c60-8e965132ae51", Platform: IOS, Native: "1.0.0", Version: "1.4.0"}
 	for name, m := range map[string]*Manifest{"plain": plain, "ruled": ruled} {

@@ -10,9 +10,28 @@ type Role struct {
 	Threshold int       `json:"threshold"` // 1 to len(Keys)
 	Apps      []Pattern `json:"apps"`      // at least one
 	Channels  []Pattern `json:"channels"`  // at least one
+	// May bounds what the role may do with them; empty: everything. Words that this version does not know allow nothing.
+	May []Action `json:"may,omitempty"`
 
 	unknown unknown
 }
+
+// Action is what a statement does with a channel.
+type Action string
+
+// The actions of roles.
+const (
+	ActionPublish Action = "publish" // sign manifests, which may say anything, and bundle intents
+	ActionRenew   Action = "renew"   // sign renewals, which change nothing but how long a manifest is good for
+)
+
+// may reports whether the role may do it. Whoever may publish could renew by publishing.
+func (r *Role) may(action Action) bool {
+	return len(r.May) == 0 || slices.Contains(r.May, action) || slices.Contains(r.May, ActionPublish)
+}
+
+// MayPublish reports whether the role may sign manifests and bundle intents.
+func (r *Role) MayPublish() bool { return r.may(ActionPublish) }
 
 // Holds reports whether the role may publish the app to the channel.
 func (r *Role) Holds(app, channel string) bool {
@@ -38,6 +57,7 @@ func (r *Role) UnmarshalJSON(raw []byte) error {
 func (r *Role) clone() Role {
 	c := *r
 	c.Keys, c.Apps, c.Channels = slices.Clone(r.Keys), slices.Clone(r.Apps), slices.Clone(r.Channels)
+	c.May = slices.Clone(r.May)
 	c.unknown = r.unknown.clone()
 	return c
 }
@@ -52,6 +72,11 @@ func (r *Role) check(keys map[string]PublicKey) error {
 	if len(r.Apps) == 0 || len(r.Channels) == 0 {
 		return refuse(CodeMalformed, "give at least one app and one channel, or * for all",
 			"role %s holds nothing", r.Name)
+	}
+	for _, action := range r.May {
+		if err := checkName("action", string(action), MaxRole); err != nil {
+			return err
+		}
 	}
 	for _, p := range r.Apps {
 		if err := p.check("app", MaxApp); err != nil {

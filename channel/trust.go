@@ -39,6 +39,8 @@ type trustDocument struct {
 	Threshold int    `json:"threshold"`
 	Roles     []Role `json:"roles,omitempty"`
 	Quota     int64  `json:"quota,omitempty"` // bytes in a store, 0: none
+	// Epochs are the channels whose sequences began anew, see Epoch.
+	Epochs []Epoch `json:"epochs,omitempty"`
 
 	unknown unknown
 }
@@ -92,11 +94,24 @@ func LoadTrust(raw []byte) (*Trust, error) {
 	return t, nil
 }
 
-// Accept returns the trust document that takes the place of t. It must be of the same org, have a higher version, and
-// be signed by enough root keys of t and enough of its own (as in TUF, section 5.3.4 of its specification), so that
-// roots can be replaced but not taken over. An expired t can be succeeded. If next says exactly what t says, Accept
-// returns t.
+// Accept returns the trust document that takes the place of t: next as [Trust.Succeed] returns it, if now is within its
+// times. An expired t can be succeeded.
 func (t *Trust) Accept(next []byte, now time.Time) (*Trust, error) {
+	n, err := t.Succeed(next)
+	if err != nil || n == t {
+		return n, err
+	}
+	if err := checkTimes("trust document", n.doc.Issued, n.doc.Expires, now); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// Succeed returns the trust document that takes the place of t, whatever the time. It must be of the same org, have a
+// higher version, lower no epoch (see [Epoch]), and be signed by enough root keys of t and enough of its own (as in
+// TUF, section 5.3.4 of its specification), so that roots can be replaced but not taken over. If next says exactly what
+// t says, Succeed returns t.
+func (t *Trust) Succeed(next []byte) (*Trust, error) {
 	e, err := open(next, TypeTrust)
 	if err != nil {
 		return nil, err
@@ -105,7 +120,7 @@ func (t *Trust) Accept(next []byte, now time.Time) (*Trust, error) {
 	if err := t.checkRoot(e); err != nil {
 		return nil, err
 	}
-	n, err := ParseTrust(next, now)
+	n, err := LoadTrust(next)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +135,9 @@ func (t *Trust) Accept(next []byte, now time.Time) (*Trust, error) {
 	case n.Version() < t.Version():
 		return nil, refuse(CodeTrustVersionNotHigher, "fetch the document in force and make the next one from it",
 			"trust document of org %s has version %d, and %d is in force", t.Org(), n.Version(), t.Version())
+	}
+	if err := t.checkEpochs(n); err != nil {
+		return nil, err
 	}
 	return n, nil
 }
@@ -172,7 +190,7 @@ func (d *trustDocument) check() error {
 		}
 		names[role.Name] = true
 	}
-	return nil
+	return checkEpochList(d.Epochs)
 }
 
 // Org returns the org's name.
@@ -218,6 +236,9 @@ func (t *Trust) Next() TrustConfig {
 	d := &t.doc
 	c := TrustConfig{Org: d.Org, Version: d.Version + 1, Threshold: d.Threshold, Quota: d.Quota}
 	c.unknown = d.unknown.clone()
+	for i := range d.Epochs {
+		c.Epochs = append(c.Epochs, d.Epochs[i].clone())
+	}
 	for _, id := range d.Roots {
 		c.Roots = append(c.Roots, d.Keys[id])
 	}

@@ -17,6 +17,7 @@ type TrustConfig struct {
 	Keys      []PublicKey // the keys that roles name; roots need not be given again
 	Roles     []Role      // a Threshold of 0 means 1
 	Quota     int64       // bytes that the org may hold in a store; 0 means that the document sets no bound
+	Epochs    []Epoch     // see TrustConfig.Reset
 
 	unknown unknown
 }
@@ -50,6 +51,9 @@ func (c TrustConfig) document() *trustDocument {
 		Threshold: cmp.Or(c.Threshold, 1),
 		Quota:     c.Quota,
 		unknown:   c.unknown.clone(),
+	}
+	for i := range c.Epochs {
+		d.Epochs = append(d.Epochs, c.Epochs[i].clone())
 	}
 	for _, key := range c.Roots {
 		d.Keys[key.ID()] = key

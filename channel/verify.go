@@ -12,15 +12,8 @@ import (
 // It does not know what the caller asked for or has in force. See [Manifest.CheckFor] for the app and channel, [Newer]
 // on a node and [State.Accept] on a device.
 func (t *Trust) VerifyManifest(raw []byte, now time.Time) (*Manifest, error) {
-	e, signers, err := t.open(raw, TypeManifest, now)
+	m, err := t.verifyManifest(raw, now)
 	if err != nil {
-		return nil, err
-	}
-	m, err := decodeManifest(e)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.authorise(signers, m.Org, m.App, m.Channel); err != nil {
 		return nil, err
 	}
 	if err := checkTimes("manifest", m.Issued, m.Expires, now); err != nil {
@@ -29,10 +22,29 @@ func (t *Trust) VerifyManifest(raw []byte, now time.Time) (*Manifest, error) {
 	return m, nil
 }
 
+// verifyManifest is VerifyManifest without the manifest's own times.
+func (t *Trust) verifyManifest(raw []byte, now time.Time) (*Manifest, error) {
+	e, signers, err := t.open(raw, openManifest, now)
+	if err != nil {
+		return nil, err
+	}
+	if e.PayloadType == TypeRenewal {
+		return t.verifyRenewal(e, signers, now)
+	}
+	m, err := decodeManifest(e)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.authorise(signers, m.Org, m.App, m.Channel, ActionPublish); err != nil {
+		return nil, err
+	}
+	return m, t.checkEpoch(m)
+}
+
 // VerifyIntent reads a signed bundle intent and checks it as [Trust.VerifyManifest] checks a manifest. A role that may
 // publish the app to any channel at all may sign an intent for the app.
 func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
-	e, signers, err := t.open(raw, TypeIntent, now)
+	e, signers, err := t.open(raw, func(raw []byte) (*envelope, error) { return open(raw, TypeIntent) }, now)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +52,7 @@ func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.authorise(signers, in.Org, in.App, anyChannel); err != nil {
+	if err := t.authorise(signers, in.Org, in.App, anyChannel, ActionPublish); err != nil {
 		return nil, err
 	}
 	if err := checkTimes("bundle intent", in.Issued, in.Expires, now); err != nil {
@@ -51,13 +63,15 @@ func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
 
 // open reads an envelope and checks its signatures; the payload is for the caller to read, who thus never parses what
 // no known key signed.
-func (t *Trust) open(raw []byte, payloadType string, now time.Time) (*envelope, []string, error) {
+func (t *Trust) open(
+	raw []byte, read func([]byte) (*envelope, error), now time.Time,
+) (*envelope, []string, error) {
 	if expired(t.doc.Expires, now) {
 		return nil, nil, refuse(CodeTrustExpired, "sign a new version of the trust document with the root keys",
 			"version %d of the trust document of org %s expired at %s",
 			t.Version(), t.Org(), t.doc.Expires.Format(time.RFC3339))
 	}
-	e, err := open(raw, payloadType)
+	e, err := read(raw)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,9 +85,9 @@ func (t *Trust) open(raw []byte, payloadType string, now time.Time) (*envelope, 
 // anyChannel stands for "whichever": it can name no channel.
 const anyChannel = ""
 
-// authorise checks that enough signers are in one role that holds the app and channel. Of all the reasons why no role
-// lets them, it names the one of the role that came closest.
-func (t *Trust) authorise(signers []string, org, app, channel string) error {
+// authorise checks that enough signers are in one role that may do what the statement does, and holds the app and
+// channel. Of all the reasons why no role lets them, it names the one of the role that came closest.
+func (t *Trust) authorise(signers []string, org, app, channel string, action Action) error {
 	if org != t.Org() {
 		return refuse(CodeWrongOrg, "", "statement is of org %q, want %q", org, t.Org())
 	}
@@ -86,7 +100,7 @@ func (t *Trust) authorise(signers []string, org, app, channel string) error {
 	for i := range t.doc.Roles {
 		role := &t.doc.Roles[i]
 		n := count(role.Keys, signers)
-		if n == 0 {
+		if n == 0 || !role.may(action) {
 			continue
 		}
 		inRole = true
@@ -116,7 +130,7 @@ func (t *Trust) authorise(signers []string, org, app, channel string) error {
 			"the signing keys may not publish app %s", app)
 	default:
 		return refuse(CodeWrongRole, "sign with a key of a role, and not with a root key",
-			"the signing keys are in no role of org %s", t.Org())
+			"the signing keys are in no role of org %s that may %s", t.Org(), action)
 	}
 }
 

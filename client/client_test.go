@@ -288,7 +288,7 @@ func TestClient_FollowsARollout(t *testing.T) {
 		t.Helper()
 		next, err := node.current.SetRollout(channel.Rollout{Share: share}, time.Now())
 		if err == nil {
-			next, err = next.SetOverride(channel.Override{Custom: "till-7"}, time.Now())
+			next, err = next.SetOverride(channel.Override{Custom: next.HashCustom("till-7")}, time.Now())
 		}
 		if err != nil && !errors.Is(err, channel.ErrUnchanged) {
 			t.Fatal(err)

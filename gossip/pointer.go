@@ -42,7 +42,7 @@ const maxPointerName = channel.MaxApp + 1 + channel.MaxChannel
 type Pointer struct {
 	Kind     Kind
 	Name     string // unique within Kind; at most 193 bytes
-	Sequence uint64
+	Sequence uint64 // of a manifest: its order, see channel.Manifest.Order
 	Digest   digest.Digest
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"brink/channel"
 	"brink/gossip"
 	"brink/protocol"
 )
@@ -59,7 +60,7 @@ func (n *Node) catchUpWith(ctx context.Context, other gossip.Member) bool {
 	var pulling sync.WaitGroup
 	slots := make(chan struct{}, catchers)
 	for _, c := range status.Channels {
-		if m := n.channels.get(c.App, c.Channel); m != nil && m.Sequence >= c.Sequence {
+		if m := n.channels.get(c.App, c.Channel); m != nil && m.Order() >= channel.OrderOf(c.Sequence, c.Renewal) {
 			continue
 		}
 		select {

@@ -121,7 +121,7 @@ func (c *channels) set(m *channel.Manifest) {
 	switch i, found := find(list, m.Channel); {
 	case !found:
 		list = slices.Insert(list, i, m)
-	case list[i].Sequence > m.Sequence:
+	case list[i].Order() > m.Order():
 		return
 	default:
 		list[i] = m

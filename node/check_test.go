@@ -24,7 +24,9 @@ func TestNode_DecidesByAllThatADeviceTells(t *testing.T) {
 			rules := channel.Rules{
 				Platforms: []channel.Platform{channel.IOS}, NoEmulators: true, NoDevelopment: true, NotUnderNative: true,
 			}
-			for _, o := range []channel.Override{{Device: "named", Version: "1.0.0"}, {Custom: "till-7", Version: "1.0.0"}} {
+			for _, o := range []channel.Override{
+				{Device: m.HashDevice("named"), Version: "1.0.0"}, {Custom: m.HashCustom("till-7"), Version: "1.0.0"},
+			} {
 				next, err := m.SetOverride(o, time.Now())
 				if err != nil {
 					return nil, err

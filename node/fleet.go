@@ -160,7 +160,7 @@ func pointerOf(m *channel.Manifest) gossip.Pointer {
 	return gossip.Pointer{
 		Kind:     gossip.Manifest,
 		Name:     m.App + "/" + m.Channel,
-		Sequence: m.Sequence,
+		Sequence: m.Order(),
 		Digest:   m.Statement(),
 	}
 }

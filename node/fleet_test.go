@@ -381,7 +381,7 @@ func TestFleet_NobodyClaimsToHoldAnotherRelease(t *testing.T) {
 	f.agree(first.Sequence)
 	m := f.nodes[1].channels.get(testApp, "production")
 	hold := protocol.Hold{
-		App: testApp, Channel: "production", Sequence: m.Sequence, Statement: m.Statement(), Bundle: m.Release.Bundle,
+		App: testApp, Channel: "production", Order: m.Order(), Statement: m.Statement(), Bundle: m.Release.Bundle,
 	}
 	if !f.nodes[1].holds(&hold) {
 		t.Error("it does not hold what is in force")

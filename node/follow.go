@@ -121,7 +121,7 @@ func (n *Node) overtaken(m *channel.Manifest) (bool, error) {
 	if current == nil {
 		return false, nil
 	}
-	if current.Sequence == m.Sequence && current.Statement() != m.Statement() {
+	if current.Order() == m.Order() && current.Statement() != m.Statement() {
 		mine, theirs := current.Statement(), m.Statement()
 		n.equivocations.Add(1)
 		n.config.Logger.Error("two manifests of one sequence are signed: an equivocation", "app", m.App,
@@ -129,7 +129,7 @@ func (n *Node) overtaken(m *channel.Manifest) (bool, error) {
 			"hint", "it was published on both sides of a cut, or somebody has the key: publish again, which ends it")
 		return bytes.Compare(theirs[:], mine[:]) <= 0, nil
 	}
-	if m.Sequence <= current.Sequence && !lapsed {
+	if m.Order() <= current.Order() && !lapsed {
 		return true, nil
 	}
 	err := follows(current, lapsed, m)

@@ -45,8 +45,8 @@ func newMirror(n *Node, b *bucket.Bucket) *mirror {
 
 // sight is what a channel's manifest at the origin was when it was read last.
 type sight struct {
-	tag      string
-	sequence uint64
+	tag   string
+	order uint64
 }
 
 // openOrigin opens the origin, if there is one.
@@ -286,7 +286,7 @@ func (o *mirror) take(ctx context.Context, app, name string) error {
 	if err != nil {
 		return err
 	}
-	now := sight{tag: tag, sequence: there.Sequence}
+	now := sight{tag: tag, order: there.Order()}
 	o.compare(key, now)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -298,7 +298,7 @@ func (o *mirror) take(ctx context.Context, app, name string) error {
 // what came from another node may be on no disk but this one when that node is lost.
 func (o *mirror) compare(key string, there sight) {
 	app, name, _ := strings.Cut(key, "/")
-	if m := o.node.channels.get(app, name); m != nil && there.sequence < m.Sequence {
+	if m := o.node.channels.get(app, name); m != nil && there.order < m.Order() {
 		o.settle(key, true)
 	}
 }

@@ -112,7 +112,7 @@ func follows(current *channel.Manifest, lapsed bool, m *channel.Manifest) error 
 	if !lapsed {
 		return channel.Newer(current, m)
 	}
-	if m.Sequence <= current.Sequence {
+	if m.Order() <= current.Order() {
 		return &channel.RefusedError{
 			Code:   channel.CodeSequenceNotHigher,
 			Reason: fmt.Sprintf("devices have seen sequence %d, from a key that is not allowed any more", current.Sequence),

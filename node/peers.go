@@ -156,7 +156,7 @@ func (n *Node) fleetHold(r *request) error {
 		return err
 	}
 	p := gossip.Pointer{
-		Kind: gossip.Manifest, Name: in.App + "/" + in.Channel, Sequence: in.Sequence, Digest: in.Statement,
+		Kind: gossip.Manifest, Name: in.App + "/" + in.Channel, Sequence: in.Order, Digest: in.Statement,
 	}
 	if held, ok := n.fleet.gossip.Held(p.Kind, p.Name); !ok || held.Compare(p) < 0 {
 		from, ok := n.fleet.member(in.From)
@@ -176,7 +176,7 @@ func (n *Node) fleetHold(r *request) error {
 // holds reports whether what is in force here is the manifest asked for, or one that goes on from its release.
 func (n *Node) holds(in *protocol.Hold) bool {
 	m := n.channels.get(in.App, in.Channel)
-	if m == nil || m.Sequence <= in.Sequence {
+	if m == nil || m.Order() <= in.Order {
 		return m != nil && m.Statement() == in.Statement
 	}
 	for release := range m.Releases() {

@@ -93,7 +93,7 @@ func (n *Node) replicate(m *channel.Manifest, want replicas) []protocol.Replica 
 // askHold asks another node to hold a manifest, and returns nil if it does not.
 func (n *Node) askHold(ctx context.Context, other gossip.Member, m *channel.Manifest) *protocol.Replica {
 	question := protocol.Hold{
-		App: m.App, Channel: m.Channel, Sequence: m.Sequence, Statement: m.Statement(), Bundle: m.Release.Bundle,
+		App: m.App, Channel: m.Channel, Order: m.Order(), Statement: m.Statement(), Bundle: m.Release.Bundle,
 		From: n.fleet.config.Node,
 	}
 	var answer protocol.Replica

@@ -38,7 +38,7 @@ func (n *Node) status() protocol.NodeStatus {
 	}
 	n.channels.each(func(m *channel.Manifest) {
 		s.Channels = append(s.Channels, protocol.ChannelStatus{
-			App: m.App, Channel: m.Channel, Sequence: m.Sequence, Version: m.Release.Version,
+			App: m.App, Channel: m.Channel, Sequence: m.Sequence, Renewal: m.Renewal(), Version: m.Release.Version,
 		})
 	})
 	slices.SortFunc(s.Channels, func(a, b protocol.ChannelStatus) int {

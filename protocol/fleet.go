@@ -33,7 +33,7 @@ const (
 type Hold struct {
 	App       string        `json:"app"`
 	Channel   string        `json:"channel"`
-	Sequence  uint64        `json:"sequence"`
+	Order     uint64        `json:"order"` // see channel.Manifest.Order
 	Statement digest.Digest `json:"statement"`
 	Bundle    digest.Digest `json:"bundle"` // of the release that it serves
 	From      string        `json:"from"`   // the node that asks
@@ -64,6 +64,7 @@ type ChannelStatus struct {
 	App      string `json:"app"`
 	Channel  string `json:"channel"`
 	Sequence uint64 `json:"sequence"`
+	Renewal  uint64 `json:"renewal,omitempty"`
 	Version  string `json:"version"`
 }
 

@@ -195,7 +195,7 @@ func TestEvict_KeepsAttachmentsOfWhatChannelsNeed(t *testing.T) {
 		}
 	}
 	// An override gives the oldest to somebody, so it is needed again, and its zip too.
-	m, err := m.SetOverride(channel.Override{Device: "a", Version: "1.0.0"}, now)
+	m, err := m.SetOverride(channel.Override{Device: m.HashDevice("a"), Version: "1.0.0"}, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,9 @@ type example struct {
 	Then   outcome         `json:"then"`
 }
 
-// examples shows what a change does to a few devices: what they get from one manifest and from the other.
-func examples(before, after *channel.Manifest, now time.Time) []example {
+// examples shows what a change does to a few devices: what they get from one manifest and from the other. The device
+// that the change is about, if any, is one of them.
+func examples(before, after *channel.Manifest, named *channel.Device, now time.Time) []example {
 	served := after.Release.Version
 	old := served
 	for r := range after.Releases() {
@@ -62,10 +63,10 @@ func examples(before, after *channel.Manifest, now time.Time) []example {
 		fresh.BuiltIn = true
 		devices = append(devices, fresh)
 	}
-	for _, o := range changedOverrides(before, after) {
-		d := on(channel.IOS, o.Device, served)
-		if o.Custom != "" {
-			d.ID, d.Custom = sample(bundle, 3), o.Custom
+	if named != nil {
+		d := on(channel.IOS, named.ID, served)
+		if named.Custom != "" {
+			d.ID, d.Custom = sample(bundle, 3), named.Custom
 		}
 		devices = append(devices, d)
 	}
@@ -90,32 +91,6 @@ func sample(bundle digest.Digest, quarter int) string {
 			return id
 		}
 	}
-}
-
-// changedOverrides returns the overrides that only one of the two manifests has, or that they have in two ways.
-func changedOverrides(before, after *channel.Manifest) (list []channel.Override) {
-	type name struct{ device, custom string }
-	type target struct {
-		version string
-		builtIn bool
-	}
-	was := map[name]target{}
-	for _, o := range before.Overrides {
-		was[name{o.Device, o.Custom}] = target{o.Version, o.BuiltIn}
-	}
-	for _, o := range after.Overrides {
-		old, had := was[name{o.Device, o.Custom}]
-		delete(was, name{o.Device, o.Custom})
-		if !had || old != (target{o.Version, o.BuiltIn}) {
-			list = append(list, o)
-		}
-	}
-	for _, o := range before.Overrides {
-		if _, gone := was[name{o.Device, o.Custom}]; gone {
-			list = append(list, o)
-		}
-	}
-	return list
 }
 
 func examplesText(w io.Writer, list []example) {

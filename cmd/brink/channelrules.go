@@ -34,6 +34,7 @@ type changeFlags struct {
 
 	keys   []string
 	dryRun bool
+	named  *channel.Device // that the change is about, as an example of a dry run; nil: none in particular
 }
 
 func (c *changeFlags) add(cmd *cobra.Command) {
@@ -56,11 +57,11 @@ func (sh *shell) change(
 	if err != nil {
 		return withHistoryHint(err)
 	}
-	result := newChanged(done)
+	result := newChanged(done, c.named)
 	return sh.show(result, result.text)
 }
 
-func newChanged(done publish.Changed) changed {
+func newChanged(done publish.Changed, named *channel.Device) changed {
 	m := done.After
 	c := changed{
 		App: done.App, Channel: done.Channel, Version: done.Version, Sequence: done.Sequence,
@@ -68,7 +69,7 @@ func newChanged(done publish.Changed) changed {
 		Rules: m.Rules, Rollout: m.Rollout, Overrides: slices.Concat([]channel.Override{}, m.Overrides),
 	}
 	if done.DryRun {
-		c.Examples = examples(done.Before, done.After, time.Now())
+		c.Examples = examples(done.Before, done.After, named, time.Now())
 	}
 	return c
 }
@@ -144,9 +145,9 @@ func rulePairs(
 		pairs = append(pairs, "rollout", rolloutText(*rollout, builtIn))
 	}
 	for _, o := range overrides {
-		name, version := "device "+o.Device, "what the channel serves"
-		if o.Custom != "" {
-			name = "custom ID " + o.Custom
+		name, version := "device "+o.Device.Short(), "what the channel serves"
+		if !o.Custom.IsZero() {
+			name = "custom ID " + o.Custom.Short()
 		}
 		switch {
 		case o.BuiltIn:

@@ -140,7 +140,7 @@ func TestCheck_RulesAndRolloutsHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err = m.SetOverride(channel.Override{Device: "dev-uuid-1", Version: "1.1.0"}, now); err != nil {
+	if m, err = m.SetOverride(channel.Override{Device: m.HashDevice("dev-uuid-1"), Version: "1.1.0"}, now); err != nil {
 		t.Fatal(err)
 	}
 	if m, err = m.SetRules(channel.Rules{Platforms: []channel.Platform{channel.Android}}, now); err != nil {

@@ -150,7 +150,7 @@ func TestServer_ChannelRefusesWhatADeviceMayNotChoose(t *testing.T) {
 		}
 	}
 	e.serve("private", func(m *channel.Manifest) (*channel.Manifest, error) {
-		return m.SetOverride(channel.Override{Device: testDevice}, now)
+		return m.SetOverride(channel.Override{Device: m.HashDevice(testDevice)}, now)
 	})
 	if got := e.self(s, "POST", "channel", "beta"); got.Error != "override_not_allowed" {
 		t.Errorf("a device that an override names: %s", got.raw)

@@ -42,7 +42,7 @@ func (b *Bucket) PutManifest(ctx context.Context, m *channel.Manifest) error {
 	if b.ReadOnly() {
 		return &Error{Op: "put", Key: channelKey(m.App, m.Channel, currentName), Kind: ErrReadOnly}
 	}
-	key := sequenceKey(m.App, m.Channel, m.Sequence)
+	key := sequenceKey(m)
 	err := b.put(ctx, key, raw, condition{absent: true})
 	switch {
 	case errors.Is(err, errExists):
@@ -73,13 +73,13 @@ func (b *Bucket) PutManifest(ctx context.Context, m *channel.Manifest) error {
 
 // at returns the manifest that has the sequence of m.
 func (b *Bucket) at(ctx context.Context, m *channel.Manifest) (*channel.Manifest, error) {
-	key := sequenceKey(m.App, m.Channel, m.Sequence)
+	key := sequenceKey(m)
 	raw, _, err := b.read(ctx, key, "", channel.MaxManifest)
 	if err != nil {
 		return nil, err
 	}
 	there, err := parseManifest(raw, m)
-	if err == nil && there.Sequence != m.Sequence {
+	if err == nil && there.Order() != m.Order() {
 		err = fmt.Errorf("it has sequence %d", there.Sequence)
 	}
 	if err != nil {
@@ -103,9 +103,9 @@ func (b *Bucket) advance(ctx context.Context, m *channel.Manifest) error {
 	return b.replace(ctx, key, m.Raw(), channel.MaxManifest, func(current []byte) error {
 		now, err := parseManifest(current, m)
 		switch {
-		case err != nil, now.Sequence < m.Sequence:
+		case err != nil, now.Order() < m.Order():
 			return nil // what nobody can read serves nobody
-		case now.Sequence > m.Sequence:
+		case now.Order() > m.Order():
 			return &Error{Op: "put", Key: key, Kind: ErrSuperseded, Err: fmt.Errorf("sequence %d is", now.Sequence)}
 		case now.Statement() == m.Statement():
 			return errSame

@@ -18,9 +18,12 @@ func packKey(d digest.Digest) string { return "packs/" + d.String() }
 
 func channelKey(app, name, what string) string { return "channels/" + app + "/" + name + "/" + what }
 
-// sequenceKey has twenty digits, so that the order of names is that of numbers.
-func sequenceKey(app, name string, sequence uint64) string {
-	return channelKey(app, name, fmt.Sprintf("%020d.json", sequence))
+// sequenceKey has twenty digits, so that the order of names is that of numbers; a renewal comes after what it renews.
+func sequenceKey(m *channel.Manifest) string {
+	if m.Renewal() > 0 {
+		return channelKey(m.App, m.Channel, fmt.Sprintf("%020d.r%04d.json", m.Sequence, m.Renewal()))
+	}
+	return channelKey(m.App, m.Channel, fmt.Sprintf("%020d.json", m.Sequence))
 }
 
 func trustKey(org string) string { return "trust/" + org + ".json" }
