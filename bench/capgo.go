@@ -15,7 +15,6 @@ import (
 	"brink/bench/corpus"
 	"brink/bench/updater"
 	"brink/bundle"
-	"brink/channel"
 	"brink/digest"
 	nodecapgo "brink/node/capgo"
 	"brink/publish"
@@ -247,7 +246,7 @@ type capgoStep struct {
 
 // publish makes a release what the node serves on a channel, unless it is, and waits for all that the node makes of it.
 func (c *capgoBench) publish(ctx context.Context, name string, release capgoRelease) error {
-	p, err := publish.New(publish.Config{Node: c.node.url, Keys: []channel.PrivateKey{c.node.key}, HTTP: believing()})
+	p, err := publish.New(c.node.publisher())
 	if err != nil {
 		return err
 	}

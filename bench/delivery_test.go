@@ -64,7 +64,7 @@ func benchDelivery(b *testing.B, size int) {
 	if err := os.WriteFile(filepath.Join(files, "app.bin"), noise, 0o600); err != nil {
 		b.Fatal(err)
 	}
-	p, err := publish.New(publish.Config{Node: n.URL(), Keys: []channel.PrivateKey{key}})
+	p, err := publish.New(publish.Config{Node: n.URL(), Trust: trust, Keys: []channel.PrivateKey{key}})
 	if err != nil {
 		b.Fatal(err)
 	}

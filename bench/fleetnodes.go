@@ -188,7 +188,7 @@ func (f *nodes) publish(ctx context.Context, at int, name string, build uint64, 
 	client := believing()
 	defer client.CloseIdleConnections()
 	p, err := publish.New(publish.Config{
-		Node: f.list[at].URL(), Keys: []channel.PrivateKey{f.owner.key}, HTTP: client, Replicas: replicas,
+		Node: f.list[at].URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.owner.key}, HTTP: client, Replicas: replicas,
 	})
 	if err != nil {
 		return 0, err
@@ -236,7 +236,7 @@ func (f *nodes) serve(ctx context.Context, sequence uint64) error {
 	defer client.CloseIdleConnections()
 	for _, one := range f.list {
 		p, err := publish.New(publish.Config{
-			Node: one.URL(), Keys: []channel.PrivateKey{f.owner.key}, HTTP: client,
+			Node: one.URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.owner.key}, HTTP: client,
 		})
 		if err != nil {
 			return err

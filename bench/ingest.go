@@ -132,6 +132,8 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 			n.url,
 			"--key",
 			key,
+			"--trust",
+			n.trust,
 			"--app",
 			benchApp,
 			"--version",

@@ -22,8 +22,9 @@ const benchOrg = "bench"
 type node struct {
 	server
 
-	key   channel.PrivateKey
-	trust string // file
+	key      channel.PrivateKey
+	trust    string // file
+	document []byte // what is in it
 }
 
 // startNode starts a node on an empty folder, with further flags, on the servers' processors.
@@ -60,7 +61,7 @@ func (s *site) newNode() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.trust = filepath.Join(s.dir, "trust.json")
+	n.trust, n.document = filepath.Join(s.dir, "trust.json"), raw
 	return n, os.WriteFile(n.trust, raw, 0o600)
 }
 
@@ -91,9 +92,14 @@ func (n *node) keyFile(dir string) (string, error) {
 	return path, os.WriteFile(path, pem, 0o600)
 }
 
+// publisher returns how to publish to the node.
+func (n *node) publisher() publish.Config {
+	return publish.Config{Node: n.url, Trust: n.document, Keys: []channel.PrivateKey{n.key}, HTTP: believing()}
+}
+
 // publish makes the files of a folder what a channel serves.
 func (n *node) publish(ctx context.Context, dir, name, version string) (publish.Result, error) {
-	p, err := publish.New(publish.Config{Node: n.url, Keys: []channel.PrivateKey{n.key}, HTTP: believing()})
+	p, err := publish.New(n.publisher())
 	if err != nil {
 		return publish.Result{}, err
 	}

@@ -236,7 +236,7 @@ func (w *wanPair) publish(ctx context.Context, release corpus.Release) error {
 		return err
 	}
 	return w.inside(w.ns.server, command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
-		"--app", benchApp, "--version", release.Version, "--channel", "production", "--json"), nil)
+		"--trust", w.node.trust, "--app", benchApp, "--version", release.Version, "--channel", "production", "--json"), nil)
 }
 
 // prepare lays out what nginx serves, and returns the file that tells curl which files are new.

@@ -7,7 +7,8 @@ const MaxAdvance = 1000
 // the roots of t did not sign that one themselves, the documents between are fetched with version, oldest first, and
 // each must succeed the one before ([Trust.Succeed]); so whoever holds version 1 comes to version 6 even if all roots
 // were replaced since and the documents between have expired (TUF, section 5.3 of its specification). version may
-// block, and returns the signed bytes of one version; its errors are passed on.
+// block, and returns the signed bytes of one version, or nil if there are none, and the next is tried; its errors are
+// passed on.
 //
 // It returns t when newest is t or older than t. It looks at no clock: a document that has expired allows nothing, and
 // is still the one that the next has to follow.
@@ -30,26 +31,22 @@ func (t *Trust) Advance(newest []byte, version func(uint64) ([]byte, error)) (*T
 		return nil, refuse(CodeMalformed, "get the newest document from where the org publishes it",
 			"trust document has version %d, more than %d above version %d", n.Version(), MaxAdvance, t.Version())
 	}
-	for now := t; ; now = next {
-		raw := newest
-		if now.Version()+1 < n.Version() {
-			if raw, err = version(now.Version() + 1); err != nil {
-				return nil, err
-			}
+	now := t
+	for v := t.Version() + 1; v < n.Version(); v++ {
+		raw, err := version(v)
+		if err != nil {
+			return nil, err
+		}
+		if raw == nil {
+			continue
 		}
 		if next, err = now.Succeed(raw); err != nil {
 			return nil, err
 		}
-		switch {
-		case next.Version() == n.Version():
-			if next.statement != n.statement {
-				return nil, refuse(CodeEquivocation, "", "two trust documents of org %s have version %d",
-					t.Org(), n.Version())
-			}
-			return next, nil
-		case next == now, next.Version() > n.Version():
-			return nil, refuse(CodeMalformed, "", "trust document of version %d was sent for version %d",
-				next.Version(), now.Version()+1)
+		if next.Version() != v {
+			return nil, refuse(CodeMalformed, "", "trust document of version %d was sent for version %d", next.Version(), v)
 		}
+		now = next
 	}
+	return now.Succeed(newest)
 }

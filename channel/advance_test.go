@@ -45,6 +45,15 @@ func TestTrust_AdvanceWalksTheChain(t *testing.T) {
 	if older, err := newest.Advance(raw[2], nil); err != nil || older != newest {
 		t.Errorf("an older one: %v", err)
 	}
+	// Roots that sign more than their own successor bridge a gap.
+	c := acme()
+	c.Version, c.Roots = 3, public("third")
+	bridge := signTrust(t, c, "third", "root")
+	if over, err := first.Advance(raw[3], func(v uint64) ([]byte, error) {
+		return map[uint64][]byte{3: bridge}[v], nil
+	}); err != nil || over.Version() != 4 {
+		t.Errorf("over a gap: %v", err)
+	}
 	gone := errors.New("gone")
 	if _, err := first.Advance(raw[5], func(uint64) ([]byte, error) { return nil, gone }); !errors.Is(err, gone) {
 		t.Errorf("a document that is not to be had: %v", err)

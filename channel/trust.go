@@ -18,6 +18,10 @@ const MaxSequence = 1<<53 - 1
 // MaxSkew is how far ahead of the reader's clock a statement may have been issued.
 const MaxSkew = 10 * time.Minute
 
+// DevelopmentOrg is the name of the org that a node makes for development on one machine. Its manifests do not expire
+// unless somebody wants them to.
+const DevelopmentOrg = "development"
+
 // Trust is an org's trust document: who may publish what of the org's apps. It was checked against its own root keys,
 // and never changes. It is safe for concurrent use.
 type Trust struct {

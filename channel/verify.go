@@ -66,10 +66,8 @@ func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
 func (t *Trust) open(
 	raw []byte, read func([]byte) (*envelope, error), now time.Time,
 ) (*envelope, []string, error) {
-	if expired(t.doc.Expires, now) {
-		return nil, nil, refuse(CodeTrustExpired, "sign a new version of the trust document with the root keys",
-			"version %d of the trust document of org %s expired at %s",
-			t.Version(), t.Org(), t.doc.Expires.Format(time.RFC3339))
+	if err := t.CheckExpiry(now); err != nil {
+		return nil, nil, err
 	}
 	e, err := read(raw)
 	if err != nil {
@@ -80,6 +78,17 @@ func (t *Trust) open(
 		return key, ok
 	}, true)
 	return e, signers, err
+}
+
+// CheckExpiry returns nil if the trust document has not expired, and otherwise a [*RefusedError] with
+// [CodeTrustExpired]: it allows nothing any more but its own successor.
+func (t *Trust) CheckExpiry(now time.Time) error {
+	if !expired(t.doc.Expires, now) {
+		return nil
+	}
+	return refuse(CodeTrustExpired, "sign a new version of the trust document with the root keys",
+		"version %d of the trust document of org %s expired at %s",
+		t.Version(), t.Org(), t.doc.Expires.Format(time.RFC3339))
 }
 
 // anyChannel stands for "whichever": it can name no channel.
@@ -174,6 +183,18 @@ func checkTimes(what string, issued, expires, now time.Time) error {
 			"%s expired at %s", what, expires.Format(time.RFC3339))
 	}
 	return nil
+}
+
+// warnBefore is how long before its end a statement is said to end soon, or a quarter of its life if that is shorter.
+const warnBefore = 21 * 24 * time.Hour
+
+// EndsSoon reports whether something that was signed at issued and is good until expires has come so near its end that
+// somebody should renew it, or has ended. Zero is never.
+func EndsSoon(issued, expires, now time.Time) bool {
+	if expires.IsZero() {
+		return false
+	}
+	return !now.Before(expires.Add(-min(warnBefore, expires.Sub(issued)/4)))
 }
 
 // expired reports whether now is at or after expires; zero is never.

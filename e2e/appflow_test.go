@@ -209,7 +209,8 @@ func TestAppflow_RealPluginUpdates(t *testing.T) {
 	}
 
 	// Rollback: the channel points at the release before.
-	p.must(t, "channel", "rollback", "--channel", production, "--node", n.url, "--key", p.key, "--app", app)
+	p.must(t, "channel", "rollback", "--channel", production, "--node", n.url, "--key", p.key, "--trust", p.trust,
+		"--app", app)
 	device.sync()
 	device.wantShown(shown(first))
 
@@ -255,11 +256,13 @@ func TestAppflow_RealPluginStaysWhereItIs(t *testing.T) {
 	tells("Error Status 404: Channel not found", set("appId", "abcd1234"), set("channel", "None"))
 	tells("Error Status 400: Version 1.0.0: the plugin can not fetch the file a#b.js", set("channel", "Odd"))
 	tells("Error Status 404: There is nothing at this path", set("channel", production), set("host", n.url+"/appflow/more"))
-	p.must(t, "channel", "set", "--channel", production, "--node", n.url, "--key", p.key, "--app", app, "--platforms", "ios")
+	p.must(t, "channel", "set", "--channel", production, "--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app,
+		"--platforms", "ios")
 	if l := device.launch(set("host", n.url+"/appflow"), []any{"checkForUpdate"}); !strings.Contains(string(l.Outcomes[1].Value), `"available":false`) {
 		t.Errorf("a channel for others: %+v", l.Outcomes)
 	}
-	p.must(t, "channel", "set", "--channel", production, "--node", n.url, "--key", p.key, "--app", app, "--platforms", "android")
+	p.must(t, "channel", "set", "--channel", production, "--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app,
+		"--platforms", "android")
 
 	// A node that fails, and one that ends on the way: nothing changes, and the next sync begins anew.
 	for name, breaks := range map[string]func(http.ResponseWriter, *http.Request) bool{

@@ -217,7 +217,7 @@ func TestCapgo_GoesDownWhenAReleaseIsTakenBack(t *testing.T) {
 			p, n, g := capgoNode(t)
 			first := capgoApp(t)
 			second := first.with("index.html", "<title>two</title>")
-			channel := []string{"--node", n.url, "--key", p.key, "--app", app, "--channel", production}
+			channel := []string{"--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app, "--channel", production}
 			args := append(p.publishArgs(n.url, first.write(t, p.file("first")), "1.1.0", production), "--zip")
 			p.must(t, args...)
 			phone := boot(t, version, p.file("device"), g, nil)
@@ -261,7 +261,7 @@ func TestCapgo_SaysWhatIsNotForADevice(t *testing.T) {
 	plugin(t, plugin8)
 	p, n, g := capgoNode(t)
 	p.publish(t, n.url, capgoApp(t).write(t, p.file("www")), "2.0.0")
-	channel := []string{"--node", n.url, "--key", p.key, "--app", app, "--channel", production}
+	channel := []string{"--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app, "--channel", production}
 	set := func(flags ...string) { p.must(t, append(append([]string{"channel", "set"}, channel...), flags...)...) }
 	set("--max-step", "minor")
 	phone := boot(t, plugin8, p.file("device"), g, nil)
@@ -301,7 +301,7 @@ func TestCapgo_ChoosesChannels(t *testing.T) {
 			p.must(t, append(p.publishArgs(n.url, stable.write(t, p.file("stable")), "1.1.0", production), "--zip")...)
 			p.must(t, append(p.publishArgs(n.url, next.write(t, p.file("next")), "1.2.0", beta), "--zip")...)
 			channel := func(name string, flags ...string) {
-				p.must(t, append([]string{"channel", "set", "--node", n.url, "--key", p.key, "--app", app, "--channel", name},
+				p.must(t, append([]string{"channel", "set", "--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app, "--channel", name},
 					flags...)...)
 			}
 			channel(production, "--default-for", "android,ios")

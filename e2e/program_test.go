@@ -201,7 +201,7 @@ func failureOf(t *testing.T, o outcome) failure {
 
 func (p *program) publishArgs(url, folder, version, channel string) []string {
 	return []string{
-		"publish", folder, "--json", "--node", url, "--key", p.key,
+		"publish", folder, "--json", "--node", url, "--key", p.key, "--trust", p.trust,
 		"--app", app, "--version", version, "--channel", channel,
 	}
 }

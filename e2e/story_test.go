@@ -123,7 +123,7 @@ func TestChannel_PromoteRollbackAndADeviceThatGoesBackByItself(t *testing.T) {
 	move := func(args ...string) published {
 		t.Helper()
 		args = append([]string{"channel"}, args...)
-		return decode[published](t, p.must(t, append(args, "--json", "--node", n.url, "--key", p.key, "--app", app)...).stdout)
+		return decode[published](t, p.must(t, append(args, "--json", "--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app)...).stdout)
 	}
 
 	// Beta to production: no byte is sent again.

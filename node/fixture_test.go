@@ -100,6 +100,7 @@ func start(t *testing.T, change ...func(*Config)) *fixture {
 	for _, c := range change {
 		c(&config)
 	}
+	f.trust = config.Trust[0]
 	f.run(config)
 	return f
 }
@@ -171,9 +172,13 @@ func www(version string) map[string]string {
 	}
 }
 
-func (f *fixture) publisher() *publish.Publisher {
+func (f *fixture) publisher(change ...func(*publish.Config)) *publish.Publisher {
 	f.t.Helper()
-	p, err := publish.New(publish.Config{Node: f.URL(), Keys: []channel.PrivateKey{f.key}, HTTP: f.http})
+	config := publish.Config{Node: f.URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.key}, HTTP: f.http}
+	for _, c := range change {
+		c(&config)
+	}
+	p, err := publish.New(config)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -259,7 +259,8 @@ func TestFleet_TrustSpreadsAndTakesOutWhatItNoLongerAllows(t *testing.T) {
 	}
 	request := requestOf(t, "1.1.0")
 	request.Anew = true
-	again, err := f.nodes[1].publisher().Publish(t.Context(), request)
+	expected := func(c *publish.Config) { c.ExpectSequence = new(uint64(1)) }
+	again, err := f.nodes[1].publisher(expected).Publish(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}

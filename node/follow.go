@@ -43,7 +43,17 @@ func (n *Node) pullTrust(ctx context.Context, from gossip.Member, org string) er
 	if err != nil {
 		return err
 	}
-	return n.succeed(org, raw)
+	fetch := func(version uint64) ([]byte, error) {
+		raw, err := n.ask(ctx, from, "GET", protocol.TrustVersionPath(org, version), nil, channel.MaxTrust)
+		if protocol.CodeOf(err) == protocol.CodeUnknownOrg {
+			return nil, nil
+		}
+		return raw, err
+	}
+	if err := n.succeed(org, raw, fetch); err != nil {
+		return err
+	}
+	return n.completeTrust(org, fetch)
 }
 
 // pull takes the manifest of a channel from another node.

@@ -223,7 +223,11 @@ func TestNode_LeavesOutWhatTrustNoLongerAllows(t *testing.T) {
 		t.Errorf("publish on top of it: %v, want ErrLapsed", err)
 	}
 	request.Anew = true
-	if r, err := f.publisher().Publish(context.Background(), request); err != nil || r.Sequence != 2 {
+	if _, err := f.publisher().Publish(context.Background(), request); !errors.Is(err, publish.ErrSequence) {
+		t.Errorf("publish anew from a sequence that nobody vouches for: %v, want ErrSequence", err)
+	}
+	sure := f.publisher(func(c *publish.Config) { c.ExpectSequence = new(uint64(1)) })
+	if r, err := sure.Publish(context.Background(), request); err != nil || r.Sequence != 2 {
 		t.Errorf("publish anew: %+v, %v; want sequence 2", r, err)
 	}
 	if resp, body := f.do(http.MethodPost, protocol.CheckPath(testApp), strings.NewReader(`{"channel":"production"}`)); resp.StatusCode != 200 {

@@ -69,7 +69,7 @@ func (o *mirror) put(ctx context.Context, m *channel.Manifest) error {
 	ctx, cancel := context.WithTimeout(ctx, originWait)
 	defer cancel()
 	if trust := o.node.channels.trusts.get(m.Org); trust != nil {
-		if err := o.bucket.PutTrust(ctx, trust.Raw()); err != nil {
+		if err := o.putTrust(ctx, trust); err != nil {
 			return fmt.Errorf("origin: trust document: %w", err)
 		}
 	}
@@ -90,6 +90,29 @@ func (o *mirror) put(ctx context.Context, m *channel.Manifest) error {
 		return fmt.Errorf("origin: %w", err)
 	}
 	return nil
+}
+
+// putTrust writes a trust document through, and first the versions that led to it if the origin needs them to follow.
+func (o *mirror) putTrust(ctx context.Context, trust *channel.Trust) error {
+	err := o.bucket.PutTrust(ctx, trust.Raw())
+	switch channel.CodeOf(err) {
+	case channel.CodeTrustVersionNotHigher:
+		return nil // it has a later one, which the next look brings here
+	case channel.CodeNotEnoughSignatures:
+	default:
+		return err
+	}
+	stored := o.node.storedVersion(trust.Org())
+	for version := uint64(1); version < trust.Version(); version++ {
+		raw, err := stored(version)
+		if err == nil && raw != nil {
+			err = o.bucket.PutTrustVersion(ctx, raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return o.bucket.PutTrust(ctx, trust.Raw())
 }
 
 func (o *mirror) putBundle(ctx context.Context, id digest.Digest, near []digest.Digest) error {
@@ -253,14 +276,24 @@ func (o *mirror) takeTrust(ctx context.Context, org string) error {
 	if err != nil {
 		return err
 	}
-	older, err := channel.LoadTrust(raw)
+	there, err := channel.LoadTrust(raw)
 	if err != nil {
 		return err
 	}
-	if older.Version() <= o.node.channels.trusts.get(org).Version() {
+	if there.Version() <= o.node.channels.trusts.get(org).Version() {
 		return nil
 	}
-	return o.node.succeed(org, raw)
+	fetch := func(version uint64) ([]byte, error) {
+		raw, err := o.bucket.TrustVersion(ctx, org, version)
+		if errors.Is(err, bucket.ErrNotFound) {
+			return nil, nil
+		}
+		return raw, err
+	}
+	if err := o.node.succeed(org, raw, fetch); err != nil {
+		return err
+	}
+	return o.node.completeTrust(org, fetch)
 }
 
 // take brings in the manifest of a channel, if it has changed since it was looked at.

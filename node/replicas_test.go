@@ -16,7 +16,7 @@ func TestFleet_ReplicasHoldWhatIsAcknowledged(t *testing.T) {
 		until(t, "all know each other", func() bool { return len(node.fleet.others()) == 2 })
 	}
 	p, err := publish.New(publish.Config{
-		Node: f.nodes[0].URL(), Keys: []channel.PrivateKey{f.nodes[0].key}, Replicas: 3, Regions: 2,
+		Node: f.nodes[0].URL(), Trust: f.nodes[0].trust, Keys: []channel.PrivateKey{f.nodes[0].key}, Replicas: 3, Regions: 2,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestFleet_ReplicasHoldWhatIsAcknowledged(t *testing.T) {
 		}
 	}
 	p, err = publish.New(publish.Config{
-		Node: f.nodes[0].URL(), Keys: []channel.PrivateKey{f.nodes[0].key}, Replicas: 4,
+		Node: f.nodes[0].URL(), Trust: f.nodes[0].trust, Keys: []channel.PrivateKey{f.nodes[0].key}, Replicas: 4,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestFleet_ReplicasAreWaitedForWhileNodesStart(t *testing.T) {
 	second.fleet.gossip.SetState(gossip.Starting)
 	until(t, "the second one starts", func() bool { return first.fleet.starting() })
 	p, err := publish.New(publish.Config{
-		Node: first.URL(), Keys: []channel.PrivateKey{first.key}, Replicas: 2,
+		Node: first.URL(), Trust: first.trust, Keys: []channel.PrivateKey{first.key}, Replicas: 2,
 	})
 	if err != nil {
 		t.Fatal(err)

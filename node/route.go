@@ -155,6 +155,9 @@ func (n *Node) find(path string) (resource, [3]string, bool) {
 	case "apps/channels":
 		return resource{get: n.manifest, getRoute: routeManifest, put: n.move, putRoute: routeMove}, names, deeper
 	case "orgs/trust":
+		if deeper {
+			return resource{get: n.trustVersion, getRoute: routeTrust}, names, true
+		}
 		return resource{get: n.trust, getRoute: routeTrust, put: n.putTrust, putRoute: routeTrust}, names, !deeper
 	case "bundles/archive":
 		return resource{get: n.archive, getRoute: routeArchive}, names, !deeper

@@ -9,6 +9,7 @@ package protocol
 import (
 	"encoding/json"
 	"net/url"
+	"strconv"
 
 	"brink/bundle"
 	"brink/channel"
@@ -161,6 +162,11 @@ func ChannelPath(app, name string) string { return AppPath(app) + "/channels/" +
 
 // TrustPath is where the trust document of an org is.
 func TrustPath(org string) string { return "/v1/orgs/" + url.PathEscape(org) + "/trust" }
+
+// TrustVersionPath is where one version of the trust document of an org is.
+func TrustVersionPath(org string, version uint64) string {
+	return TrustPath(org) + "/" + strconv.FormatUint(version, 10)
+}
 
 // ArchivePath is where the archive of a bundle is.
 func ArchivePath(id digest.Digest) string { return "/v1/bundles/" + id.String() + "/archive" }

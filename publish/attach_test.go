@@ -225,7 +225,7 @@ func TestPublisher_TakesOverNoAttachmentThatNobodyVouchesFor(t *testing.T) {
 	if n.manifest, err = channel.SignManifest(m, newKey(t)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.publish(func(_ *Config, r *Request) { r.Anew = true }); err != nil {
+	if _, err := n.publish(func(c *Config, r *Request) { r.Anew, c.ExpectSequence = true, new(uint64(1)) }); err != nil {
 		t.Fatal(err)
 	}
 	if m := n.inForce(); m.Release.Attachment("other") != nil || m.Release.Attachment("zip") == nil {

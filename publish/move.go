@@ -19,36 +19,6 @@ type served struct {
 	lapsed   bool              // nobody must believe the manifest: its keys are not allowed any more
 }
 
-// meet learns which org the app belongs to on this node, and its trust document. The document is the node's word: it
-// serves to fail early and to name the org. Who may publish is for the node, and every device, to check.
-func (s *session) meet(ctx context.Context, app string) error {
-	document, err := s.document(ctx, app)
-	if err != nil {
-		return fmt.Errorf("app %s: %w", app, err)
-	}
-	if s.trust, err = channel.ParseTrust(document, s.config.Now()); err != nil {
-		return fmt.Errorf("app %s: trust document: %w", app, err)
-	}
-	return nil
-}
-
-// document fetches the trust document of the org that the app belongs to.
-func (s *session) document(ctx context.Context, app string) ([]byte, error) {
-	if s.config.Origin != nil {
-		return s.config.Origin.Trust(ctx, app)
-	}
-	var answer protocol.App
-	raw, err := s.get(ctx, protocol.AppPath(app), maxList)
-	if err := decode(raw, err, &answer); err != nil {
-		return nil, err
-	}
-	document, err := s.get(ctx, protocol.TrustPath(answer.Org), channel.MaxTrust)
-	if err != nil {
-		return nil, fmt.Errorf("trust document of %s: %w", answer.Org, err)
-	}
-	return document, nil
-}
-
 // signed fetches the manifest of a channel, nil when nothing was published to it.
 func (s *session) signed(ctx context.Context, app, name string) ([]byte, error) {
 	if s.config.Origin != nil {
@@ -59,6 +29,23 @@ func (s *session) signed(ctx context.Context, app, name string) ([]byte, error) 
 		return nil, nil
 	}
 	return raw, err
+}
+
+// channels fetches the names of the channels of an app.
+func (s *session) channels(ctx context.Context, app string) ([]string, error) {
+	if s.config.Origin != nil {
+		return s.config.Origin.Channels(ctx, app)
+	}
+	var answer protocol.App
+	raw, err := s.get(ctx, protocol.AppPath(app), maxList)
+	if err := decode(raw, err, &answer); err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(answer.Channels))
+	for _, one := range answer.Channels {
+		names = append(names, one.Channel)
+	}
+	return names, nil
 }
 
 // maxList bounds, in bytes, the list of an app's channels.
@@ -92,15 +79,40 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 // current fetches the channel that r is for. One whose manifest lapsed is returned as well, for [Request.Anew] only.
 func (s *session) current(ctx context.Context, r Request) (served, error) {
 	now, err := s.manifest(ctx, r.App, r.Channel)
+	if err := s.expected(now); err != nil {
+		return served{}, err
+	}
 	now.lapsed = channel.CodeOf(err) == channel.CodeUnknownKey || channel.CodeOf(err) == channel.CodeWrongRole ||
-		channel.CodeOf(err) == channel.CodeNotEnoughSignatures || channel.CodeOf(err) == channel.CodeWrongChannel
+		channel.CodeOf(err) == channel.CodeNotEnoughSignatures || channel.CodeOf(err) == channel.CodeWrongChannel ||
+		channel.CodeOf(err) == channel.CodeWrongEpoch
 	switch {
 	case now.lapsed && r.Anew:
-		return now, nil
+		return now, s.confirmed(now)
 	case now.lapsed:
 		return served{}, fmt.Errorf("%w; %w", err, ErrLapsed)
 	}
 	return now, err
+}
+
+// confirmed returns nil if somebody said from which sequence a lapsed channel goes on: nothing vouches for the one that
+// the other side tells. In a new epoch that one makes no difference.
+func (s *session) confirmed(lapsed served) error {
+	m := lapsed.manifest
+	if s.config.ExpectSequence != nil || channel.EpochOf(m.Sequence) < s.trust.Epoch(m.App, m.Channel) {
+		return nil
+	}
+	return fmt.Errorf("%w: no key of yours vouches for the sequence that channel %s is said to be at, %d; if that can "+
+		"be, expect it", ErrSequence, m.Channel, m.Sequence)
+}
+
+// expected returns nil if the channel is at Config.ExpectSequence.
+func (s *session) expected(current served) error {
+	want := s.config.ExpectSequence
+	if want == nil || current.manifest == nil || current.manifest.Sequence == *want {
+		return nil
+	}
+	return fmt.Errorf("%w: channel %s is at %d, not %d", ErrSequence, current.manifest.Channel,
+		current.manifest.Sequence, *want)
 }
 
 // next returns the manifest that serves the release on top of the current one; nil when the channel serves it already,
@@ -124,7 +136,8 @@ func (s *session) next(r Request, current served, release channel.Release) (next
 	if err != nil {
 		return nil, err
 	}
-	next.Sequence = max(next.Sequence, r.Above+1)
+	next.Sequence = max(next.Sequence, r.Above+1, s.trust.FirstSequence(r.App, r.Channel))
+	s.limit(current, next)
 	return next, nil
 }
 
@@ -145,12 +158,33 @@ func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	}
 	s.result.Sequence = next.Sequence
 	s.result.Rollout, s.result.BuiltIn = next.Rollout, next.BuiltIn
+	s.result.Serves = serving(next)
+	if !next.Expires.IsZero() {
+		s.result.Expires = &next.Expires
+	}
 	raw, err := channel.SignManifest(next, s.config.Keys...)
 	if err != nil {
 		return nil, err
 	}
 	_, err = s.trust.VerifyManifest(raw, s.config.Now())
 	return raw, err
+}
+
+// limit sets when a manifest that follows current expires.
+func (s *session) limit(current served, next *channel.Manifest) {
+	life := s.config.Life
+	if life == 0 && (current.manifest.Sequence == 0 || current.lapsed) {
+		life = DefaultLife
+		if next.Org == channel.DevelopmentOrg {
+			life = Forever
+		}
+	}
+	switch {
+	case life == Forever:
+		next.Expires = time.Time{}
+	case life > 0:
+		next.Expires = next.Issued.Add(life)
+	}
 }
 
 // move puts a signed manifest in the place of current.
@@ -287,6 +321,9 @@ func (p *Publisher) change(
 		if err != nil {
 			return err
 		}
+		if err := s.expected(current); err != nil {
+			return err
+		}
 		next, err := turn(s, current.manifest)
 		if err != nil && !errors.Is(err, channel.ErrUnchanged) {
 			return err
@@ -294,6 +331,8 @@ func (p *Publisher) change(
 		serves := current.manifest
 		if next != nil {
 			serves = next
+			next.Sequence = max(next.Sequence, s.trust.FirstSequence(app, name))
+			s.limit(current, next)
 		}
 		s.result.Version, s.result.Bundle = serves.Release.Version, serves.Release.Bundle
 		s.result.Files, s.result.Bytes = serves.Release.Files, serves.Release.Size
@@ -305,8 +344,7 @@ func (p *Publisher) change(
 	})
 }
 
-// Channel returns the manifest of a channel that is in force on the node, checked against the org's trust document as
-// the node gives it.
+// Channel returns the manifest of a channel that is in force on the node, checked against the org's trust document.
 func (p *Publisher) Channel(ctx context.Context, app, name string) (*channel.Manifest, error) {
 	var current served
 	_, err := p.run(Result{}, func(s *session) error {

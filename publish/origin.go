@@ -14,8 +14,14 @@ import (
 // Origin is a place that keeps releases for nodes, such as a bucket: what can be published to while no node runs. All
 // methods may block, and doing one again with the same is no error.
 type Origin interface {
-	// Trust returns the trust document of the org that the app belongs to. The caller owns the bytes.
-	Trust(ctx context.Context, app string) ([]byte, error)
+	// Trust returns the newest trust document of the org there, and nil if there is none. The caller owns the bytes.
+	Trust(ctx context.Context, org string) ([]byte, error)
+	// TrustVersion returns one version of the trust document, and nil if that is not there. The caller owns the bytes.
+	TrustVersion(ctx context.Context, org string, version uint64) ([]byte, error)
+	// PutTrust puts a trust document there, unless it or a later one is. On return it is durable.
+	PutTrust(ctx context.Context, raw []byte) error
+	// Channels returns the names of the channels of an app to which something was published.
+	Channels(ctx context.Context, app string) ([]string, error)
 	// Manifest returns the signed manifest of a channel, and nil when nothing was published to it. The caller owns the
 	// bytes.
 	Manifest(ctx context.Context, app, channel string) ([]byte, error)

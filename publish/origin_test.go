@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"brink/bundle"
@@ -19,10 +20,30 @@ type fakeOrigin struct {
 	intents  [][]byte
 	chunks   map[digest.Digest]bool
 	channels map[string]*channel.Manifest
+	planted  int  // how often a trust document was put
 	conflict bool // somebody else moves the channel at the same time
 }
 
 func (o *fakeOrigin) Trust(context.Context, string) ([]byte, error) { return o.trust, nil }
+
+func (o *fakeOrigin) TrustVersion(context.Context, string, uint64) ([]byte, error) { return nil, nil }
+
+func (o *fakeOrigin) PutTrust(_ context.Context, raw []byte) error {
+	o.planted++
+	if o.trust == nil {
+		o.trust = raw
+	}
+	return nil
+}
+
+func (o *fakeOrigin) Channels(_ context.Context, app string) (names []string, err error) {
+	for name := range o.channels {
+		if of, channel, _ := strings.Cut(name, "/"); of == app {
+			names = append(names, channel)
+		}
+	}
+	return names, nil
+}
 
 func (o *fakeOrigin) Manifest(_ context.Context, app, name string) ([]byte, error) {
 	if m := o.channels[app+"/"+name]; m != nil {
@@ -74,10 +95,10 @@ func (o *fakeOrigin) Move(_ context.Context, m *channel.Manifest) error {
 func TestPublish_ToAnOriginWithoutANode(t *testing.T) {
 	n := newFakeNode(t) // for its keys
 	o := &fakeOrigin{
-		trust: n.trust, bundles: map[digest.Digest]bool{}, chunks: map[digest.Digest]bool{},
+		bundles: map[digest.Digest]bool{}, chunks: map[digest.Digest]bool{},
 		channels: map[string]*channel.Manifest{},
 	}
-	p, err := New(Config{Origin: o, Keys: []channel.PrivateKey{n.key}})
+	p, err := New(Config{Origin: o, Trust: n.trust, Keys: []channel.PrivateKey{n.key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +117,9 @@ func TestPublish_ToAnOriginWithoutANode(t *testing.T) {
 	write("one")
 	if r, err := publish("1.0.0", true); err != nil || r.ChunksSent != 1 || len(o.bundles)+len(o.channels) != 0 {
 		t.Errorf("dry run: %+v, %v", r, err)
+	}
+	if o.planted != 0 {
+		t.Error("a dry run put the trust document there")
 	}
 	if r, err := publish("1.0.0", false); err != nil || r.ChunksSent != 1 || r.Sequence != 1 || r.Unchanged {
 		t.Errorf("the first: %+v, %v", r, err)

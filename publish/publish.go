@@ -12,7 +12,8 @@
 // Publish find them, or heal them.
 //
 // The invariant: nothing here is trusted by the node but the signatures, and nothing that the node says is signed
-// without having been checked against the org's trust document.
+// without having been checked against the org's trust document that the publisher holds itself ([Config].Trust), or a
+// successor that its roots signed.
 package publish
 
 import (
@@ -43,6 +44,14 @@ var ErrConflict = errors.New("the channel was moved by someone else at the same 
 // the [*channel.RefusedError] that says which.
 var ErrLapsed = errors.New("if its key was taken out of the trust document, publish anew")
 
+// ErrForeignTrust is returned when a node or an origin has a trust document that does not follow from [Config].Trust,
+// beside the [*channel.RefusedError] that says why: it is of somebody else who calls himself by the org's name, or the
+// publisher's own was replaced in a way that its roots did not sign.
+var ErrForeignTrust = errors.New("the trust document there does not follow from yours")
+
+// ErrSequence is returned when a channel is not at [Config].ExpectSequence. Nothing was signed.
+var ErrSequence = errors.New("the channel is not at the sequence that was expected")
+
 // ErrUnpublished is returned for a channel to which nothing was published yet.
 var ErrUnpublished = errors.New("nothing was published to it yet")
 
@@ -50,16 +59,35 @@ var ErrUnpublished = errors.New("nothing was published to it yet")
 type Config struct {
 	Node     string               // base URL
 	Origin   Origin               // instead of a node
+	Trust    []byte               // the org's trust document, as signed; required
 	Keys     []channel.PrivateKey // as many as the role's threshold asks for
 	HTTP     *http.Client         // default: one with a time limit for the first byte of an answer, none for the whole
 	Now      func() time.Time     // default: time.Now
 	Progress func(Event)          // if set, called by one goroutine at a time, and must not block
+
+	// Advanced, if set, is called with a successor of Trust that the other side has and Trust's roots agree to, before
+	// anything is signed: keep it in the place of Trust.
+	Advanced func(*channel.Trust)
+
+	// Life is how long a manifest is good for. 0: as long as the one before, or DefaultLife for the first of a channel,
+	// but for ever in the org that is for development. Forever: it never expires.
+	Life time.Duration
+
+	// ExpectSequence, if set, is the sequence that the channel has to be at before it moves, 0 if nothing was published
+	// to it yet; otherwise ErrSequence.
+	ExpectSequence *uint64
 
 	// Replicas and Regions are on how many nodes of a fleet, and in how many regions, a release is to be durable before
 	// what moves a channel returns; less than 2: the node that answers is enough. With fewer the error is a
 	// [*ReplicasError], and the channel has moved all the same.
 	Replicas, Regions int
 }
+
+// DefaultLife is how long the manifest of a channel is good for unless the publisher says otherwise.
+const DefaultLife = 90 * 24 * time.Hour
+
+// Forever is a life that does not end.
+const Forever time.Duration = -1
 
 // Event tells how far a Publish has come.
 type Event struct {
@@ -90,6 +118,9 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("node %q is no http or https address", c.Node))
 	}
 	c.Node = strings.TrimRight(c.Node, "/")
+	if len(c.Trust) == 0 {
+		errs = append(errs, errors.New("no trust document given: what a node says is believed by it alone"))
+	}
 	if c.HTTP == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.ResponseHeaderTimeout = 5 * time.Minute // a node checks a large bundle as a whole before it answers
@@ -113,6 +144,7 @@ func (c *Config) Validate() error {
 // Publisher publishes to one node. It is safe for concurrent use if Config.Progress is.
 type Publisher struct {
 	config Config
+	trust  *channel.Trust // the publisher's own
 }
 
 // New returns a Publisher.
@@ -120,7 +152,11 @@ func New(config Config) (*Publisher, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	return &Publisher{config: config}, nil
+	trust, err := channel.LoadTrust(config.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("trust document: %w", err)
+	}
+	return &Publisher{config: config, trust: trust}, nil
 }
 
 // Request is what to publish, and where.
@@ -163,11 +199,13 @@ type Result struct {
 	Bundle     digest.Digest `json:"bundle"`
 	Sequence   uint64        `json:"sequence"` // of the channel manifest that is in force now
 	Files      int           `json:"files"`
-	Bytes      int64         `json:"bytes"`       // of the archive
-	Chunks     int           `json:"chunks"`      // distinct ones in the bundle
-	ChunksSent int           `json:"chunks_sent"` // that the node lacked
-	BytesSent  int64         `json:"bytes_sent"`  // of all request bodies
-	Unchanged  bool          `json:"unchanged"`   // the channel served this release already
+	Bytes      int64         `json:"bytes"`             // of the archive
+	Chunks     int           `json:"chunks"`            // distinct ones in the bundle
+	ChunksSent int           `json:"chunks_sent"`       // that the node lacked
+	BytesSent  int64         `json:"bytes_sent"`        // of all request bodies
+	Unchanged  bool          `json:"unchanged"`         // the channel served this release already
+	Expires    *time.Time    `json:"expires,omitempty"` // when the manifest ends; nil: never
+	Serves     []Serving     `json:"serves,omitempty"`  // what the manifest that was signed gives to whom
 
 	Attachments []Attached `json:"attachments,omitempty"` // of the release: not counted above but in BytesSent
 
@@ -204,7 +242,7 @@ func (p *Publisher) run(result Result, work func(*session) error) (Result, error
 type session struct {
 	*Publisher
 	result *Result
-	trust  *channel.Trust
+	trust  *channel.Trust // the publisher's own, or its newest successor; set by meet
 }
 
 func (s *session) publish(ctx context.Context, r Request) error {
@@ -260,6 +298,9 @@ func (s *session) put(
 	}
 	raw, err := s.sign(current, next)
 	if err != nil {
+		return err
+	}
+	if err := s.plantTrust(ctx); err != nil {
 		return err
 	}
 	if err := s.upload(ctx, r, ix, files); err != nil {

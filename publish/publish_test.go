@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,9 +36,12 @@ type fakeNode struct {
 
 	t     *testing.T
 	key   channel.PrivateKey
-	trust []byte
+	root  channel.PrivateKey
+	trust []byte // the org's, which the publisher holds
 
-	manifest []byte // in force; nil for a new channel
+	foreign  []byte            // handed out in the place of trust; nil: trust is
+	versions map[uint64][]byte // of the trust document
+	manifest []byte            // in force; nil for a new channel
 	demand   func(protocol.Offer) protocol.Demand
 	upload   []int // statuses that uploads are answered with, one after the other; then 200
 	move     int   // status of the answer to a manifest; 0 is 200
@@ -60,7 +65,8 @@ func newKey(t *testing.T) channel.PrivateKey {
 func newFakeNode(t *testing.T) *fakeNode {
 	t.Helper()
 	n := &fakeNode{t: t, key: newKey(t), plain: map[digest.Digest][]byte{}}
-	root := newKey(t)
+	n.root = newKey(t)
+	root := n.root
 	var err error
 	n.trust, err = channel.NewTrust(channel.TrustConfig{
 		Org:    "acme",
@@ -97,7 +103,18 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == protocol.AppPath(testApp):
 		say(200, protocol.App{App: testApp, Org: "acme"})
 	case r.URL.Path == protocol.TrustPath("acme"):
-		_, _ = w.Write(n.trust)
+		document := n.trust
+		if n.foreign != nil {
+			document = n.foreign
+		}
+		_, _ = w.Write(document)
+	case strings.HasPrefix(r.URL.Path, protocol.TrustPath("acme")+"/"):
+		version, _ := strconv.ParseUint(path.Base(r.URL.Path), 10, 64)
+		if n.versions[version] == nil {
+			say(404, protocol.Problem{Code: protocol.CodeUnknownOrg, Message: "not here"})
+			return
+		}
+		_, _ = w.Write(n.versions[version])
 	case r.Method == http.MethodGet && n.manifest != nil:
 		_, _ = w.Write(n.manifest)
 	case r.Method == http.MethodGet:
@@ -160,7 +177,7 @@ func (n *fakeNode) publish(change ...func(*Config, *Request)) (Result, error) {
 			n.t.Fatal(err)
 		}
 	}
-	config := Config{Node: n.URL + "/", Keys: []channel.PrivateKey{n.key}, HTTP: n.Client()}
+	config := Config{Node: n.URL + "/", Trust: n.trust, Keys: []channel.PrivateKey{n.key}, HTTP: n.Client()}
 	request := Request{Dir: dir, App: testApp, Version: "1.0.0", Channel: "production", Comment: "first"}
 	for _, c := range change {
 		c(&config, &request)
@@ -315,7 +332,7 @@ func TestPublisher_SaysWhenThereIsNoNode(t *testing.T) {
 
 func TestPublisher_ChangesWhatAChannelSays(t *testing.T) {
 	n := newFakeNode(t)
-	p, err := New(Config{Node: n.URL, Keys: []channel.PrivateKey{n.key}})
+	p, err := New(Config{Node: n.URL, Trust: n.trust, Keys: []channel.PrivateKey{n.key}})
 	if err != nil {
 		t.Fatal(err)
 	}

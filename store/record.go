@@ -18,6 +18,7 @@ const (
 	derivedKind    = "derived/"    // and a DerivedKey; JSON of derivedRecord
 	manifestKind   = "manifest/"   // app/channel; the signed envelope as it came
 	trustKind      = "trust/"      // org; the signed envelope as it came
+	versionKind    = "trusts/"     // org/version, see Store.PutTrustVersion; the signed envelope as it came
 	stateKind      = "state/"      // and a key of PutState; its value
 	usedKind       = "used/"       // the key of a bundle or derived record; seconds since 1970, big endian
 	quarantineKind = "quarantine/" // JSON of []Damage

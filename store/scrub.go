@@ -171,6 +171,12 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*
 			}
 			return true
 		}),
+		s.eachRecord(versionKind, func(name string, _ []byte, err error) bool {
+			if err != nil {
+				report.Records = append(report.Records, versionKind+name)
+			}
+			return true
+		}),
 		s.eachRecord(stateKind, func(key string, _ []byte, err error) bool {
 			if err != nil {
 				report.Records = append(report.Records, stateKind+key)

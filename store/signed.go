@@ -108,30 +108,6 @@ func (s *Store) Manifests(do func(app, channel string, raw []byte, err error) bo
 	})
 }
 
-// PutTrust replaces the trust document of an org, under the rules of [Store.PutManifest].
-func (s *Store) PutTrust(ctx context.Context, org string, raw []byte, expect digest.Digest) error {
-	if err := channel.CheckOrg(org); err != nil {
-		return fmt.Errorf("put trust document: %w", err)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if err := s.replace(trustKind+org, raw, expect); err != nil {
-		return fmt.Errorf("put trust document of %s: %w", org, err)
-	}
-	return nil
-}
-
-// Trust returns the raw trust document of an org, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
-func (s *Store) Trust(org string) ([]byte, error) { return s.records.get(trustKind + org) }
-
-// Trusts calls do with every trust document, under the rules of [Store.Manifests].
-func (s *Store) Trusts(do func(org string, raw []byte, err error) bool) error {
-	return s.eachRecord(trustKind, do)
-}
-
 // eachRecord reads the names first, because do may call the store.
 func (s *Store) eachRecord(kind string, do func(name string, raw []byte, err error) bool) error {
 	var names []string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,23 +16,17 @@ import (
 )
 
 // originFlags say which origin to publish to, in the place of a node.
-type originFlags struct {
-	url   string
-	trust string
-}
+type originFlags struct{ url string }
 
 func (o *originFlags) add(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&o.url, "origin", "",
+	cmd.Flags().StringVar(&o.url, "origin", "",
 		"`URL` of a bucket to publish to while no node runs: s3://BUCKET/PREFIX?endpoint=…&region=…&style=path")
-	flags.StringVar(&o.trust, "trust", "",
-		"`FILE` of the org's trust document, for --origin: put there unless it has this or a later one")
 }
 
 // choose returns where to publish to, and what to do when that is done. What the command line names counts; when only
 // the environment or the file of settings do, the node, which writes to its own origin what is published to it.
 func (o *originFlags) choose(
-	sh *shell, cmd *cobra.Command, node string, dryRun bool,
+	sh *shell, cmd *cobra.Command, node string,
 ) (config publish.Config, done func(), err error) {
 	typed := func(name string) bool {
 		return slices.ContainsFunc(sh.sources, func(s setting) bool { return s.Name == name && s.Source == "flag" })
@@ -48,100 +41,55 @@ func (o *originFlags) choose(
 	case node != "" && !typed("origin"):
 		return publish.Config{Node: node}, func() {}, checkNodes(cmd, node)
 	}
-	place, err := o.open(cmd.Context(), dryRun)
+	b, err := bucket.Open(cmd.Context(), o.url, bucket.Config{})
 	if err != nil {
-		return config, nil, err
+		return config, nil, &usageError{message: err.Error()}
 	}
-	return publish.Config{Origin: place}, func() { _ = place.Close() }, nil // it only lets go of connections
-}
-
-// open returns the origin as a place to publish to. Close it.
-func (o *originFlags) open(ctx context.Context, dryRun bool) (*originPlace, error) {
-	p := &originPlace{dryRun: dryRun}
-	if o.trust != "" {
-		raw, err := readFile(o.trust, channel.MaxTrust)
-		if err != nil {
-			return nil, err
-		}
-		if p.given, err = channel.ParseTrust(raw, time.Now()); err != nil {
-			return nil, fmt.Errorf("%s: %w", o.trust, err)
-		}
-	}
-	var err error
-	if p.Bucket, err = bucket.Open(ctx, o.url, bucket.Config{}); err != nil {
-		return nil, &usageError{message: err.Error()}
-	}
-	return p, nil
+	return publish.Config{Origin: &originPlace{Bucket: b}}, func() { _ = b.Close() }, nil // it only lets go of connections
 }
 
 // originPlace lets package publish write to a bucket.
 type originPlace struct {
 	*bucket.Bucket
 
-	given  *channel.Trust // by flag; nil: the bucket's word is taken, as a node's would be
-	dryRun bool
-	near   []digest.Digest // bundles of the channels that were looked at
+	near []digest.Digest // bundles of the channels that were looked at
 }
 
 var _ publish.Origin = (*originPlace)(nil)
 
-// Trust returns the trust document that was given, or a later one in the bucket to which its roots agreed.
-func (p *originPlace) Trust(ctx context.Context, app string) ([]byte, error) {
-	if p.given == nil {
-		return p.find(ctx, app)
-	}
-	raw, err := p.Bucket.Trust(ctx, p.given.Org())
-	if err == nil {
-		if later, err := p.given.Accept(raw, time.Now()); err == nil {
-			return later.Raw(), nil
-		}
-	} else if !errors.Is(err, bucket.ErrNotFound) {
-		return nil, err
-	}
-	if p.dryRun {
-		return p.given.Raw(), nil
-	}
-	return p.given.Raw(), p.PutTrust(ctx, p.given.Raw())
+// Trust implements [publish.Origin].
+func (p *originPlace) Trust(ctx context.Context, org string) ([]byte, error) {
+	return ifThere(p.Bucket.Trust(ctx, org))
 }
 
-// find looks for the org that claims the app.
-func (p *originPlace) find(ctx context.Context, app string) ([]byte, error) {
+// TrustVersion implements [publish.Origin].
+func (p *originPlace) TrustVersion(ctx context.Context, org string, version uint64) ([]byte, error) {
+	return ifThere(p.Bucket.TrustVersion(ctx, org, version))
+}
+
+// Channels implements [publish.Origin].
+func (p *originPlace) Channels(ctx context.Context, app string) (names []string, err error) {
 	catalog, err := p.Catalog(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found *channel.Trust
-	for _, org := range catalog.Orgs {
-		raw, err := p.Bucket.Trust(ctx, org)
-		if err != nil {
-			return nil, err
-		}
-		trust, err := channel.LoadTrust(raw)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("trust document of %s: %w", org, err)
-		case !trust.Apps(app):
-		case found != nil:
-			return nil, withHint(fmt.Errorf("orgs %s and %s both claim the app", found.Org(), org),
-				"say whose it is with --trust FILE")
-		default:
-			found = trust
+	for _, one := range catalog.Channels {
+		if one.App == app {
+			names = append(names, one.Channel)
 		}
 	}
-	if found == nil {
-		return nil, withHint(fmt.Errorf("no org in %s claims the app", p.Name()),
-			"give the org's trust document with --trust FILE, and it is put there")
+	return names, err
+}
+
+// ifThere makes nothing of what is not there.
+func ifThere(raw []byte, err error) ([]byte, error) {
+	if errors.Is(err, bucket.ErrNotFound) {
+		return nil, nil
 	}
-	return found.Raw(), nil
+	return raw, err
 }
 
 // Manifest implements [publish.Origin].
 func (p *originPlace) Manifest(ctx context.Context, app, name string) ([]byte, error) {
 	raw, _, err := p.Bucket.Manifest(ctx, app, name, "")
-	if errors.Is(err, bucket.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
+	if raw, err = ifThere(raw, err); raw == nil {
 		return nil, err
 	}
 	if m, err := channel.ParseManifest(raw); err == nil {

@@ -18,7 +18,7 @@ func channelCommand(sh *shell) *cobra.Command {
 		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
 		channelShowCommand(sh), channelHistoryCommand(sh), channelExplainCommand(sh), channelPromoteCommand(sh),
 		channelRollbackCommand(sh), channelRevertCommand(sh), channelRolloutCommand(sh), channelOverrideCommand(sh),
-		channelSetCommand(sh))
+		channelSetCommand(sh), channelRenewCommand(sh))
 }
 
 // channelFlags say which channel of which app on which node.
@@ -35,29 +35,31 @@ func (c *channelFlags) add(cmd *cobra.Command) {
 }
 
 func (c *channelFlags) addTrust(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.trust, "trust", "",
-		"`FILE` of the trust document to check against, instead of the one that the node gives")
+	trustFlag(cmd, &c.trust, "the org's trust document, a `FILE` or the document itself; without it nothing is checked")
 }
 
-// manifest fetches the channel manifest and checks who signed it.
+// manifest fetches the channel manifest, and checks who signed it if a trust document was given.
 func (sh *shell) manifest(ctx context.Context, c channelFlags) (*channel.Manifest, error) {
-	p, err := publish.New(publish.Config{Node: c.node})
+	if c.trust == "" {
+		raw, err := ask(ctx, c.node, protocol.ChannelPath(c.app, c.channel), channel.MaxManifest)
+		if err != nil {
+			return nil, err
+		}
+		m, err := channel.ParseManifest(raw)
+		if err != nil {
+			return nil, err
+		}
+		return m, m.CheckFor(c.app, c.channel)
+	}
+	trust, err := readTrust(c.trust)
 	if err != nil {
 		return nil, err
 	}
-	m, err := p.Channel(ctx, c.app, c.channel)
-	if err != nil || c.trust == "" {
-		return m, err
-	}
-	raw, err := readFile(c.trust, channel.MaxTrust)
+	p, err := publish.New(publish.Config{Node: c.node, Trust: trust, Advanced: sh.advanced(c.trust)})
 	if err != nil {
 		return nil, err
 	}
-	trust, err := channel.ParseTrust(raw, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.trust, err)
-	}
-	return trust.VerifyManifest(m.Raw(), time.Now())
+	return p.Channel(ctx, c.app, c.channel)
 }
 
 func channelShowCommand(sh *shell) *cobra.Command {
@@ -120,15 +122,15 @@ func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 	} else {
 		fmt.Fprintf(w, "%s serves %s %s\n", m.Channel, m.App, r.Version)
 	}
-	checked := "by the trust document that the node gives"
+	checked := "no: give the org's trust document with --trust"
 	if trust != "" {
-		checked = "by " + trust
+		checked = "by " + trustName(trust)
 	}
 	pairs := []string{
 		"bundle", r.Bundle.String(),
 		"files", fmt.Sprintf("%s, an archive of %s", count(r.Files, "file"), human(r.Size)),
 		"created", moment(r.Created),
-		"sequence", fmt.Sprintf("%d, signed %s", m.Sequence, moment(m.Issued)),
+		"sequence", fmt.Sprintf("%d%s, signed %s", m.Sequence, renewedTimes(m), moment(m.Issued)),
 		"checked", checked,
 	}
 	if !m.Expires.IsZero() {
@@ -150,6 +152,14 @@ func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 		pairs = append(pairs, "comment", fmt.Sprintf("%q", r.Comment))
 	}
 	facts(w, append(pairs, rulePairs(m.Rules, m.Rollout, m.BuiltIn, m.Overrides)...)...)
+}
+
+// renewedTimes tells how often a manifest was renewed, if it was.
+func renewedTimes(m *channel.Manifest) string {
+	if m.Renewal() == 0 {
+		return ""
+	}
+	return ", renewed " + count(m.Renewal(), "time")
 }
 
 // history is what channel history prints.
@@ -200,11 +210,9 @@ func (h history) text(w io.Writer) {
 }
 
 func channelPromoteCommand(sh *shell) *cobra.Command {
-	var c channelFlags
+	var sign signFlags
 	var r rolloutFlags
-	var from, to string
-	var keys []string
-	var dryRun bool
+	var app, from, to string
 	cmd := verb("promote", "Let one channel serve what another serves",
 		`The release that --from serves becomes the release of --to. No bytes of the bundle are sent: the node has them.
 The keys must be allowed to publish to --to. With --percent, --starts or --ends it goes to some devices first; brink
@@ -214,39 +222,35 @@ channel rollout goes on from there.`,
       --node http://127.0.0.1:8080 --key ci.key
   brink channel promote --from beta --to production --percent 5 …`,
 		func(cmd *cobra.Command, _ []string) error {
-			p, meter, err := sh.publisher(cmd, c.node, keys)
+			p, err := sh.signer(cmd, &sign)
 			if err != nil {
 				return err
 			}
-			defer meter.done()
+			defer p.end()
 			var result publish.Result
 			if r.given(cmd) {
-				result, err = p.RollOut(cmd.Context(), c.app, from, to, r.apply(cmd, nil), dryRun)
+				result, err = p.RollOut(cmd.Context(), app, from, to, r.apply(cmd, nil), sign.dryRun)
 			} else {
-				result, err = p.Promote(cmd.Context(), c.app, from, to, dryRun)
+				result, err = p.Promote(cmd.Context(), app, from, to, sign.dryRun)
 			}
 			if err != nil {
 				return err
 			}
 			return sh.show(result, func(w io.Writer) { publishedText(w, "promoted", result) })
 		})
-	nodeFlag(cmd, &c.node)
-	keyFlag(cmd, &keys)
-	cmd.Flags().StringVar(&c.app, "app", "", "`NAME` of the app")
+	sign.add(cmd)
+	cmd.Flags().StringVar(&app, "app", "", "`NAME` of the app")
 	cmd.Flags().StringVar(&from, "from", "", "`NAME` of the channel that has the release")
 	cmd.Flags().StringVar(&to, "to", "", "`NAME` of the channel that gets it")
 	r.add(cmd)
-	dryRunFlag(cmd, &dryRun)
 	required(cmd, "app", "from", "to")
 	sh.printsJSON(cmd)
 	return cmd
 }
 
 func channelRollbackCommand(sh *shell) *cobra.Command {
-	var c channelFlags
+	var c changeFlags
 	var version string
-	var keys []string
-	var dryRun bool
 	cmd := verb("rollback", "Let a channel serve an earlier release again",
 		`Devices that run a release above it go back too: a rollback is a signed statement of its own, which they tell
 from a replayed old one. Without --version it goes to the release before the one that is served.`,
@@ -254,22 +258,19 @@ from a replayed old one. Without --version it goes to the release before the one
   brink channel rollback --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
   brink channel rollback --channel production --version 1.0.0 --dry-run …`,
 		func(cmd *cobra.Command, _ []string) error {
-			p, meter, err := sh.publisher(cmd, c.node, keys)
+			p, err := sh.signer(cmd, &c.signFlags)
 			if err != nil {
 				return err
 			}
-			defer meter.done()
-			result, err := p.RollBack(cmd.Context(), c.app, c.channel, version, dryRun)
+			defer p.end()
+			result, err := p.RollBack(cmd.Context(), c.app, c.channel, version, c.dryRun)
 			if err != nil {
 				return withHistoryHint(err)
 			}
 			return sh.show(result, func(w io.Writer) { publishedText(w, "rolled back to", result) })
 		})
 	c.add(cmd)
-	keyFlag(cmd, &keys)
 	cmd.Flags().StringVar(&version, "version", "", "`VERSION` to go back to")
-	dryRunFlag(cmd, &dryRun)
-	required(cmd, "channel")
 	sh.printsJSON(cmd)
 	return cmd
 }

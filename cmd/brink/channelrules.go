@@ -25,35 +25,37 @@ type changed struct {
 	Rules     channel.Rules      `json:"rules"`
 	Rollout   *channel.Rollout   `json:"rollout"` // null: the release is for all devices
 	Overrides []channel.Override `json:"overrides"`
+	Serves    []publish.Serving  `json:"serves,omitempty"` // what was signed, and gives to whom
+	Expires   *time.Time         `json:"expires,omitempty"`
 	Examples  []example          `json:"examples,omitempty"` // of a dry run
 }
 
 // changeFlags are the flags of every verb that changes a channel.
 type changeFlags struct {
-	channelFlags
+	signFlags
 
-	keys   []string
-	dryRun bool
-	named  *channel.Device // that the change is about, as an example of a dry run; nil: none in particular
+	app, channel string
+	named        *channel.Device // that the change is about, as an example of a dry run; nil: none in particular
 }
 
 func (c *changeFlags) add(cmd *cobra.Command) {
-	c.channelFlags.add(cmd)
-	keyFlag(cmd, &c.keys)
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "change nothing, and show who would get what")
-	required(cmd, "channel")
+	c.signFlags.add(cmd)
+	cmd.Flags().StringVar(&c.app, "app", "", "`NAME` of the app")
+	cmd.Flags().StringVar(&c.channel, "channel", "", "`NAME` of the channel")
+	required(cmd, "app", "channel")
 }
 
 // change lets turn make the channel's next manifest, and prints what came of it.
 func (sh *shell) change(
 	cmd *cobra.Command, c changeFlags, turn func(*channel.Manifest) (*channel.Manifest, error),
 ) error {
-	p, meter, err := sh.publisher(cmd, c.node, c.keys)
+	p, err := sh.signer(cmd, &c.signFlags)
 	if err != nil {
 		return err
 	}
+	defer p.end()
 	done, err := p.Change(cmd.Context(), c.app, c.channel, c.dryRun, turn)
-	meter.done()
+	p.meter.done()
 	if err != nil {
 		return withHistoryHint(err)
 	}
@@ -67,6 +69,7 @@ func newChanged(done publish.Changed, named *channel.Device) changed {
 		App: done.App, Channel: done.Channel, Version: done.Version, Sequence: done.Sequence,
 		BuiltIn: m.BuiltIn, Unchanged: done.Unchanged, DryRun: done.DryRun,
 		Rules: m.Rules, Rollout: m.Rollout, Overrides: slices.Concat([]channel.Override{}, m.Overrides),
+		Serves: done.Serves, Expires: done.Expires,
 	}
 	if done.DryRun {
 		c.Examples = examples(done.Before, done.After, named, time.Now())
@@ -85,6 +88,8 @@ func (c changed) text(w io.Writer) {
 	}
 	pairs := append([]string{"serves", servesText(c.Version, c.BuiltIn && c.Rollout == nil)},
 		rulePairs(c.Rules, c.Rollout, c.BuiltIn, c.Overrides)...)
+	pairs = append(pairs, servesPairs(c.Serves)...)
+	pairs = append(pairs, expiresPairs(c.Expires)...)
 	facts(w, append(pairs, "sequence", fmt.Sprint(c.Sequence))...)
 	if len(c.Examples) > 0 {
 		fmt.Fprintln(w)

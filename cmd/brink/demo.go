@@ -205,7 +205,7 @@ func (d demo) publish(ctx context.Context, dir, version string) (publish.Result,
 	counter := &requestCounter{next: http.DefaultTransport.(*http.Transport).Clone()}
 	defer counter.next.CloseIdleConnections()
 	p, err := publish.New(publish.Config{
-		Node: d.url, Keys: []channel.PrivateKey{d.dev.publisher}, HTTP: &http.Client{Transport: counter},
+		Node: d.url, Trust: d.dev.trust, Keys: []channel.PrivateKey{d.dev.publisher}, HTTP: &http.Client{Transport: counter},
 	})
 	if err != nil {
 		return publish.Result{}, 0, err

@@ -26,7 +26,7 @@ import (
 const developmentDir = "dev"
 
 const (
-	developmentOrg  = "development"
+	developmentOrg  = channel.DevelopmentOrg
 	developmentRoot = "root.key"
 	developmentKey  = "publisher.key"
 	developmentFile = "trust.json"
@@ -150,13 +150,13 @@ func (sh *shell) commands(d *development, url, app, folder, version string) {
 	self := program()
 	key, trust := filepath.Join(d.dir, developmentKey), filepath.Join(d.dir, developmentFile)
 	fmt.Fprintf(sh.stderr, `publish a folder:
-  %s publish %s --node %s --key %s \
+  %s publish %s --node %s --key %s --trust %s \
       --app %s --version %s --channel production
 fetch it, as a device does:
   %s fetch ./device --node %s --trust %s \
       --app %s --channel production
 
-`, self, quote(folder), url, quote(key), app, version, self, url, quote(trust), app)
+`, self, quote(folder), url, quote(key), quote(trust), app, version, self, url, quote(trust), app)
 }
 
 // frame prints lines in a box.

@@ -64,12 +64,12 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 				return err
 			}
 			if trust != "" {
-				raw, err := readFile(trust, channel.MaxTrust)
+				raw, err := readTrust(trust)
 				if err != nil {
 					return err
 				}
-				if d.trust, err = channel.ParseTrust(raw, d.now()); err != nil {
-					return fmt.Errorf("%s: %w", trust, err)
+				if d.trust, err = channel.LoadTrust(raw); err != nil {
+					return fmt.Errorf("%s: %w", trustName(trust), err)
 				}
 			}
 			d.node, d.device.Platform = strings.TrimRight(d.node, "/"), channel.Platform(platform)
@@ -94,7 +94,7 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 	flags.StringVar(&d.node, "node", "", "`URL` of a node")
 	flags.StringVar(&d.app, "app", "", "`NAME` of the app")
 	flags.StringVar(&d.channel, "channel", "", "`NAME` of the channel")
-	flags.StringVar(&trust, "trust", "", "`FILE` of the org's trust document; without it signatures are not checked")
+	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or the document itself; without it signatures are not checked")
 	flags.StringVar(&d.device.ID, "device-id", "", "`ID` of the device")
 	flags.StringVar(&platform, "platform", string(channel.Android), "`NAME` of the platform of the device")
 	flags.StringVar(&d.device.Native, "native-version", "1.0.0", "`VERSION` of the native app around the bundle")

@@ -118,6 +118,18 @@ func classify(err error) report {
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		return report{Code: "usage", Hint: usage.hint, exit: exitUsage}
 	}
+	if is(publish.ErrForeignTrust) {
+		return report{
+			Code: "foreign_trust", exit: exitRefused,
+			Hint: "ask whoever has the org's root keys for the newest trust document; if yours is that, do not trust this node",
+		}
+	}
+	if is(publish.ErrSequence) {
+		return report{
+			Code: "unexpected_sequence", exit: exitConflict,
+			Hint: "look at the channel, and give the sequence that it should be at with --expect-sequence",
+		}
+	}
 	if refused, ok := errors.AsType[*channel.RefusedError](err); ok {
 		exit := exitRefused
 		if refused.Code == channel.CodeNotInHistory {

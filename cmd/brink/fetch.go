@@ -30,7 +30,7 @@ Give --node several times to have others asked when one fails.`,
 			if rollback && confirm {
 				return (&usageError{message: "--rollback and --confirm exclude each other"}).of(cmd)
 			}
-			raw, err := readFile(trust, channel.MaxTrust)
+			raw, err := readTrust(trust)
 			if err != nil {
 				return withHint(err, "whoever publishes the app has the trust document to give to devices")
 			}
@@ -47,7 +47,7 @@ Give --node several times to have others asked when one fails.`,
 	flags.StringArrayVar(&c.Nodes, "node", nil, "`URL` of a node (repeatable: the next is asked when one fails)")
 	flags.StringVar(&c.App, "app", "", "`NAME` of the app")
 	flags.StringVar(&c.Channel, "channel", "", "`NAME` of the channel")
-	flags.StringVar(&trust, "trust", "", "`FILE` of the org's trust document")
+	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or the document itself")
 	flags.StringVar(&c.Device.ID, "device-id", "", "`ID` of the device")
 	flags.StringVar(&c.Device.Custom, "custom-id", "", "`ID` that the app gave the device")
 	flags.StringVar(&platform, "platform", "", "`NAME` of the platform: ios, android, electron, web or another")

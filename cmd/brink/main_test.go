@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 //
 //	json FILE PATH [VALUE]   the value at PATH (a.b.0.c) of the JSON in FILE is VALUE, or is there at all
 //	keep NAME FILE PATH      sets the environment variable NAME to that value
+//	contents NAME FILE       sets the environment variable NAME to what is in FILE
 //	capgokey FILE            writes a private key as Capgo's CLI makes one
 //	mode FILE PERM           the permission bits of FILE are PERM (octal)
 //	tree DIR DIR             the two folders hold the same files
@@ -55,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"watch":  watchCommand,
 
 			"capgokey": capgoKeyCommand,
+			"contents": contentsCommand,
 		},
 	})
 }
@@ -131,6 +133,13 @@ func exitsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] != strconv.Itoa(code) {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+func contentsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: contents NAME FILE")
+	}
+	ts.Setenv(args[0], ts.ReadFile(args[1]))
 }
 
 func capgoKeyCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -35,7 +35,8 @@ type orgFlags struct {
 	threshold  int
 	ofRoots    int
 	quota      size
-	expires    time.Duration
+	expires    life
+	renewers   []string
 	out        string
 }
 
@@ -47,7 +48,9 @@ func (o *orgFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&o.channels, "channels", nil, "`PATTERN` of channels (repeatable, all when none is given)")
 	flags.IntVar(&o.threshold, "threshold", 1, "`NUMBER` of publisher keys that must sign")
 	flags.Var(&o.quota, "quota", "how much the org may keep on a node (0B: no bound of its own)")
-	flags.DurationVar(&o.expires, "expires", 0, "how long the document is good for, such as 8760h (0s: for ever)")
+	flags.Var(&o.expires, "expires", "how long the document is good for, such as 365d, or never (default: never)")
+	flags.StringArrayVar(&o.renewers, "renewer", nil,
+		"`FILE` of a public key that may renew manifests and do nothing else (repeatable)")
 	flags.StringVar(&o.out, "out", "", "`FILE` to write the trust document to")
 }
 
@@ -102,10 +105,37 @@ func (sh *shell) newOrg(name string, o *orgFlags, now time.Time) ([]byte, error)
 	for _, root := range roots {
 		c.Roots = append(c.Roots, root.Public())
 	}
-	if o.expires != 0 {
-		c.Expires = c.Issued.Add(o.expires)
+	if err := o.addRenewers(&c); err != nil {
+		return nil, err
 	}
+	c.Expires = o.expires.from(c.Issued)
 	return channel.NewTrust(c, roots...)
+}
+
+// renewerRole is the role that --renewer makes, or adds keys to.
+const renewerRole = "renewer"
+
+// addRenewers lets keys renew manifests of all apps and channels, and do nothing else.
+func (o *orgFlags) addRenewers(c *channel.TrustConfig) error {
+	keys, err := readPublicKeys(o.renewers)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	i := slices.IndexFunc(c.Roles, func(r channel.Role) bool { return r.Name == renewerRole })
+	if i < 0 {
+		i = len(c.Roles)
+		c.Roles = append(c.Roles, channel.Role{
+			Name: renewerRole, May: []channel.Action{channel.ActionRenew},
+			Apps: []channel.Pattern{"*"}, Channels: []channel.Pattern{"*"},
+		})
+	}
+	for _, id := range keyIDs(keys) {
+		if !slices.Contains(c.Roles[i].Keys, id) {
+			c.Roles[i].Keys = append(c.Roles[i].Keys, id)
+		}
+	}
+	c.Keys = append(c.Keys, keys...)
+	return nil
 }
 
 func orgShowCommand(sh *shell) *cobra.Command {
@@ -128,22 +158,24 @@ func orgUpdateCommand(sh *shell) *cobra.Command {
 	var o orgFlags
 	var roots rootFlags
 	var role string
-	var remove []string
+	var remove, reset []string
 	cmd := verb("update FILE", "Make the next version of a trust document",
 		`What you do not name stays as it is. The document takes the place of FILE unless --out names another file.
 Nodes and devices accept it because root keys that they know have signed it. A --role that does not exist yet is
-made: it needs --publisher and --apps.`,
+made: it needs --publisher and --apps. --reset is for a channel whose sequence a stolen key has used up: take that key
+out in the same version; then publish to the channel with --anew, and devices begin anew from there.`,
 		`
   brink org update acme.trust.json --root root.key --publisher ci2.key.pub
   brink org update acme.trust.json --root root.key --remove-publisher ci.key.pub
   brink org update acme.trust.json --root root.key --role beta --publisher qa.key.pub \
-      --apps 'com.acme.*' --channels beta`,
+      --apps 'com.acme.*' --channels beta
+  brink org update acme.trust.json --root root.key --remove-publisher stolen.key.pub --reset 'com.acme.shop/*'`,
 		func(cmd *cobra.Command, args []string) error {
 			out := o.out
 			if out == "" {
 				out = args[0]
 			}
-			raw, err := sh.updateOrg(cmd, args[0], role, &o, &roots, remove)
+			raw, err := sh.updateOrg(cmd, args[0], role, &o, &roots, remove, reset)
 			if err != nil {
 				return err
 			}
@@ -161,6 +193,8 @@ made: it needs --publisher and --apps.`,
 	o.add(cmd)
 	cmd.Flags().StringArrayVar(&remove, "remove-publisher", nil,
 		"`FILE` of a public key that may publish no longer (repeatable)")
+	cmd.Flags().StringArrayVar(&reset, "reset", nil,
+		"`APP/CHANNEL`, or patterns of them, whose sequences begin anew, above all that were ever signed (repeatable)")
 	cmd.Flags().StringVar(&role, "role", publisherRole, "`NAME` of the role to change")
 	roots.add(cmd)
 	required(cmd, "root")
@@ -169,7 +203,7 @@ made: it needs --publisher and --apps.`,
 }
 
 func (sh *shell) updateOrg(
-	cmd *cobra.Command, file, roleName string, o *orgFlags, change *rootFlags, remove []string,
+	cmd *cobra.Command, file, roleName string, o *orgFlags, change *rootFlags, remove, reset []string,
 ) ([]byte, error) {
 	old, err := readFile(file, channel.MaxTrust)
 	if err != nil {
@@ -200,10 +234,8 @@ func (sh *shell) updateOrg(
 	next.Issued = now.UTC().Truncate(time.Second)
 	given := cmd.Flags().Changed
 	switch {
-	case given("expires") && o.expires == 0:
-		next.Expires = time.Time{}
 	case given("expires"):
-		next.Expires = next.Issued.Add(o.expires)
+		next.Expires = o.expires.from(next.Issued)
 	case !trust.Expires().IsZero():
 		next.Expires = next.Issued.Add(trust.Expires().Sub(trust.Issued()))
 	}
@@ -243,7 +275,17 @@ func (sh *shell) updateOrg(
 	if given("threshold") {
 		role.Threshold = o.threshold
 	}
+	for _, text := range reset {
+		app, name, ok := strings.Cut(text, "/")
+		if !ok {
+			return nil, (&usageError{message: fmt.Sprintf("--reset %q: want APP/CHANNEL", text)}).of(cmd)
+		}
+		next.Reset([]channel.Pattern{channel.Pattern(app)}, []channel.Pattern{channel.Pattern(name)})
+	}
 	next.Keys = append(next.Keys, added...)
+	if err := o.addRenewers(&next); err != nil {
+		return nil, err
+	}
 	next.Keys = slices.DeleteFunc(next.Keys, func(key channel.PublicKey) bool {
 		return !slices.ContainsFunc(next.Roles, func(r channel.Role) bool { return slices.Contains(r.Keys, key.ID()) })
 	})
@@ -259,17 +301,18 @@ func (sh *shell) updateOrg(
 
 // orgInfo is what the verbs of org print.
 type orgInfo struct {
-	File          string         `json:"file"`
-	Org           string         `json:"org"`
-	Version       uint64         `json:"version"`
-	Digest        digest.Digest  `json:"digest"`
-	Issued        time.Time      `json:"issued"`
-	Expires       *time.Time     `json:"expires,omitempty"` // absent: never
-	Expired       bool           `json:"expired"`
-	Quota         int64          `json:"quota_bytes"` // 0: no bound of its own
-	Roots         []string       `json:"roots"`       // key IDs
-	RootThreshold int            `json:"root_threshold"`
-	Roles         []channel.Role `json:"roles"`
+	File          string          `json:"file"`
+	Org           string          `json:"org"`
+	Version       uint64          `json:"version"`
+	Digest        digest.Digest   `json:"digest"`
+	Issued        time.Time       `json:"issued"`
+	Expires       *time.Time      `json:"expires,omitempty"` // absent: never
+	Expired       bool            `json:"expired"`
+	Quota         int64           `json:"quota_bytes"` // 0: no bound of its own
+	Roots         []string        `json:"roots"`       // key IDs
+	RootThreshold int             `json:"root_threshold"`
+	Roles         []channel.Role  `json:"roles"`
+	Epochs        []channel.Epoch `json:"epochs,omitempty"`
 }
 
 func (sh *shell) showOrg(raw []byte, file string) error {
@@ -281,6 +324,7 @@ func (sh *shell) showOrg(raw []byte, file string) error {
 	info := orgInfo{
 		File: file, Org: trust.Org(), Version: trust.Version(), Digest: trust.Digest(), Issued: trust.Issued(),
 		Quota: trust.Quota(), Roots: keyIDs(c.Roots), RootThreshold: c.Threshold, Roles: c.Roles,
+		Epochs: c.Epochs,
 	}
 	if expires := trust.Expires(); !expires.IsZero() {
 		info.Expires, info.Expired = &expires, !time.Now().Before(expires)
@@ -308,10 +352,18 @@ func (o orgInfo) text(w io.Writer) {
 	}
 	for _, role := range o.Roles {
 		fmt.Fprintf(w, "\nrole %s, %d of %s must sign:\n", role.Name, role.Threshold, count(len(role.Keys), "key"))
-		facts(w, "apps", join(role.Apps), "channels", join(role.Channels))
+		pairs := []string{"apps", join(role.Apps), "channels", join(role.Channels)}
+		if len(role.May) > 0 {
+			pairs = append(pairs, "may only", join(role.May))
+		}
+		facts(w, pairs...)
 		for _, id := range role.Keys {
 			fmt.Fprintf(w, "  %s\n", id)
 		}
+	}
+	for _, e := range o.Epochs {
+		fmt.Fprintf(w, "\nepoch %d of their sequences:\n", e.Epoch)
+		facts(w, "apps", join(e.Apps), "channels", join(e.Channels))
 	}
 }
 
@@ -331,10 +383,10 @@ func patterns(texts []string) (list []channel.Pattern) {
 	return list
 }
 
-func join(list []channel.Pattern) string {
+func join[T ~string](list []T) string {
 	var texts []string
-	for _, p := range list {
-		texts = append(texts, string(p))
+	for _, one := range list {
+		texts = append(texts, string(one))
 	}
 	return strings.Join(texts, ", ")
 }

@@ -11,22 +11,20 @@ import (
 )
 
 func publishCommand(sh *shell) *cobra.Command {
-	var node string
-	var keys []string
+	var sign signFlags
 	var r publish.Request
 	var some rolloutFlags
 	var attach attachmentFlags
-	var at originFlags
 	var native []string
 	var replicas replicaFlags
 	cmd := verb("publish DIR", "Publish a folder as a release of an app",
 		`The files in DIR become a bundle, the bundle becomes a release, and the channel serves it from then on. Only what
 the node lacks is sent. When publish returns, the release is durable on the node. It is safe to repeat: a release
 that the channel serves already is left as it is. When two publish to one channel at once, one wins and the other
-is told (exit code 4).
+is told (exit code 4). What the node says is believed only as far as the trust document --trust allows.
 `+attachmentHelp,
 		`
-  brink publish ./www --node http://127.0.0.1:8080 --key ci.key \
+  brink publish ./www --node http://127.0.0.1:8080 --key ci.key --trust acme.trust.json \
       --app com.acme.shop --version 1.0.0 --channel production
   brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      the rest set in brink.yaml or BRINK_*
   brink publish ./www --version 1.1.0 --percent 5 …                    to some first; see brink channel rollout
@@ -49,18 +47,14 @@ is told (exit code 4).
 			if err := attach.apply(sh, cmd, &r); err != nil {
 				return err
 			}
-			config, done, err := at.choose(sh, cmd, node, r.DryRun)
+			p, err := sh.signer(cmd, &sign, replicas.apply)
 			if err != nil {
 				return err
 			}
-			defer done()
-			replicas.apply(&config)
-			p, meter, err := sh.publisherTo(config, keys)
-			if err != nil {
-				return err
-			}
+			defer p.end()
+			r.DryRun = sign.dryRun
 			result, err := p.Publish(cmd.Context(), r)
-			meter.done()
+			p.meter.done()
 			if err != nil {
 				return err
 			}
@@ -68,10 +62,8 @@ is told (exit code 4).
 		})
 	cmd.Args = args("DIR")
 	flags := cmd.Flags()
-	flags.StringVar(&node, "node", "", "`URL` of the node")
-	at.add(cmd)
+	sign.add(cmd)
 	replicas.add(cmd)
-	keyFlag(cmd, &keys)
 	flags.StringVar(&r.App, "app", "", "`NAME` of the app, such as com.acme.shop")
 	flags.StringVar(&r.Version, "version", "", "semantic `VERSION`, such as 1.4.0")
 	flags.StringVar(&r.Channel, "channel", "", "`NAME` of the channel, such as production")
@@ -87,7 +79,6 @@ is told (exit code 4).
 	flags.BoolVar(&r.Mandatory, "mandatory", false, "devices should not go on without this release")
 	some.add(cmd)
 	attach.add(cmd)
-	dryRunFlag(cmd, &r.DryRun)
 	required(cmd, "app", "version", "channel")
 	sh.printsJSON(cmd)
 	return cmd
@@ -100,27 +91,6 @@ func keyFlag(cmd *cobra.Command, keys *[]string) {
 
 func dryRunFlag(cmd *cobra.Command, dryRun *bool) {
 	cmd.Flags().BoolVar(dryRun, "dry-run", false, "do everything but change anything: nothing is sent that lasts")
-}
-
-// publisher returns who publishes to the node by the keys in files, with a meter that shows how far it is.
-func (sh *shell) publisher(cmd *cobra.Command, node string, keys []string) (*publish.Publisher, *meter, error) {
-	if err := checkNodes(cmd, node); err != nil {
-		return nil, nil, err
-	}
-	return sh.publisherTo(publish.Config{Node: node}, keys)
-}
-
-// publisherTo is publisher for any place.
-func (sh *shell) publisherTo(config publish.Config, keys []string) (*publish.Publisher, *meter, error) {
-	private, err := sh.readKeys(keys)
-	if err != nil {
-		return nil, nil, err
-	}
-	meter := sh.meter()
-	config.Keys = private
-	config.Progress = func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) }
-	p, err := publish.New(config)
-	return p, meter, err
 }
 
 // publishedText tells what a publisher did.
@@ -148,6 +118,8 @@ func publishedText(w io.Writer, did string, r publish.Result) {
 	if r.Rollout != nil {
 		pairs = append(pairs, "rollout", rolloutText(*r.Rollout, r.BuiltIn))
 	}
+	pairs = append(pairs, servesPairs(r.Serves)...)
+	pairs = append(pairs, expiresPairs(r.Expires)...)
 	if len(r.Replicas) > 0 {
 		pairs = append(pairs, "durable on", replicasText(r.Replicas))
 	}

@@ -44,7 +44,7 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 		"`ADDRESS` for devices and publishers; port 0 takes a free one")
 	flags.StringVar(&s.admin, "admin", "",
 		"private `ADDRESS` for operators: health, metrics, profiles (none unless given)")
-	flags.StringArrayVar(&s.trust, "trust", nil, "`FILE` of an org's trust document (repeatable)")
+	flags.StringArrayVar(&s.trust, "trust", nil, "an org's trust document, a `FILE` or the document itself (repeatable)")
 	flags.StringVar(&s.tlsCert, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
 	flags.StringVar(&s.tlsKey, "tls-key", "", "`FILE` of the certificate's key, PEM")
 	flags.Var(&s.quota, "quota", "how much the store may hold")
@@ -149,13 +149,13 @@ func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
 		Prepare: orNone(s.prepare), Drain: orNone(s.drain), Finish: s.finish,
 		AccessLog: s.accessLog, Fallback: s.fallback, PublicURL: s.publicURL, Capgo: s.capgo,
 	}
-	for _, file := range s.trust {
-		raw, err := readFile(file, channel.MaxTrust)
+	for _, value := range s.trust {
+		raw, err := readTrust(value)
 		if err != nil {
-			return c, withHint(err, "brink org new makes a trust document")
+			return c, err
 		}
-		if _, err := channel.ParseTrust(raw, time.Now()); err != nil {
-			return c, fmt.Errorf("%s: %w", file, err)
+		if _, err := channel.LoadTrust(raw); err != nil {
+			return c, fmt.Errorf("%s: %w", trustName(value), err)
 		}
 		c.Trust = append(c.Trust, raw)
 	}

@@ -81,7 +81,7 @@ func (s *settings) fill(f *pflag.Flag) (source string, err error) {
 	name := variable(f.Name)
 	if text, given := s.env[name]; given {
 		values := []string{text}
-		if _, several := f.Value.(pflag.SliceValue); several {
+		if _, several := f.Value.(pflag.SliceValue); several && !isDocument(text) {
 			values = strings.Split(text, ",")
 		}
 		return name, set(f, name, values)

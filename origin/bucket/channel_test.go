@@ -289,6 +289,40 @@ func trust(t *testing.T, version uint64, roots ...channel.PrivateKey) []byte {
 	return raw
 }
 
+// TestBucket_KeepsEveryTrustVersion: all roots are replaced twice, and whoever has the first document comes to the last.
+func TestBucket_KeepsEveryTrustVersion(t *testing.T) {
+	b := byS3(t, newFakeS3(t))
+	one, two, three := newKey(t), newKey(t), newKey(t)
+	documents := [][]byte{trust(t, 1, one), trust(t, 2, two, one), trust(t, 3, three, two)}
+	if err := b.PutTrust(t.Context(), documents[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PutTrust(t.Context(), documents[2]); channel.CodeOf(err) != channel.CodeNotEnoughSignatures {
+		t.Errorf("over a gap: %v", err)
+	}
+	if err := b.PutTrustVersion(t.Context(), documents[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PutTrust(t.Context(), documents[2]); err != nil {
+		t.Fatal(err)
+	}
+	first, err := channel.LoadTrust(documents[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, err := b.Trust(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := first.Advance(newest, func(v uint64) ([]byte, error) { return b.TrustVersion(t.Context(), "acme", v) })
+	if err != nil || last.Version() != 3 {
+		t.Errorf("from the first to the last: %v", err)
+	}
+	if _, err := b.TrustVersion(t.Context(), "acme", 4); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a version that is none: %v", err)
+	}
+}
+
 func TestBucket_TrustNeedsTheRootsBefore(t *testing.T) {
 	s := newFakeS3(t)
 	b := byS3(t, s)

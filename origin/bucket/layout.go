@@ -28,6 +28,10 @@ func sequenceKey(m *channel.Manifest) string {
 
 func trustKey(org string) string { return "trust/" + org + ".json" }
 
+func trustVersionKey(org string, version uint64) string {
+	return fmt.Sprintf("trust/%s/%020d.json", org, version)
+}
+
 const (
 	indexName   = "index.json"
 	intentName  = "intent.json"

@@ -265,6 +265,26 @@ func trustCAS(t *testing.T, s *store.Store) {
 	if _, err := s.Trust("other"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Trust of nobody = %v, want ErrNotFound", err)
 	}
+	for version, raw := range map[uint64][]byte{1: first, 2: second} {
+		if err := s.PutTrustVersion(t.Context(), "acme", version, raw); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.TrustVersion("acme", version); err != nil || !bytes.Equal(got, raw) {
+			t.Errorf("TrustVersion(%d) = %q, %v", version, got, err)
+		}
+	}
+	if err := s.PutTrustVersion(t.Context(), "acme", 1, first); err != nil {
+		t.Errorf("PutTrustVersion of the same = %v", err)
+	}
+	if err := s.PutTrustVersion(t.Context(), "acme", 1, second); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("PutTrustVersion of another = %v, want ErrConflict", err)
+	}
+	if _, err := s.TrustVersion("acme", 3); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("TrustVersion of none = %v, want ErrNotFound", err)
+	}
+	if _, err := s.TrustVersion("../acme", 1); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("TrustVersion of nobody = %v, want ErrNotFound", err)
+	}
 	big := make([]byte, store.MaxRecord+1)
 	if err := s.PutTrust(t.Context(), "acme", big, digest.Sum(second)); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("PutTrust of too much = %v, want ErrTooLarge", err)

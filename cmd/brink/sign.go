@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/publish"
+)
+
+// signFlags are the flags of every verb that signs: where to, by which keys, checked by which trust document, and for
+// how long.
+type signFlags struct {
+	node    string
+	at      originFlags
+	trust   string
+	keys    []string
+	expires life
+	expect  uint64
+	dryRun  bool
+}
+
+func (s *signFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&s.node, "node", "", "`URL` of the node")
+	s.at.add(cmd)
+	keyFlag(cmd, &s.keys)
+	trustFlag(cmd, &s.trust,
+		"the org's trust document, a `FILE` or the document itself: nothing that the node says is signed but what it allows")
+	flags.Var(&s.expires, "expires",
+		"how long the channel manifest is good for, such as 90d, or never (default: as long as the one before; first 90d)")
+	flags.Uint64Var(&s.expect, "expect-sequence", 0,
+		"`SEQUENCE` that the channel must be at, 0 for none yet: else nothing is signed")
+	dryRunFlag(cmd, &s.dryRun)
+	required(cmd, "trust")
+}
+
+// signer is who signs, and how far that is. End it.
+type signer struct {
+	*publish.Publisher
+
+	meter *meter
+	done  func()
+}
+
+func (s *signer) end() {
+	s.meter.done()
+	s.done()
+}
+
+// signer returns who publishes where the flags say.
+func (sh *shell) signer(cmd *cobra.Command, s *signFlags, change ...func(*publish.Config)) (*signer, error) {
+	trust, err := readTrust(s.trust)
+	if err != nil {
+		return nil, err
+	}
+	sh.checkTrust(trust)
+	keys, err := sh.readKeys(s.keys)
+	if err != nil {
+		return nil, err
+	}
+	config, done, err := s.at.choose(sh, cmd, s.node)
+	if err != nil {
+		return nil, err
+	}
+	meter := sh.meter()
+	config.Trust, config.Keys, config.Life = trust, keys, time.Duration(s.expires)
+	config.Advanced = sh.advanced(s.trust)
+	config.Progress = func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) }
+	if cmd.Flags().Changed("expect-sequence") {
+		config.ExpectSequence = &s.expect
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	p, err := publish.New(config)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &signer{Publisher: p, meter: meter, done: done}, nil
+}
+
+// servesPairs tells in terms of content what was signed, in names and values.
+func servesPairs(list []publish.Serving) (pairs []string) {
+	for i, one := range list {
+		name := ""
+		if i == 0 {
+			name = "signed"
+		}
+		gets := "nothing new"
+		switch {
+		case one.BuiltIn:
+			gets = "the built-in"
+		case one.Bundle != nil:
+			gets = fmt.Sprintf("%s, bundle %s", one.Version, one.Bundle.Short())
+		}
+		pairs = append(pairs, name, one.To+": "+gets)
+	}
+	return pairs
+}
+
+// expiresPairs tells when what was signed ends.
+func expiresPairs(at *time.Time) []string {
+	if at == nil {
+		return nil
+	}
+	return []string{"expires", moment(*at) + ", unless it is renewed: brink channel renew"}
+}
