@@ -90,6 +90,17 @@ type Decision struct {
 // with [State.Accept]: no device is sent where it would refuse to go. [Explain] tells how it came to the decision.
 func Resolve(m *Manifest, d Device, now time.Time) Decision {
 	q := question{m: m, device: d, now: now}
+	return q.decide()
+}
+
+// ResolveLast is Resolve for devices that check no signature, such as browsers and the plugins of other services: it
+// decides as if the manifest never expired. Expiry protects those who check it; the others would only lose their app.
+func ResolveLast(m *Manifest, d Device, now time.Time) Decision {
+	q := question{m: m, device: d, now: now, last: true}
+	return q.decide()
+}
+
+func (q *question) decide() Decision {
 	for r := ruleCritical; ; r++ {
 		if decision, decided := q.apply(r); decided {
 			return decision
@@ -117,6 +128,7 @@ type question struct {
 	m      *Manifest
 	device Device
 	now    time.Time
+	last   bool // the manifest is taken for good even if it has expired
 
 	named  *Override // the override that names the device; nil: none
 	place  place     // in the rollout, if none names it
@@ -134,7 +146,7 @@ func (q *question) apply(r rule) (Decision, bool) {
 			return stay(ReasonNeedsUpdate)
 		}
 	case ruleExpiry:
-		if expired(m.Expires, q.now) {
+		if expired(m.Expires, q.now) && !q.last {
 			return stay(ReasonExpired)
 		}
 	case ruleOverride:

@@ -165,6 +165,7 @@ func New(config Config) (_ *Node, err error) {
 	n.announceAll()
 	n.stats.begin()
 	n.work.Go(func() { n.stats.run(n.ctx) })
+	n.work.Go(func() { n.watchExpiry(n.ctx) })
 	return n, nil
 }
 
@@ -381,13 +382,7 @@ func (n *Node) amiss() []string {
 	if missing := n.filler.Progress().Missing; missing > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d bundles are being brought in", missing))
 	}
-	now := n.config.Now()
-	for _, trust := range n.channels.trusts.all() {
-		if expires := trust.Expires(); !expires.IsZero() && expires.Before(now) {
-			reasons = append(reasons, "trust document of "+trust.Org()+" has expired")
-		}
-	}
-	return reasons
+	return append(reasons, n.expiring()...)
 }
 
 // handle is where fasthttp hands over. A panic is the program's fault: it costs the request, not the node.

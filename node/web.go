@@ -80,7 +80,7 @@ func siteOf(m *channel.Manifest) Site { return Site{App: m.App, Channel: m.Chann
 
 // given returns what a channel gives to browsers: they are devices of the platform web without a name or a version.
 func (w *web) given(m *channel.Manifest) channel.Decision {
-	return channel.Resolve(m, channel.Device{Platform: channel.Web}, w.node.config.Now())
+	return channel.ResolveLast(m, channel.Device{Platform: channel.Web}, w.node.config.Now())
 }
 
 // findWeb returns the resource at a path below /web/.

@@ -65,7 +65,7 @@ func (s *Server) list(list []*channel.Manifest, in *info) Answer {
 			continue
 		}
 		// The channel itself says whether it is for such a device: all other reasons to stay as it is may pass.
-		switch channel.Resolve(m, device, s.config.Now()).Reason {
+		switch channel.ResolveLast(m, device, s.config.Now()).Reason {
 		case channel.ReasonPrivate, channel.ReasonPlatform, channel.ReasonEmulator, channel.ReasonDevice,
 			channel.ReasonDevelopment, channel.ReasonProduction:
 			continue
