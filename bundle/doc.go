@@ -19,6 +19,7 @@ const (
 	MaxFiles   = 200_000   // files in a bundle
 	MaxPath    = 1024      // bytes in a path
 	MaxSegment = 255       // bytes between two slashes: what common file systems store
+	MaxDepth   = 64        // segments in a path, the file's name among them
 	MaxIndex   = 128 << 20 // bytes in an encoded index
 	MaxArchive = 16 << 30  // bytes in an archive
 )

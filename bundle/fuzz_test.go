@@ -31,7 +31,9 @@ func FuzzReadArchive(f *testing.F) {
 		}
 		f.Add(raw)
 	}
+	f.Add(tarOf(f, deep(20, 40)...))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		costOfArchive(t, raw)
 		ix, err := IndexArchive(context.Background(), bytes.NewReader(raw))
 		if err != nil {
 			return
@@ -49,6 +51,14 @@ func FuzzStreamReader(f *testing.F) {
 	codec := NewCodec()
 	f.Add(stream(f, codec.Frame([]byte("plain")), codec.Frame(bytes.Repeat([]byte("text "), 100))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		wantCheap(t, len(raw), func() {
+			r := NewStreamReader(bytes.NewReader(raw))
+			for {
+				if _, err := r.Next(); err != nil {
+					return
+				}
+			}
+		})
 		frames, err := readStream(raw)
 		if err == nil && !bytes.Equal(stream(t, frames...), raw) {
 			t.Error("a stream was accepted that does not write back as it was")

@@ -52,7 +52,12 @@ func headerSize(path string, size int64) int64 {
 // header returns the tar header of a file: ustar where it fits, pax (a longer one) for long paths, other scripts and
 // files over 8 GiB. All that could differ between machines is fixed: mode 0644, time zero, no owner.
 func header(path string, size int64) []byte {
-	var b bytes.Buffer
+	return headerIn(make([]byte, 0, blockSize), path, size)
+}
+
+// headerIn is header in the memory of buffer, if that is large enough.
+func headerIn(buffer []byte, path string, size int64) []byte {
+	b := bytes.NewBuffer(buffer[:0])
 	h := tar.Header{
 		Typeflag: tar.TypeReg,
 		Name:     path,
@@ -61,12 +66,12 @@ func header(path string, size int64) []byte {
 		ModTime:  time.Unix(0, 0),
 		Format:   tar.FormatUSTAR,
 	}
-	if err := tar.NewWriter(&b).WriteHeader(&h); err == nil {
+	if err := tar.NewWriter(b).WriteHeader(&h); err == nil {
 		return b.Bytes()
 	}
 	b.Reset()
 	h.Format = tar.FormatPAX
-	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+	if err := tar.NewWriter(b).WriteHeader(&h); err != nil {
 		panic(fmt.Sprintf("bundle: header of %q: %v", path, err)) // CheckPath lets nothing pass that pax can not hold
 	}
 	return b.Bytes()

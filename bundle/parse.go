@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"brink/digest"
@@ -21,7 +22,16 @@ const maxPax = 4 * blockSize
 // It accepts only what this package writes: any other tar, however readable, is [ErrMalformed], as are paths that
 // [CheckPaths] refuses. It stops at the first error of file and returns it. It reads r to its end.
 func ReadArchive(ctx context.Context, r io.Reader, file func(path string, size int64, content io.Reader) error) error {
-	p := archiveParser{r: r, paths: newPathSet(0)}
+	return ReadArchiveOf(ctx, r, MaxFiles, file)
+}
+
+// ReadArchiveOf is [ReadArchive] for an archive of at most so many files. It calls file for no more of them, and for
+// none that would need more folders than [MaxFolders] allows for that number: what file makes is bounded by it whatever
+// r has.
+func ReadArchiveOf(
+	ctx context.Context, r io.Reader, files int, file func(path string, size int64, content io.Reader) error,
+) error {
+	p := archiveParser{r: r, paths: newPathSet(0), most: min(files, MaxFiles)}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -50,15 +60,22 @@ func ReadArchive(ctx context.Context, r io.Reader, file func(path string, size i
 }
 
 type archiveParser struct {
-	r     io.Reader
-	paths *pathSet
-	last  string // path of the file before
-	total int64  // bytes of headers and contents so far
+	r       io.Reader
+	raw     []byte // of a header, as read; reused, as is want
+	want    []byte // the only header that there can be for the same file
+	paths   *pathSet
+	most    int    // files there may be
+	last    string // path of the file before
+	folders int    // that the files so far are in
+	total   int64  // bytes of headers and contents so far
 }
 
 // header reads the header of the next file; it returns io.EOF at the first block of the trailer.
 func (p *archiveParser) header() (path string, size int64, err error) {
-	raw := make([]byte, blockSize, blockSize+maxPax)
+	if p.raw == nil {
+		p.raw = make([]byte, blockSize+maxPax)
+	}
+	raw := p.raw[:blockSize]
 	if err := p.fill(raw); err != nil {
 		return "", 0, err
 	}
@@ -86,12 +103,16 @@ func (p *archiveParser) header() (path string, size int64, err error) {
 	switch {
 	case h.Name <= p.last:
 		return "", 0, fmt.Errorf("%w: file %q is out of order", ErrMalformed, h.Name)
-	case len(p.paths.files) > MaxFiles:
-		return "", 0, fmt.Errorf("%w: more than %d files", ErrMalformed, MaxFiles)
+	case len(p.paths.files) > p.most:
+		return "", 0, fmt.Errorf("%w: more than %d files", ErrMalformed, p.most)
 	case h.Size < 0 || h.Size > MaxArchive-p.total:
 		return "", 0, fmt.Errorf("%w: more than %d bytes", ErrMalformed, int64(MaxArchive))
-	case !bytes.Equal(raw, header(h.Name, h.Size)):
+	}
+	if p.want = headerIn(p.want, h.Name, h.Size); !bytes.Equal(raw, p.want) {
 		return "", 0, fmt.Errorf("%w: the header of %q is not canonical", ErrMalformed, h.Name)
+	}
+	if p.folders += newFolders(p.last, h.Name); p.folders > MaxFolders(p.most) {
+		return "", 0, fmt.Errorf("%w: more than %d folders", ErrMalformed, MaxFolders(p.most))
 	}
 	p.last = h.Name
 	p.total += int64(len(raw)) + padded(h.Size)
@@ -102,6 +123,9 @@ func (p *archiveParser) header() (path string, size int64, err error) {
 func (p *archiveParser) end() error {
 	if p.last == "" {
 		return fmt.Errorf("archive: %w: no files", ErrMalformed)
+	}
+	if files := len(p.paths.files); p.folders > MaxFolders(files) {
+		return fmt.Errorf("archive: %w: %d files in %d folders", ErrMalformed, files, p.folders)
 	}
 	if err := p.zeros(blockSize); err != nil {
 		return fmt.Errorf("archive: trailer: %w", err)
@@ -151,6 +175,7 @@ func IndexArchive(ctx context.Context, r io.Reader) (*Index, error) {
 type indexer struct {
 	archive *digest.Hasher
 	one     *digest.Hasher // of the file at hand
+	header  []byte         // of the file at hand
 	buffer  []byte         // of the file at hand: what is not cut into chunks yet
 	files   []File
 }
@@ -159,15 +184,15 @@ func newIndexer() *indexer {
 	return &indexer{
 		archive: digest.NewHasher(),
 		one:     digest.NewHasher(),
-		buffer:  make([]byte, 0, 4*MaxChunk),
 	}
 }
 
 // file adds a file of exactly size bytes.
 func (x *indexer) file(path string, size int64, content io.Reader) error {
-	x.archive.Write(header(path, size))
+	x.header = headerIn(x.header, path, size)
+	x.archive.Write(x.header)
 	x.one.Reset()
-	x.buffer = x.buffer[:0]
+	x.buffer = slices.Grow(x.buffer[:0], int(min(size, 4*MaxChunk)))
 	var chunks []Chunk
 	for left := size; left > 0 || len(x.buffer) > 0; {
 		// Fill the buffer before cutting: cut must see MaxChunk bytes or the file's end.

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,8 +20,8 @@ type PathError struct {
 func (e *PathError) Error() string { return fmt.Sprintf("path %q %s", e.Path, e.Reason) }
 
 // CheckPath reports whether path may name a file of a bundle: relative, slash-separated, valid UTF-8, without empty,
-// "." or ".." segments, backslashes or control characters, and within [MaxPath] and [MaxSegment]. It returns a
-// [*PathError] or nil.
+// "." or ".." segments, backslashes or control characters, and within [MaxPath], [MaxSegment] and [MaxDepth]. It returns
+// a [*PathError] or nil.
 func CheckPath(path string) error {
 	refuse := func(reason string) error { return &PathError{Path: path, Reason: reason} }
 	switch {
@@ -45,6 +46,9 @@ func CheckPath(path string) error {
 			return refuse("has a control character")
 		}
 	}
+	if strings.Count(path, "/") >= MaxDepth {
+		return refuse(fmt.Sprintf("has more than %d segments", MaxDepth))
+	}
 	for segment := range strings.SplitSeq(path, "/") {
 		switch {
 		case segment == "":
@@ -60,7 +64,7 @@ func CheckPath(path string) error {
 
 // CheckPaths checks each path by [CheckPath], and that no two of them can meet in one place on a file system that
 // ignores case or Unicode normalisation (as those of phones and desktops do), nor one be the folder of another. The
-// [*PathError] names the second of the two.
+// [*PathError] names the second of the two. It also checks that they need no more folders than [MaxFolders] allows.
 func CheckPaths(paths []string) error {
 	set := newPathSet(len(paths))
 	for _, path := range paths {
@@ -68,17 +72,54 @@ func CheckPaths(paths []string) error {
 			return err
 		}
 	}
+	return checkFolders(paths)
+}
+
+// MaxFolders bounds how many folders a bundle of so many files may have. Folders are in no index and have no bytes of
+// their own, so without a bound a short archive could have a device make hundreds of thousands of them.
+func MaxFolders(files int) int { return 4*files + 64 }
+
+// checkFolders checks the bound of [MaxFolders]. The [*PathError] names one of the deepest paths.
+func checkFolders(paths []string) error {
+	if !slices.IsSorted(paths) {
+		paths = slices.Sorted(slices.Values(paths))
+	}
+	var folders, depth int
+	var last, deepest string
+	for _, path := range paths {
+		folders += newFolders(last, path)
+		if n := strings.Count(path, "/"); n > depth {
+			depth, deepest = n, path
+		}
+		last = path
+	}
+	if most := MaxFolders(len(paths)); folders > most {
+		return &PathError{Path: deepest, Reason: fmt.Sprintf(
+			"is in one of %d folders, and a bundle of %d files may have %d", folders, len(paths), most)}
+	}
 	return nil
+}
+
+// newFolders returns how many folders path needs that the paths sorted before it did not; last is the one right before
+// it. Folders whose names differ in case or Unicode form only are counted as different, for a file system may have both.
+func newFolders(last, path string) int {
+	n := strings.Count(path, "/")
+	for i := 0; i < min(len(last), len(path)) && last[i] == path[i]; i++ {
+		if path[i] == '/' {
+			n--
+		}
+	}
+	return n
 }
 
 // pathSet holds the paths of one bundle while they come in; see [CheckPaths].
 type pathSet struct {
-	files   map[string]string // folded path to path
-	folders map[string]string // folded folder to a path below it
+	files   map[string]string   // folded path to path
+	folders map[string]struct{} // folded; many more than files at worst, so nothing is kept with them
 }
 
 func newPathSet(size int) *pathSet {
-	return &pathSet{files: make(map[string]string, size), folders: make(map[string]string)}
+	return &pathSet{files: make(map[string]string, size), folders: make(map[string]struct{})}
 }
 
 func (s *pathSet) add(path string) error {
@@ -95,8 +136,8 @@ func (s *pathSet) add(path string) error {
 			Reason: fmt.Sprintf("is the same file as %q where case or Unicode form is ignored", other),
 		}
 	}
-	if below, taken := s.folders[key]; taken {
-		return &PathError{Path: path, Reason: fmt.Sprintf("is a file where %q needs a folder", below)}
+	if _, taken := s.folders[key]; taken {
+		return &PathError{Path: path, Reason: fmt.Sprintf("is a file where %q needs a folder", s.below(key))}
 	}
 	for i := strings.LastIndexByte(key, '/'); i > 0; i = strings.LastIndexByte(key[:i], '/') {
 		if file, taken := s.files[key[:i]]; taken {
@@ -105,10 +146,21 @@ func (s *pathSet) add(path string) error {
 		if _, known := s.folders[key[:i]]; known {
 			break // and so are all above it
 		}
-		s.folders[key[:i]] = path
+		s.folders[key[:i]] = struct{}{}
 	}
 	s.files[key] = path
 	return nil
+}
+
+// below returns the first path in a folder of the folded name.
+func (s *pathSet) below(key string) string {
+	first := ""
+	for folded, path := range s.files {
+		if strings.HasPrefix(folded, key+"/") && (first == "" || path < first) {
+			first = path
+		}
+	}
+	return first
 }
 
 // fold maps all spellings that a case-ignoring, normalising file system may take for one name to one string.
