@@ -13,7 +13,7 @@
 //	bundles/<bundle>/   one installed bundle each: the current one, the previous one
 //	current             a symbolic link to the current one, switched atomically; none while nothing is installed, and
 //	                    the app runs what it came with
-//	state.json          what is installed and what was seen: the truth that the link follows
+//	state.json          what is installed, and what was seen of each channel: the truth that the link follows
 //	partial/            a download that was cut, to be resumed
 //	lock                held while a Client is open
 //
@@ -58,6 +58,10 @@ var (
 // round trip of so many carries most patches whole (docs/performance.md).
 const DefaultConnections = 10
 
+// DefaultSignedEvery is how long a device goes by unsigned answers unless the Config says otherwise. A manifest is a few
+// kilobytes, so asking for it once a week costs nothing that counts.
+const DefaultSignedEvery = 7 * 24 * time.Hour
+
 // maxConnections bounds what a Config may say, for a node has others to serve.
 const maxConnections = 16
 
@@ -76,6 +80,9 @@ type Config struct {
 	// opened so. It is for the default of HTTP only.
 	Connections int
 	Eager       bool
+	// SignedEvery is after how long without a signed manifest the device asks for it even if it has seen it: until then an
+	// answer that nothing is new need not be signed. Default: DefaultSignedEvery.
+	SignedEvery time.Duration
 	HTTP        *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
 	Logger      *slog.Logger     // default: discards
 	Now         func() time.Time // default: time.Now
@@ -107,6 +114,12 @@ func (c *Config) Validate() error {
 	if c.Connections < 1 || c.Connections > maxConnections {
 		errs = append(errs, fmt.Errorf("%d connections: want 1 to %d", c.Connections, maxConnections))
 	}
+	if c.SignedEvery == 0 {
+		c.SignedEvery = DefaultSignedEvery
+	}
+	if c.SignedEvery < 0 {
+		errs = append(errs, fmt.Errorf("a signed manifest every %v: want a positive time", c.SignedEvery))
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -133,7 +146,8 @@ func New(config Config) (*Client, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	trust, err := channel.ParseTrust(config.Trust, config.Now())
+	// An expired document stops updates only: what is installed can be confirmed and left at any time.
+	trust, err := channel.LoadTrust(config.Trust)
 	if err != nil {
 		return nil, fmt.Errorf("trust document: %w", err)
 	}
@@ -178,8 +192,12 @@ type Result struct {
 	BytesReceived int64          `json:"bytes_received"` // of all response bodies, as sent
 	Requests      int            `json:"requests"`
 	Parts         int            `json:"parts"` // in which the archive came at once, a request each; 0: it came whole
-	Duration      time.Duration  `json:"-"`
-	DurationMS    float64        `json:"duration_ms"`
+	// SignedAge is how long ago, by the device's clock, a node last sent the manifest and its signature was checked: for
+	// so long the device has gone by the word of nodes alone. It is negative if that never was.
+	SignedAge     time.Duration `json:"-"`
+	SignedAgeSecs float64       `json:"signed_age_seconds"`
+	Duration      time.Duration `json:"-"`
+	DurationMS    float64       `json:"duration_ms"`
 }
 
 // Update brings the folder to what the channel serves: it checks, and if there is something new fetches, verifies and
@@ -190,6 +208,9 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	counted := new(traffic)
 	if len(c.config.Nodes) == 0 {
 		return Result{}, ErrNoNode
+	}
+	if _, err := channel.ParseTrust(c.config.Trust, start); err != nil {
+		return c.finish(Result{}, counted, start), fmt.Errorf("trust document: %w", err)
 	}
 	for _, node := range c.config.Nodes {
 		result, err := c.updateFrom(ctx, node, counted)
@@ -236,12 +257,12 @@ func (c *Client) Rollback() (Result, error) {
 	next := c.state
 	next.Failed = c.state.Current
 	next.Current, next.Previous = c.state.Previous, nil
-	next.Seen.Version = next.Current.Version
 	next.Confirmed = true
-	if err := c.switchTo(next); err != nil {
+	if err := c.switchTo(next.runs(next.Current.Version)); err != nil {
 		return Result{}, err
 	}
-	return c.finish(Result{Decision: channel.Rollback, Sequence: next.Seen.Sequence}, new(traffic), start), nil
+	sequence := c.state.channel().Seen.Sequence
+	return c.finish(Result{Decision: channel.Rollback, Sequence: sequence}, new(traffic), start), nil
 }
 
 // Installed returns the version and bundle that are installed, or [ErrNotInstalled].
@@ -260,6 +281,11 @@ func (c *Client) finish(r Result, counted *traffic, start time.Time) Result {
 			r.Previous = c.state.Previous.Version
 		}
 	}
+	r.SignedAge = -time.Second
+	if age, ok := c.state.channel().signedAge(c.config.Now()); ok {
+		r.SignedAge = age
+	}
+	r.SignedAgeSecs = r.SignedAge.Seconds()
 	r.BytesReceived, r.Requests = counted.received.Load(), int(counted.requests.Load())
 	r.Duration = c.config.Now().Sub(start)
 	r.DurationMS = float64(r.Duration.Microseconds()) / 1000

@@ -354,7 +354,7 @@ func TestConfig_ValidateNamesEverything(t *testing.T) {
 }
 
 func FuzzDecodeState(f *testing.F) {
-	f.Add([]byte(`{"schema":1,"seen":{"app":"a"},"current":{"version":"1.0.0"}}`))
+	f.Add([]byte(`{"schema":2,"app":"a","channels":[{"seen":{"app":"a","channel":"b"}}],"current":{"version":"1.0.0"}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if s, err := decodeState(raw); err == nil && s.Schema != stateSchema {
 			t.Error("a state of another schema was accepted")

@@ -7,30 +7,28 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
-	"brink/channel"
 	"brink/digest"
 )
 
-const stateSchema = 1
+const stateSchema = 2
 
 // maxState bounds, in bytes, what is read of a state file.
 const maxState = 1 << 20
 
-// state is what the device remembers. The file is replaced as a whole, never written in place.
+// state is what the device remembers. The file is replaced as a whole, never written in place. Values are not changed:
+// whoever wants another state makes one.
 type state struct {
-	Schema    int           `json:"schema"`
-	Seen      channel.State `json:"seen"`             // of the channel that is followed; its Version is that of Current
-	Trust     digest.Digest `json:"trust"`            // of the trust document by which Seen was accepted
-	Expires   time.Time     `json:"expires,omitzero"` // of the manifest that was seen; zero: never
-	Current   *installed    `json:"current,omitempty"`
-	Previous  *installed    `json:"previous,omitempty"` // kept for Rollback; without Current only for who still runs it
-	Confirmed bool          `json:"confirmed"`          // Current was reported to be well
-	Failed    *installed    `json:"failed,omitempty"`   // what Rollback left; not to be applied again
+	Schema    int        `json:"schema"`
+	App       string     `json:"app"`
+	Channels  []followed `json:"channels"` // that is followed first, then those before; at most maxChannels
+	Current   *installed `json:"current,omitempty"`
+	Previous  *installed `json:"previous,omitempty"` // kept for Rollback; without Current only for who still runs it
+	Confirmed bool       `json:"confirmed"`          // Current was reported to be well
+	Failed    *installed `json:"failed,omitempty"`   // what Rollback left; not to be applied again
 }
 
 // builtIn returns the state of a device that goes back to what its native app came with. What it ran is kept until the
@@ -39,8 +37,8 @@ func (s state) builtIn() state {
 	if s.Current != nil {
 		s.Previous = s.Current
 	}
-	s.Current, s.Seen.Version, s.Confirmed = nil, "", true
-	return s
+	s.Current, s.Confirmed = nil, true
+	return s.settled("")
 }
 
 // installed is a bundle below bundles/.
@@ -89,10 +87,9 @@ func (c *Client) open() error {
 // load reads the state. A folder without one is empty; one that can not be read is an error, and never taken for empty:
 // it says which manifests were seen.
 func (c *Client) load() (state, error) {
-	unseen := channel.State{App: c.config.App, Channel: c.config.Channel}
 	raw, err := c.root.ReadFile(stateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return state{Schema: stateSchema, Seen: unseen}, nil
+		return state{Schema: stateSchema, App: c.config.App}.turnTo(c.config.Channel), nil
 	}
 	if err != nil {
 		return state{}, err
@@ -101,15 +98,10 @@ func (c *Client) load() (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	if s.Seen.App != c.config.App {
-		return state{}, fmt.Errorf("it holds app %s, not %s", s.Seen.App, c.config.App)
+	if s.App != c.config.App {
+		return state{}, fmt.Errorf("it holds app %s, not %s", s.App, c.config.App)
 	}
-	if s.Seen.Channel != c.config.Channel {
-		// Sequences count per channel: what was seen of one says nothing about another. Without a version the new
-		// channel may take the device to a lower one, which is what a change of channel is for.
-		s.Seen, s.Trust, s.Expires = unseen, digest.Digest{}, time.Time{}
-	}
-	return s, nil
+	return s.turnTo(c.config.Channel), nil
 }
 
 func decodeState(raw []byte) (state, error) {
@@ -126,15 +118,30 @@ func decodeState(raw []byte) (state, error) {
 	return s, nil
 }
 
-// save writes the state durably, and then believes it.
+// save believes the state and writes it durably. What is believed of a state that could not be written is still right:
+// it only ever refuses more than the one on disk.
 func (c *Client) save(next state) error {
+	c.state = next
+	return c.store(next)
+}
+
+// saveAside is save that does not wait for the disk: wait does, and has to be called before the device acts on the
+// state, writes another one or returns.
+func (c *Client) saveAside(next state) (wait func() error) {
+	c.state = next
+	done := make(chan error, 1)
+	go func() { done <- c.store(next) }()
+	return func() error { return <-done }
+}
+
+// store makes a state the one that counts, durably.
+func (c *Client) store(next state) error {
 	if err := c.write(next); err != nil {
-		return err
+		return fmt.Errorf("save state: %w", err)
 	}
 	if err := c.root.Rename(freshState, stateFile); err != nil {
-		return err
+		return fmt.Errorf("save state: %w", err)
 	}
-	c.state = next
 	return syncDir(c.root, ".")
 }
 

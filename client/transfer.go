@@ -41,7 +41,8 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 		if c.state.Current == nil || t.base.sound {
 			upToDate := answer.Decision == channel.UpToDate
 			return Result{
-				Sequence: c.state.Seen.Sequence, Decision: answer.Decision, Reason: string(answer.Reason), UpToDate: upToDate,
+				Sequence: c.state.channel().Seen.Sequence, Decision: answer.Decision, Reason: string(answer.Reason),
+				UpToDate: upToDate,
 			}, nil
 		}
 		// What is installed has to be mended, for which the manifest must say what it was.
@@ -58,14 +59,14 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
-	seen, err := c.state.Seen.Accept(m)
+	next, err := c.state.accept(m, c.trust.Digest(), c.config.Now())
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
+	// From here on nothing older is accepted: not from the next node, if this one can not go on, and not after a restart.
+	c.state = next
 	decision := c.decide(m, t.base.sound)
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
-	next := c.state
-	next.Seen, next.Trust, next.Expires = seen, c.trust.Digest(), m.Expires
 	if decision.Kind == channel.BuiltIn {
 		return result, c.switchTo(next.builtIn())
 	}
@@ -74,10 +75,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 		if decision.Release != nil {
 			result.Decision, result.Reason = channel.None, ReasonRolledBackHere
 		}
-		if next == c.state {
-			return result, nil
-		}
-		return result, c.save(next)
+		return result, c.save(next.settled(next.channel().Seen.Version))
 	}
 	return t.apply(ctx, decision.Release, next, result)
 }
@@ -85,8 +83,14 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 // apply installs a release and makes it the current one; next is the state that the manifest has led to.
 func (t *transfer) apply(ctx context.Context, release *channel.Release, next state, result Result) (Result, error) {
 	c := t.client
-	if err := t.install(ctx, release, &result); err != nil {
-		return Result{}, fmt.Errorf("release %s: %w", release.Version, err)
+	// The disk is waited for while the node is: nothing that comes takes effect before.
+	wait := c.saveAside(next)
+	err := t.install(ctx, release, &result)
+	if err != nil {
+		err = fmt.Errorf("release %s: %w", release.Version, err)
+	}
+	if err := errors.Join(err, wait()); err != nil {
+		return Result{}, err
 	}
 	if c.state.Confirmed || c.state.Previous == nil {
 		next.Previous = c.state.Current
@@ -100,9 +104,8 @@ func (t *transfer) apply(ctx context.Context, release *channel.Release, next sta
 	if next.Previous != nil && next.Previous.Bundle == next.Current.Bundle {
 		next.Previous = nil
 	}
-	next.Seen.Version = release.Version
 	next.Confirmed, next.Failed = c.config.Confirm, nil
-	return result, c.switchTo(next)
+	return result, c.switchTo(next.settled(release.Version))
 }
 
 // ReasonRolledBackHere is the reason in a Result when a device stays although its channel has a release for it: it was
@@ -114,14 +117,17 @@ func (c *Client) failed(release *channel.Release) bool {
 	return c.state.Failed != nil && c.state.Failed.Bundle == release.Bundle
 }
 
-// seen names the manifest that need not be sent again: the one that was accepted last, as long as it is good and the
-// trust document is the same. Otherwise an unsigned word would stand where a signature should.
+// seen names the manifest that need not be sent again: the one that was accepted last, as long as it is good, the trust
+// document is the same, the device has done what it asks for, and it was checked lately. Otherwise an unsigned word
+// would stand where a signature should.
 func (c *Client) seen() digest.Digest {
-	expires := c.state.Expires
-	if c.state.Trust != c.trust.Digest() || (!expires.IsZero() && !c.config.Now().Before(expires)) {
+	now, f := c.config.Now(), c.state.channel()
+	age, ok := f.signedAge(now)
+	expired := !f.Expires.IsZero() && !now.Before(f.Expires)
+	if !ok || age >= c.config.SignedEvery || !f.Settled || f.Trust != c.trust.Digest() || expired {
 		return digest.Digest{}
 	}
-	return c.state.Seen.Statement
+	return f.Seen.Statement
 }
 
 // decide returns what the device has to do. Files that are not sound, that is not what was installed, are installed
@@ -149,7 +155,7 @@ func (c *Client) decide(m *channel.Manifest, sound bool) channel.Decision {
 func (c *Client) device() channel.Device {
 	device := c.config.Device
 	device.BuiltIn = c.state.Current == nil
-	if current := c.state.Current; current != nil && c.state.Seen.Version != "" {
+	if current := c.state.Current; current != nil && c.state.channel().Seen.Version != "" {
 		device.Version, device.Bundle = current.Version, current.Bundle
 	}
 	return device

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -147,6 +148,10 @@ func fetchedText(w io.Writer, r client.Result) {
 			received += ", going on with an earlier download"
 		}
 		pairs = append(pairs, "received", received)
+	}
+	if r.SignedAge >= 24*time.Hour {
+		pairs = append(pairs, "signed", fmt.Sprintf("the manifest was last sent and checked %d days ago",
+			r.SignedAge/(24*time.Hour)))
 	}
 	facts(w, append(pairs, "sequence", fmt.Sprint(r.Sequence), "time", seconds(r.DurationMS))...)
 }
