@@ -83,9 +83,10 @@ type Config struct {
 	// SignedEvery is after how long without a signed manifest the device asks for it even if it has seen it: until then an
 	// answer that nothing is new need not be signed. Default: DefaultSignedEvery.
 	SignedEvery time.Duration
-	HTTP        *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
-	Logger      *slog.Logger     // default: discards
-	Now         func() time.Time // default: time.Now
+	// HTTP sends the requests; its CheckRedirect is not used, for redirects to other hosts are never followed.
+	HTTP   *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
+	Logger *slog.Logger     // default: discards
+	Now    func() time.Time // default: time.Now
 	// Progress, if set, is called while an archive comes in, with the body bytes of it so far and in all; total is -1
 	// when the node does not say.
 	Progress func(received, total int64)
@@ -151,11 +152,14 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust document: %w", err)
 	}
-	c := &Client{config: config, http: config.HTTP, trust: trust}
-	if c.http == nil {
+	c := &Client{config: config, http: &http.Client{}, trust: trust}
+	if config.HTTP != nil {
+		*c.http = *config.HTTP
+	} else {
 		c.dialer = newDialer()
-		c.http = &http.Client{Transport: c.dialer.transport(config.Connections)}
+		c.http.Transport = c.dialer.transport(config.Connections)
 	}
+	c.http.CheckRedirect = stay
 	if err := c.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), c.Close())
 	}
