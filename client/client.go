@@ -216,8 +216,9 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	if _, err := channel.ParseTrust(c.config.Trust, start); err != nil {
 		return c.finish(Result{}, counted, start), fmt.Errorf("trust document: %w", err)
 	}
-	for _, node := range c.config.Nodes {
-		result, err := c.updateFrom(ctx, node, counted)
+	for i, node := range c.config.Nodes {
+		t := &transfer{client: c, node: node, last: i == len(c.config.Nodes)-1, traffic: counted}
+		result, err := t.run(ctx)
 		if err == nil {
 			return c.finish(result, counted, start), nil
 		}
@@ -230,13 +231,13 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	return c.finish(Result{}, counted, start), errors.Join(failures...)
 }
 
-// updateFrom is Update from one node.
-func (c *Client) updateFrom(ctx context.Context, node string, counted *traffic) (Result, error) {
+// run is Update from one node.
+func (t *transfer) run(ctx context.Context) (Result, error) {
+	c := t.client
 	if c.dialer != nil && c.config.Connections > 1 && (c.config.Eager || c.state.Current == nil) {
-		c.dialer.open(ctx, node, c.config.Connections)
+		c.dialer.open(ctx, t.node, c.config.Connections)
 		defer c.dialer.drop()
 	}
-	t := &transfer{client: c, node: node, traffic: counted}
 	return t.update(ctx)
 }
 

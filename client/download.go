@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -44,6 +43,7 @@ func (t *transfer) full(ctx context.Context, release *channel.Release, result *R
 			return err
 		}
 		failures = append(failures, err)
+		fresh := !result.Resumed
 		refusal, refused := errors.AsType[*protocol.Problem](err)
 		switch {
 		case refused && refusal.Final():
@@ -51,6 +51,9 @@ func (t *transfer) full(ctx context.Context, release *channel.Release, result *R
 		case errors.Is(err, ErrDamaged):
 			// What was kept may be at fault, not the node: once more, from the start.
 			if err := t.client.forget(); err != nil {
+				return err
+			}
+			if fresh && !t.last {
 				return err
 			}
 		}
@@ -64,13 +67,13 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 		return err
 	}
 	req.Header.Set("Accept-Encoding", "zstd")
-	have := t.client.partial(release.Bundle)
+	have := t.client.partial(release)
 	if have != nil && have.size > 0 {
 		req.Header.Set("Accept-Encoding", have.accept())
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
 		req.Header.Set("If-Range", have.info.ETag)
 	}
-	resp, err := t.archive(req, result)
+	resp, err := t.archive(req, release, result)
 	if err != nil {
 		return err
 	}
@@ -97,6 +100,9 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 
 // receive takes a whole response, keeping its bytes in case it is cut.
 func (t *transfer) receive(ctx context.Context, release *channel.Release, resp *http.Response, result *Result) error {
+	if most := maxEncoded(release, resp.Header.Get("Content-Encoding")); resp.ContentLength > most {
+		return tooLong(most)
+	}
 	have, err := t.client.begin(partial{
 		Bundle:   release.Bundle,
 		ETag:     resp.Header.Get("ETag"),
@@ -126,9 +132,11 @@ func (t *transfer) consume(
 	source := io.Reader(io.NewSectionReader(file, 0, have.size))
 	if resp != nil {
 		appended := io.NewOffsetWriter(file, have.size)
-		source = io.MultiReader(source, io.TeeReader(t.progress(resp), appended))
+		most := maxEncoded(release, have.info.Encoding)
+		body := &boundedReader{r: t.progress(resp), left: most - have.size, most: most}
+		source = io.MultiReader(source, io.TeeReader(body, appended))
 	}
-	plain, err := decode(have.info.Encoding, source)
+	plain, err := decode(have.info.Encoding, source, release.Size)
 	if err != nil {
 		return err
 	}
@@ -143,14 +151,19 @@ func (t *transfer) consume(
 	return t.client.forget()
 }
 
-// decode returns the plain bytes of a representation.
-func decode(encoding string, r io.Reader) (io.ReadCloser, error) {
+// minWindow is the window in bytes that every decoder of zstd has to accept (RFC 9659), and the one that nodes use.
+const minWindow = 8 << 20
+
+// decode returns the plain bytes of a representation, of which there should be size. Its memory is bounded by that, and
+// not by what the frame says.
+func decode(encoding string, r io.Reader, size int64) (io.ReadCloser, error) {
 	switch encoding {
 	case "", "identity":
 		return io.NopCloser(r), nil
 	case "zstd":
 		source := &sourceReader{r: r}
-		decoder, err := zstd.NewReader(source, zstd.WithDecoderMaxWindow(bundle.MaxPatch), zstd.WithDecoderConcurrency(1))
+		window := max(minWindow, uint64(min(size, bundle.MaxPatch)))
+		decoder, err := zstd.NewReader(source, zstd.WithDecoderMaxWindow(window), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, err
 		}
@@ -188,30 +201,27 @@ func (k *kept) accept() string {
 	return k.info.Encoding
 }
 
-// continues reports whether resp goes on exactly where the kept bytes end.
+// continues reports whether resp goes on exactly where the kept bytes end, with the same representation.
 func (k *kept) continues(resp *http.Response) bool {
-	span, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes ")
-	if !ok || resp.Header.Get("Content-Encoding") != k.info.Encoding {
-		return false
-	}
-	first, _, _ := strings.Cut(span, "-")
-	offset, err := strconv.ParseInt(first, 10, 64)
-	return err == nil && offset == k.size
+	s, ok := parseSpan(resp.Header.Get("Content-Range"))
+	return ok && s.first == k.size && (s.total == -1 || k.info.Total == -1 || s.total == k.info.Total) &&
+		resp.Header.Get("ETag") == k.info.ETag && resp.Header.Get("Content-Encoding") == k.info.Encoding
 }
 
-// partial returns what is kept of the archive of a bundle, or nil. What can not be made sense of counts as nothing: it
+// partial returns what is kept of the archive of a release, or nil. What can not be made sense of counts as nothing: it
 // only saves bytes.
-func (c *Client) partial(id digest.Digest) *kept {
+func (c *Client) partial(release *channel.Release) *kept {
 	raw, err := c.root.ReadFile(partialInfo)
 	if err != nil || len(raw) > maxState {
 		return nil
 	}
 	var k kept
-	if json.Unmarshal(raw, &k.info) != nil || k.info.Bundle != id || !strings.HasPrefix(k.info.ETag, `"`) {
+	if json.Unmarshal(raw, &k.info) != nil || k.info.Bundle != release.Bundle ||
+		!strings.HasPrefix(k.info.ETag, `"`) {
 		return nil
 	}
 	info, err := c.root.Stat(partialBody)
-	if err != nil {
+	if err != nil || info.Size() > maxEncoded(release, k.info.Encoding) {
 		return nil
 	}
 	k.size = info.Size()

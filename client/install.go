@@ -85,7 +85,7 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, result *
 	}
 	req.Header.Set("Accept-Encoding", "dcz, zstd")
 	req.Header.Set("Available-Dictionary", name.Field())
-	resp, err := t.archive(req, result)
+	resp, err := t.archive(req, release, result)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,9 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, result *
 		return t.receive(ctx, release, resp, result)
 	}
 	// What has come is decoded and written while the rest is on its way: a patch of some size takes several round trips.
-	body, err := bundle.DecodePatch(t.progress(resp), t.base.archive, name)
+	most := maxEncoded(release, "dcz")
+	sent := &boundedReader{r: t.progress(resp), left: most, most: most}
+	body, err := bundle.DecodePatch(sent, t.base.archive, name)
 	if err != nil {
 		return err
 	}

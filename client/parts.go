@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"brink/channel"
 	"brink/protocol"
 )
 
@@ -57,11 +58,12 @@ func split(size int64, connections int) []*part {
 }
 
 // archive sends a request for an archive. If it is for all of it, and the node has told how long it is in an encoding
-// that the request takes, that is asked for in parts at once, and the answer is as if it had come whole.
-func (t *transfer) archive(req *http.Request, result *Result) (*http.Response, error) {
+// that the request takes, that is asked for in parts at once, and the answer is as if it had come whole. A length that
+// the signed release does not account for is no hint.
+func (t *transfer) archive(req *http.Request, release *channel.Release, result *Result) (*http.Response, error) {
 	hint := t.hint
 	t.hint = protocol.Representation{} // it is good for one attempt
-	wanted := req.Header.Get("Range") == "" &&
+	wanted := hint.Size <= maxEncoded(release, hint.Encoding) && req.Header.Get("Range") == "" &&
 		slices.Contains(strings.Split(req.Header.Get("Accept-Encoding"), ", "), hint.Encoding)
 	if parts := split(hint.Size, t.client.config.Connections); wanted && len(parts) > 1 {
 		resp, err := t.join(req, hint, parts)
@@ -131,9 +133,10 @@ func (j *joined) receive(ctx context.Context, p *part, hold int64) (err error) {
 	if p.resp, err = j.transfer.do(req); err != nil { //nolint:bodyclose // part.close does
 		return err
 	}
-	want := fmt.Sprintf("bytes %d-%d/%d", p.from, p.to-1, j.size)
-	if got := p.resp.Header.Get("Content-Range"); p.resp.StatusCode != http.StatusPartialContent || got != want {
-		return fmt.Errorf("%q was asked for, and %s %q came", want, p.resp.Status, got)
+	got, ok := parseSpan(p.resp.Header.Get("Content-Range"))
+	if want := (span{p.from, p.to - 1, j.size}); !ok || p.resp.StatusCode != http.StatusPartialContent || got != want {
+		return fmt.Errorf("bytes %d-%d of %d were asked for, and %s %q came",
+			want.first, want.last, want.total, p.resp.Status, p.resp.Header.Get("Content-Range"))
 	}
 	p.etag = p.resp.Header.Get("ETag")
 	head := make([]byte, min(hold, p.to-p.from))

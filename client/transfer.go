@@ -23,6 +23,7 @@ type traffic struct{ requests, received atomic.Int64 }
 type transfer struct {
 	client  *Client
 	node    string
+	last    bool // no other node is asked after this one
 	traffic *traffic
 	base    base
 	inline  []byte // patch that came with the answer to the check; nil if none did
@@ -162,8 +163,7 @@ func (c *Client) device() channel.Device {
 }
 
 // check asks the node. What it answers is unchecked. It may leave the manifest out if that is the one that was seen.
-func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.CheckAnswer, error) {
-	var answer protocol.CheckAnswer
+func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error) {
 	device := t.client.device()
 	request := protocol.CheckRequest{
 		Channel: t.client.config.Channel,
@@ -178,34 +178,20 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (protocol.Chec
 	}
 	body, err := json.Marshal(request)
 	if err != nil {
-		return answer, err
+		return answer{}, err
 	}
 	path := t.node + protocol.CheckPath(t.client.config.App)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
 	if err != nil {
-		return answer, err
+		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := t.do(req)
 	if err != nil {
-		return answer, err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxCheckAnswer+1))
-	if err != nil {
-		return answer, err
-	}
-	if len(raw) > protocol.MaxCheckAnswer {
-		return answer, fmt.Errorf("an answer of more than %d bytes", protocol.MaxCheckAnswer)
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return answer, fmt.Errorf("answer: %w", err)
-	}
-	stays := answer.Decision == channel.UpToDate || answer.Decision == channel.None
-	if answer.Manifest == nil && (seen.IsZero() || !stays) {
-		return answer, errors.New("an answer without a channel manifest")
-	}
-	return answer, nil
+	return readAnswer(resp.Body, seen)
 }
 
 // do sends a request and returns the answer when its status is 200, 206 or 416, its body counted; anything else becomes

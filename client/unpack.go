@@ -16,35 +16,44 @@ import (
 // unpack reads the archive of release from r into a folder of its own, checks it, and gives the folder its name. Unless
 // every byte is that of the signed release nothing remains, and the error is [ErrDamaged] or one of reading r.
 func (c *Client) unpack(ctx context.Context, release *channel.Release, r io.Reader) error {
-	return c.unpackBy(release, func(into *folder) error {
-		h := digest.NewHasher()
-		source := &sourceReader{r: io.LimitReader(r, release.Size+1)}
-		err := bundle.ReadArchive(ctx, io.TeeReader(source, h), func(name string, _ int64, content io.Reader) error {
-			return into.copy(name, content)
-		})
-		if source.err != nil {
-			return source.err // the transfer broke: what was read is right as far as it goes
-		}
-		return verdict(err, h.Digest(), release)
+	return c.unpackBy(release, func(into *folder) error { return into.unpack(ctx, release, r) })
+}
+
+// unpackBytes is unpack for an archive that is in memory.
+func (c *Client) unpackBytes(ctx context.Context, release *channel.Release, archive []byte) error {
+	return c.unpackBy(release, func(into *folder) error { return into.unpackBytes(ctx, release, archive) })
+}
+
+// unpack reads the archive of release from r into the folder. Files are made before the digest is known, for while the
+// rest is on its way that takes no time. Their number, that of their folders and their bytes are at most what the signed
+// release accounts for.
+func (f *folder) unpack(ctx context.Context, release *channel.Release, r io.Reader) error {
+	h := digest.NewHasher()
+	source := &sourceReader{r: io.LimitReader(r, release.Size+1)}
+	plain := io.TeeReader(source, h)
+	err := bundle.ReadArchiveOf(ctx, plain, release.Files, func(name string, _ int64, content io.Reader) error {
+		return f.copy(name, content)
 	})
+	if source.err != nil {
+		return source.err // the transfer broke: what was read is right as far as it goes
+	}
+	return verdict(err, h.Digest(), release)
 }
 
 // unpackBytes is unpack for an archive that is in memory. Its files are written side by side, while the archive is
 // checked.
-func (c *Client) unpackBytes(ctx context.Context, release *channel.Release, archive []byte) error {
-	return c.unpackBy(release, func(into *folder) error {
-		sum := make(chan digest.Digest, 1)
-		go func() { sum <- digest.Sum(archive) }()
-		r := bytes.NewReader(archive)
-		err := bundle.ReadArchive(ctx, r, func(name string, size int64, _ io.Reader) error {
-			at := int64(len(archive) - r.Len())
-			if size > int64(r.Len()) {
-				return io.ErrUnexpectedEOF
-			}
-			return into.put(name, archive[at:at+size])
-		})
-		return verdict(err, <-sum, release)
+func (f *folder) unpackBytes(ctx context.Context, release *channel.Release, archive []byte) error {
+	sum := make(chan digest.Digest, 1)
+	go func() { sum <- digest.Sum(archive) }()
+	r := bytes.NewReader(archive)
+	err := bundle.ReadArchiveOf(ctx, r, release.Files, func(name string, size int64, _ io.Reader) error {
+		at := int64(len(archive) - r.Len())
+		if size > int64(r.Len()) {
+			return io.ErrUnexpectedEOF
+		}
+		return f.put(name, archive[at:at+size])
 	})
+	return verdict(err, <-sum, release)
 }
 
 // verdict says whether an archive that was read with err is that of release.

@@ -1,0 +1,84 @@
+package client
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"brink/channel"
+)
+
+// encodingSlack is what an encoding may add to any archive, in bytes, beside one for each 128: more than zstd needs for
+// bytes that do not compress (3 for each block of 128 KiB), frame headers and the header of a patch.
+const encodingSlack = 64 << 10
+
+// maxEncoded bounds, in bytes, what the archive of a release may take on its way, in an encoding. What a node says of
+// lengths is not signed and counts for nothing beyond.
+func maxEncoded(release *channel.Release, encoding string) int64 {
+	if encoding == "" || encoding == "identity" {
+		return release.Size
+	}
+	return release.Size + release.Size/128 + encodingSlack
+}
+
+// tooLong is the error of an answer that is longer than the signed release accounts for.
+func tooLong(most int64) error {
+	return fmt.Errorf("%w: more than the %d bytes that it can take", ErrDamaged, most)
+}
+
+// boundedReader gives an error in the place of the bytes beyond left.
+type boundedReader struct {
+	r          io.Reader
+	left, most int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.left > 0 || len(p) == 0 {
+		n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+		b.left -= int64(n)
+		return n, err
+	}
+	var one [1]byte
+	n, err := b.r.Read(one[:])
+	if n > 0 {
+		return 0, tooLong(b.most)
+	}
+	return 0, err
+}
+
+// span is which bytes of a representation an answer carries.
+type span struct {
+	first, last int64
+	total       int64 // of the representation; -1 if that is not told
+}
+
+// parseSpan reads a Content-Range (RFC 9110, section 14.4).
+func parseSpan(field string) (span, bool) {
+	rest, bytes := strings.CutPrefix(field, "bytes ")
+	positions, total, sized := strings.Cut(rest, "/")
+	first, last, ranged := strings.Cut(positions, "-")
+	if !bytes || !sized || !ranged {
+		return span{}, false
+	}
+	var s span
+	var ok [3]bool
+	s.first, ok[0] = parseLength(first)
+	s.last, ok[1] = parseLength(last)
+	if s.total, ok[2] = parseLength(total); total == "*" {
+		s.total, ok[2] = -1, true
+	}
+	good := ok[0] && ok[1] && ok[2] && s.first <= s.last && (s.total == -1 || s.last < s.total)
+	return s, good
+}
+
+// parseLength reads a number of digits alone.
+func parseLength(s string) (int64, bool) {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
+}
