@@ -84,7 +84,7 @@ type Config struct {
 	// answer that nothing is new need not be signed. Default: DefaultSignedEvery.
 	SignedEvery time.Duration
 	// HTTP sends the requests; its CheckRedirect is not used, for redirects to other hosts are never followed.
-	HTTP   *http.Client     // default: one with a time limit for the first byte of an answer, none for the whole
+	HTTP   *http.Client     // default: one with connections of its own
 	Logger *slog.Logger     // default: discards
 	Now    func() time.Time // default: time.Now
 	// Progress, if set, is called while an archive comes in, with the body bytes of it so far and in all; total is -1

@@ -49,21 +49,22 @@ func (o opened) close() {
 	}
 }
 
-// Bounds of what [http.DefaultTransport] bounds as well, by the same times, and of how long a node may think.
+// Bounds of a connection that is opened ahead, for which no request waits yet, and of the head of an answer in bytes.
 const (
-	dialTimeout      = 30 * time.Second
-	handshakeTimeout = 10 * time.Second
-	headerTimeout    = 30 * time.Second
+	dialTimeout      = answerWait
+	handshakeTimeout = answerWait
+	keepAlive        = 30 * time.Second
+	maxHead          = 64 << 10
 )
 
 func newDialer() *dialer {
-	return &dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}, ahead: map[target]*openings{}}
+	return &dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}, ahead: map[target]*openings{}}
 }
 
 // transport returns a transport whose connections d opens, and which keeps so many of them to one node.
 func (d *dialer) transport(connections int) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = headerTimeout
+	t.MaxResponseHeaderBytes = maxHead
 	t.MaxIdleConnsPerHost = connections
 	d.proxy = t.Proxy
 	t.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {

@@ -46,7 +46,7 @@ func (t *transfer) full(ctx context.Context, release *channel.Release, result *R
 		fresh := !result.Resumed
 		refusal, refused := errors.AsType[*protocol.Problem](err)
 		switch {
-		case refused && refusal.Final():
+		case refused && refusal.Final(), t.leave(err):
 			return err
 		case errors.Is(err, ErrDamaged):
 			// What was kept may be at fault, not the node: once more, from the start.
@@ -60,6 +60,9 @@ func (t *transfer) full(ctx context.Context, release *channel.Release, result *R
 	}
 	return failures[len(failures)-1]
 }
+
+// leave reports whether a request that failed with err had better be sent to the next node.
+func (t *transfer) leave(err error) bool { return !t.last && errors.Is(err, ErrSlow) }
 
 func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, result *Result) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.node+protocol.ArchivePath(release.Bundle), nil)

@@ -20,6 +20,9 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 	if c.whole(ctx, target) {
 		return nil // an earlier version that is still kept
 	}
+	if have := c.partial(release); have != nil && have.size > 0 {
+		return t.full(ctx, release, result) // most of it may be there already
+	}
 	if t.base.archive != nil && release.Size <= bundle.MaxPatch {
 		if t.inline != nil {
 			err := t.applyInline(ctx, release, result)
@@ -29,7 +32,7 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 			c.config.Logger.Warn("patch that came with the check failed", "release", release.Version, "error", err)
 		}
 		err := t.patch(ctx, release, result)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || t.leave(err) {
 			return err
 		}
 		c.config.Logger.Warn("patch failed, fetching the full archive", "release", release.Version, "error", err)

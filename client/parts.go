@@ -71,7 +71,7 @@ func (t *transfer) archive(req *http.Request, release *channel.Release, result *
 			result.Parts = len(parts)
 			return resp, nil
 		}
-		if req.Context().Err() != nil {
+		if req.Context().Err() != nil || t.leave(err) {
 			return nil, err
 		}
 		t.client.config.Logger.Warn("no answer in parts, asking for the whole", "error", err)

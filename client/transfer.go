@@ -26,7 +26,8 @@ type transfer struct {
 	last    bool // no other node is asked after this one
 	traffic *traffic
 	base    base
-	inline  []byte // patch that came with the answer to the check; nil if none did
+	answers atomic.Int64 // under way
+	inline  []byte       // patch that came with the answer to the check; nil if none did
 	hint    protocol.Representation
 }
 
@@ -176,6 +177,9 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error
 	if current := state.Current; current != nil && current.Size <= bundle.MaxPatch && state.Failed == nil {
 		request.Dictionary, request.Inline = current.SHA256, protocol.MaxInline
 	}
+	late := fmt.Errorf("%w: no whole answer within %v", ErrSlow, checkWait)
+	ctx, cancel := context.WithTimeoutCause(ctx, checkWait, late)
+	defer cancel()
 	body, err := json.Marshal(request)
 	if err != nil {
 		return answer{}, err
@@ -198,7 +202,7 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error
 // a [*protocol.Problem].
 func (t *transfer) do(req *http.Request) (*http.Response, error) {
 	t.traffic.requests.Add(1)
-	resp, err := t.client.http.Do(req)
+	resp, err := t.send(req)
 	if err != nil {
 		return nil, err
 	}
