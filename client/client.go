@@ -15,6 +15,7 @@
 //	                    the app runs what it came with
 //	state.json          what is installed, and what was seen of each channel: the truth that the link follows
 //	partial/            a download that was cut, to be resumed
+//	nodes.json          how long each of several nodes took to answer, and which failed; only saves time
 //	lock                held while a Client is open
 //
 // The invariant: a device is never worse off. Until the last step of an update nothing that the app runs is touched; a
@@ -68,7 +69,7 @@ const maxConnections = 16
 // Config says where the device keeps its bundles and whom it asks.
 type Config struct {
 	Dir     string         // created if missing
-	Nodes   []string       // base URLs, asked in this order until one answers; Rollback needs none
+	Nodes   []string       // base URLs, of which the nearest is asked first, the others when it fails; Rollback needs none
 	App     string         // the app that the device runs
 	Channel string         // the channel that it follows
 	Trust   []byte         // the org's trust document, as signed
@@ -205,7 +206,7 @@ type Result struct {
 }
 
 // Update brings the folder to what the channel serves: it checks, and if there is something new fetches, verifies and
-// applies it. It asks the nodes in turn until one serves. When it fails, what was installed stays as it was.
+// applies it. It asks the nodes in turn until one serves, the nearest first. When it fails, what was installed stays as it was.
 func (c *Client) Update(ctx context.Context) (Result, error) {
 	start := c.config.Now()
 	var failures []error
@@ -216,10 +217,15 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	if _, err := channel.ParseTrust(c.config.Trust, start); err != nil {
 		return c.finish(Result{}, counted, start), fmt.Errorf("trust document: %w", err)
 	}
-	for i, node := range c.config.Nodes {
-		t := &transfer{client: c, node: node, last: i == len(c.config.Nodes)-1, traffic: counted}
+	known := c.contacts()
+	nodes := known.order(c.config.Nodes, start)
+	for i, node := range nodes {
+		t := &transfer{client: c, node: node, last: i == len(nodes)-1, traffic: counted}
 		result, err := t.run(ctx)
 		if err == nil {
+			if len(nodes) > 1 {
+				c.keep(known.learn(c.config.Nodes, node, t.wait, nodes[:i], c.config.Now()))
+			}
 			return c.finish(result, counted, start), nil
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", node, err))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"brink/bundle"
 	"brink/channel"
@@ -26,8 +27,9 @@ type transfer struct {
 	last    bool // no other node is asked after this one
 	traffic *traffic
 	base    base
-	answers atomic.Int64 // under way
-	inline  []byte       // patch that came with the answer to the check; nil if none did
+	answers atomic.Int64  // under way
+	wait    time.Duration // for the beginning of the answer to the check
+	inline  []byte        // patch that came with the answer to the check; nil if none did
 	hint    protocol.Representation
 }
 
@@ -190,10 +192,12 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error
 		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	start := time.Now()
 	resp, err := t.do(req)
 	if err != nil {
 		return answer{}, err
 	}
+	t.wait = time.Since(start)
 	defer resp.Body.Close()
 	return readAnswer(resp.Body, seen)
 }

@@ -19,7 +19,7 @@ func fetchCommand(sh *shell) *cobra.Command {
 		`DIR/current is a symbolic link to the files of the installed release; it is switched at once and only when all of
 them are there and checked. Nothing is believed but what the keys of the trust document signed. The previous release
 is kept for --rollback. A download that was cut goes on where it was, and a kill at any point leaves a whole release.
-Give --node several times to have others asked when one fails.`,
+Give --node several times to have the nearest asked first, and others when it fails.`,
 		`
   brink fetch ./device --node http://127.0.0.1:8080 --app com.acme.shop --channel production --trust acme.trust.json
   brink fetch ./device … --trial         keep what was confirmed last until --confirm tells that this one is well
@@ -45,7 +45,7 @@ Give --node several times to have others asked when one fails.`,
 		})
 	cmd.Args = args("DIR")
 	flags := cmd.Flags()
-	flags.StringArrayVar(&c.Nodes, "node", nil, "`URL` of a node (repeatable: the next is asked when one fails)")
+	flags.StringArrayVar(&c.Nodes, "node", nil, "`URL` of a node (repeatable: the nearest is asked first, others when it fails)")
 	flags.StringVar(&c.App, "app", "", "`NAME` of the app")
 	flags.StringVar(&c.Channel, "channel", "", "`NAME` of the channel")
 	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or the document itself")
