@@ -20,8 +20,8 @@ type PathError struct {
 func (e *PathError) Error() string { return fmt.Sprintf("path %q %s", e.Path, e.Reason) }
 
 // CheckPath reports whether path may name a file of a bundle: relative, slash-separated, valid UTF-8, without empty,
-// "." or ".." segments, backslashes or control characters, and within [MaxPath], [MaxSegment] and [MaxDepth]. It returns
-// a [*PathError] or nil.
+// "." or ".." segments, backslashes or control characters, and within [MaxPath], [MaxSegment] and [MaxDepth]. It
+// returns a [*PathError] or nil.
 func CheckPath(path string) error {
 	refuse := func(reason string) error { return &PathError{Path: path, Reason: reason} }
 	switch {
@@ -101,7 +101,7 @@ func checkFolders(paths []string) error {
 }
 
 // newFolders returns how many folders path needs that the paths sorted before it did not; last is the one right before
-// it. Folders whose names differ in case or Unicode form only are counted as different, for a file system may have both.
+// it. Folders whose names differ in case or Unicode form only are counted as different: a file system may have both.
 func newFolders(last, path string) int {
 	n := strings.Count(path, "/")
 	for i := 0; i < min(len(last), len(path)) && last[i] == path[i]; i++ {

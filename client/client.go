@@ -59,8 +59,8 @@ var (
 // round trip of so many carries most patches whole (docs/performance.md).
 const DefaultConnections = 10
 
-// DefaultSignedEvery is how long a device goes by unsigned answers unless the Config says otherwise. A manifest is a few
-// kilobytes, so asking for it once a week costs nothing that counts.
+// DefaultSignedEvery is how long a device goes by unsigned answers unless the Config says otherwise. A manifest is a
+// few kilobytes, so asking for it once a week costs nothing that counts.
 const DefaultSignedEvery = 7 * 24 * time.Hour
 
 // maxConnections bounds what a Config may say, for a node has others to serve.
@@ -206,7 +206,8 @@ type Result struct {
 }
 
 // Update brings the folder to what the channel serves: it checks, and if there is something new fetches, verifies and
-// applies it. It asks the nodes in turn until one serves, the nearest first. When it fails, what was installed stays as it was.
+// applies it. It asks the nodes in turn until one serves, the nearest first. When it fails, what was installed stays as
+// it was.
 func (c *Client) Update(ctx context.Context) (Result, error) {
 	start := c.config.Now()
 	var failures []error

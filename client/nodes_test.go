@@ -28,11 +28,14 @@ func TestContacts_Order(t *testing.T) {
 		"the measure is old":  {contacts{{Node: "c", Wait: 1, Measured: ago(measureEvery)}}, given},
 		"it is of the future": {contacts{{Node: "c", Wait: 1, Measured: ago(-time.Hour), Failed: ago(-time.Hour)}}, given},
 		"all are known": {contacts{
-			{Node: "a", Wait: 3, Measured: now}, {Node: "b", Wait: 1, Measured: now},
-			{Node: "c", Wait: 2, Measured: now}, {Node: "d", Wait: 1, Measured: now},
+			{Node: "a", Wait: 3, Measured: now},
+			{Node: "b", Wait: 1, Measured: now},
+			{Node: "c", Wait: 2, Measured: now},
+			{Node: "d", Wait: 1, Measured: now},
 		}, []string{"b", "d", "c", "a"}},
 		"the nearest fails": {contacts{
-			{Node: "a", Wait: 3, Measured: now}, {Node: "b", Wait: 1, Measured: now, Failed: ago(time.Minute), Failures: 1},
+			{Node: "a", Wait: 3, Measured: now},
+			{Node: "b", Wait: 1, Measured: now, Failed: ago(time.Minute), Failures: 1},
 			{Node: "c", Wait: 2, Measured: now},
 		}, []string{"d", "c", "a", "b"}},
 		"it failed a while ago": {contacts{{Node: "c", Failed: ago(leastPenalty), Failures: 1}}, given},

@@ -25,8 +25,8 @@ func (c *Client) unpackBytes(ctx context.Context, release *channel.Release, arch
 }
 
 // unpack reads the archive of release from r into the folder. Files are made before the digest is known, for while the
-// rest is on its way that takes no time. Their number, that of their folders and their bytes are at most what the signed
-// release accounts for.
+// rest is on its way that takes no time. Their number, that of their folders and their bytes are at most what the
+// signed release accounts for.
 func (f *folder) unpack(ctx context.Context, release *channel.Release, r io.Reader) error {
 	h := digest.NewHasher()
 	source := &sourceReader{r: io.LimitReader(r, release.Size+1)}
