@@ -18,6 +18,7 @@ type answer struct {
 	Reason         channel.Reason           `json:"reason"`
 	Representation *protocol.Representation `json:"representation"`
 	Patch          []byte                   `json:"patch"`
+	Trust          uint64                   `json:"trust"`
 	Manifest       json.RawMessage          `json:"manifest"`
 }
 

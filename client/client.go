@@ -15,6 +15,7 @@
 //	                    the app runs what it came with
 //	state.json          what is installed, and what was seen of each channel: the truth that the link follows
 //	partial/            a download that was cut, to be resumed
+//	trust.json          the newest trust document that followed from the one that the app came with
 //	nodes.json          how long each of several nodes took to answer, and which failed; only saves time
 //	lock                held while a Client is open
 //
@@ -72,7 +73,7 @@ type Config struct {
 	Nodes   []string       // base URLs, of which the nearest is asked first, the others when it fails; Rollback needs none
 	App     string         // the app that the device runs
 	Channel string         // the channel that it follows
-	Trust   []byte         // the org's trust document, as signed
+	Trust   []byte         // the org's trust document, as signed; later ones that follow from it come over the network
 	Device  channel.Device // what the device is; what it runs is filled in by the Client
 	Confirm bool           // take an update for well as soon as it is applied; otherwise call Confirm
 	// Connections bounds how many connections to a node an archive comes over at once, 1 to 16; default:
@@ -148,12 +149,7 @@ func New(config Config) (*Client, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	// An expired document stops updates only: what is installed can be confirmed and left at any time.
-	trust, err := channel.LoadTrust(config.Trust)
-	if err != nil {
-		return nil, fmt.Errorf("trust document: %w", err)
-	}
-	c := &Client{config: config, http: &http.Client{}, trust: trust}
+	c := &Client{config: config, http: &http.Client{}}
 	if config.HTTP != nil {
 		*c.http = *config.HTTP
 	} else {
@@ -214,9 +210,6 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	counted := new(traffic)
 	if len(c.config.Nodes) == 0 {
 		return Result{}, ErrNoNode
-	}
-	if _, err := channel.ParseTrust(c.config.Trust, start); err != nil {
-		return c.finish(Result{}, counted, start), fmt.Errorf("trust document: %w", err)
 	}
 	known := c.contacts()
 	nodes := known.order(c.config.Nodes, start)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,7 +40,9 @@ type fakeNode struct {
 	t        *testing.T
 	mu       sync.RWMutex // of manifest, current and archives
 	key      channel.PrivateKey
-	trust    []byte
+	root     channel.PrivateKey
+	trust    []byte            // what devices come with
+	later    map[uint64][]byte // what is handed out of the trust document, by version
 	current  *channel.Manifest
 	manifest []byte   // what is served
 	history  [][]byte // what was served
@@ -70,7 +73,8 @@ func newKey(t *testing.T) channel.PrivateKey {
 func newFakeNode(t *testing.T) *fakeNode {
 	t.Helper()
 	n := &fakeNode{t: t, key: newKey(t), archives: map[digest.Digest][]byte{}, encoded: map[string][]byte{}}
-	root := newKey(t)
+	n.root = newKey(t)
+	root := n.root
 	var err error
 	n.trust, err = channel.NewTrust(channel.TrustConfig{
 		Org:    "acme",
@@ -218,6 +222,19 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		n.check(w, r)
 		return
 	}
+	if rest, ok := strings.CutPrefix(r.URL.Path, protocol.TrustPath("acme")); ok {
+		version := n.newest()
+		if rest != "" {
+			version, _ = strconv.ParseUint(rest[1:], 10, 64)
+		}
+		if n.later[version] == nil {
+			w.WriteHeader(http.StatusNotFound)
+			_ = json.NewEncoder(w).Encode(protocol.Problem{Code: protocol.CodeUnknownOrg, Message: "nothing here"})
+			return
+		}
+		_, _ = w.Write(n.later[version])
+		return
+	}
 	id, err := digest.Parse(strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v1/bundles/"), "/archive"))
 	archive, known := n.archives[id]
 	if err != nil || !known {
@@ -319,5 +336,14 @@ func (n *fakeNode) check(w http.ResponseWriter, r *http.Request) {
 		body, coding := n.represent(n.archives[n.current.Release.Bundle], in.Dictionary)
 		answer.Representation = n.hint(&protocol.Representation{Encoding: coding, Size: int64(len(body))})
 	}
+	answer.Trust = n.newest()
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// newest returns the highest version of the trust document that is handed out, 0 for none.
+func (n *fakeNode) newest() (version uint64) {
+	for v := range n.later {
+		version = max(version, v)
+	}
+	return version
 }

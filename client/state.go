@@ -77,6 +77,9 @@ func (c *Client) open() error {
 	if c.root, err = os.OpenRoot(c.config.Dir); err != nil {
 		return err
 	}
+	if c.trust, err = c.loadTrust(); err != nil {
+		return err
+	}
 	if c.state, err = c.load(); err != nil {
 		return err
 	}
@@ -155,11 +158,16 @@ func (c *Client) write(next state) error {
 	if err != nil {
 		return err
 	}
-	file, err := c.root.OpenFile(freshState, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	return c.writeFile(freshState, append(raw, '\n'))
+}
+
+// writeFile writes a file durably but for its name.
+func (c *Client) writeFile(name string, raw []byte) error {
+	file, err := c.root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(append(raw, '\n'))
+	_, err = file.Write(raw)
 	if err == nil {
 		err = file.Sync()
 	}

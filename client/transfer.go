@@ -41,6 +41,10 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	go func() { reading <- c.readBase(ctx) }()
 	answer, err := t.check(ctx, c.seen())
 	t.base = <-reading
+	if err == nil && answer.Manifest == nil && answer.Trust > c.trust.Version() && t.advance(ctx) {
+		// By the later document what was seen may count no more.
+		answer, err = t.check(ctx, digest.Digest{})
+	}
 	if err == nil && answer.Manifest == nil {
 		if c.state.Current == nil || t.base.sound {
 			upToDate := answer.Decision == channel.UpToDate
@@ -59,7 +63,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if answer.Representation != nil {
 		t.hint = *answer.Representation
 	}
-	m, err := c.trust.VerifyManifest(answer.Manifest, c.config.Now())
+	m, err := t.verify(ctx, &answer)
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
@@ -128,7 +132,8 @@ func (c *Client) seen() digest.Digest {
 	now, f := c.config.Now(), c.state.channel()
 	age, ok := f.signedAge(now)
 	expired := !f.Expires.IsZero() && !now.Before(f.Expires)
-	if !ok || age >= c.config.SignedEvery || !f.Settled || f.Trust != c.trust.Digest() || expired {
+	if !ok || age >= c.config.SignedEvery || !f.Settled || f.Trust != c.trust.Digest() || expired ||
+		c.trust.CheckExpiry(now) != nil {
 		return digest.Digest{}
 	}
 	return f.Seen.Statement

@@ -181,6 +181,9 @@ func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
 	if len(a.Patch) > 0 {
 		b = append(base64.StdEncoding.AppendEncode(append(b, `,"patch":"`...), a.Patch), '"')
 	}
+	if a.Trust > 0 {
+		b = strconv.AppendUint(append(b, `,"trust":`...), a.Trust, 10)
+	}
 	if len(a.Manifest) > 0 {
 		b = append(append(b, `,"manifest":`...), a.Manifest...)
 	}

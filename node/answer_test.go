@@ -69,7 +69,7 @@ func TestAppendCheck_IsWhatEncodingJSONWrites(t *testing.T) {
 		{Decision: channel.None, Reason: channel.ReasonExpired, Sequence: channel.MaxSequence, Manifest: []byte(`{"a":1}`)},
 		{
 			Decision: channel.Update, Release: release, Archive: protocol.ArchivePath(id), Sequence: 7,
-			Representation: &protocol.Representation{Encoding: "dcz", Size: 12}, Patch: []byte("\x00\xff patch"), Manifest: []byte(`{"a":[1,"b"]}`),
+			Representation: &protocol.Representation{Encoding: "dcz", Size: 12}, Patch: []byte("\x00\xff patch"), Trust: 3, Manifest: []byte(`{"a":[1,"b"]}`),
 		},
 	} {
 		want, err := json.Marshal(a)

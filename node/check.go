@@ -25,6 +25,9 @@ func (n *Node) check(r *request) error {
 		Release:  decision.Release,
 		Sequence: m.Sequence,
 	}
+	if trust := n.channels.trusts.get(m.Org); trust != nil {
+		answer.Trust = trust.Version()
+	}
 	if decision.Release != nil {
 		// A node names nothing that it has lost: the device asks another one, and stays on what it runs till then.
 		if _, err := n.known(decision.Release.Bundle); err != nil {

@@ -73,6 +73,7 @@ type CheckAnswer struct {
 	// told to who would ask for parts, and is a hint: it may be gone when it is asked for.
 	Representation *Representation `json:"representation,omitempty"`
 	Patch          []byte          `json:"patch,omitempty"`    // the archive as dcz against the dictionary that was named
+	Trust          uint64          `json:"trust,omitempty"`    // version of the org's trust document on the node
 	Manifest       json.RawMessage `json:"manifest,omitempty"` // the envelope, byte for byte as it was signed
 }
 
