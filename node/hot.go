@@ -23,6 +23,7 @@ type hot struct {
 	direct bool // whether connections are plain TCP, which can send what package wire holds
 	loads  singleflight.Group
 	files  atomic.Int64 // how many are held as files
+	most   int64        // of them; each takes a descriptor, and connections need theirs
 }
 
 // held is a representation in RAM, in one of two forms.
@@ -58,12 +59,9 @@ const (
 	directTo   = 1 << 20
 )
 
-// maxFiles bounds how many are held so. Each takes a descriptor, and connections need theirs.
-const maxFiles = 1024
-
 // newHot returns a set of so many bytes; direct says that connections are plain TCP.
 func newHot(size int64, direct bool) (*hot, error) {
-	h := &hot{size: max(size, 0), direct: direct}
+	h := &hot{size: max(size, 0), direct: direct, most: int64(wire.MaxHeld(wire.Descriptors()))}
 	if h.size == 0 {
 		return h, nil
 	}
@@ -129,7 +127,7 @@ func (h *hot) load(name digest.Digest, read func() (*held, error)) (*held, error
 // held as a file, for whatever reason, is sent as bytes; if r was the reason, that shows again.
 func (h *hot) read(r contentReader, size int64) (*held, error) {
 	var failed error
-	if h.direct && h.cache != nil && size >= directFrom && size <= directTo && h.files.Load() < maxFiles {
+	if h.direct && h.cache != nil && size >= directFrom && size <= directTo && h.files.Load() < h.most {
 		direct, err := wire.NewHeld(r, size)
 		if err == nil {
 			h.files.Add(1)

@@ -19,7 +19,7 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.close()
-	h.files.Store(maxFiles - 2)
+	h.files.Store(h.most - 2)
 	for i := range byte(5) {
 		data := noise(i, directFrom)
 		one, err := h.load(digest.Sum(data), func() (*held, error) {
@@ -37,8 +37,8 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 	}
 	h.cache.Wait()
 	h.cache.Clear() // gives all of them up
-	if got := h.files.Load(); got != maxFiles-2 {
-		t.Errorf("%d descriptors are counted after the set has given up all of its two", got-(maxFiles-2))
+	if got := h.files.Load(); got != h.most-2 {
+		t.Errorf("%d descriptors are counted after the set has given up all of its two", got-(h.most-2))
 	}
 }
 

@@ -169,6 +169,9 @@ func New(config Config) (_ *Node, err error) {
 	return n, nil
 }
 
+// valueLogFile is the size in bytes of one file of the store's value log, each of which the store keeps open.
+const valueLogFile = 64 << 20
+
 // listen opens the sockets. There is one for all processors, without SO_REUSEPORT: several take a third more
 // connections a second, of which nothing is left for those that are kept, and with it a second node would open the same
 // port without an error and take half of the devices (docs/performance.md).
@@ -177,7 +180,13 @@ func (n *Node) listen() error {
 	if err != nil {
 		return err
 	}
-	if n.listener, err = wire.New(socket, n.config.Wire); err != nil {
+	limits := n.config.Wire
+	limits.Reserved += int(n.config.Quota / valueLogFile)
+	limits.OnFull = func() {
+		n.config.Logger.Warn("all connections that may be open are: idle ones make room", "connections", n.listener.Most(),
+			"descriptors", wire.Descriptors(), "displaced", n.listener.Stats().Displaced)
+	}
+	if n.listener, err = wire.New(socket, limits); err != nil {
 		return errors.Join(err, socket.Close())
 	}
 	if n.config.CertFile != "" {
@@ -269,7 +278,8 @@ func (n *Node) Run(ctx context.Context) error {
 		n.work.Go(func() { n.mirror.run(n.ctx) })
 	}
 	n.begin(ctx)
-	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels.count())
+	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels.count(),
+		"connections", n.listener.Most())
 	var err error
 	select {
 	case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -47,6 +48,8 @@ type Conn struct {
 	acked int64        // of them, bytes the peer has acknowledged as of the last look
 	queue func() int64 // bytes taken and not acknowledged; made by the first look
 
+	idleSince atomic.Int64 // the moment since which it waits for a request; 0: it does not
+
 	raw     syscall.RawConn // nil unless it is TCP
 	follows bool            // whether more of the same response follows the next write at once
 }
@@ -75,6 +78,8 @@ func (c *Conn) beforeRead(now time.Time) error {
 	}
 	if c.phase == responding && !c.writing {
 		c.phase, c.idled, c.drained = idle, 0, false
+		c.idleSince.Store(c.listener.room.moment(now))
+		c.listener.room.free()
 	}
 	if c.phase == idle && !c.drained && c.waited >= c.listener.look {
 		c.drained, c.idled = c.takeLook() == 0, 0 // until now the response was on its way
@@ -115,6 +120,7 @@ func (c *Conn) afterRead(start time.Time, n int, err error) (again bool, _ error
 		c.in.add(d, int64(n))
 	case c.phase == idle && n > 0:
 		c.phase, c.in = requesting, pace{moved: int64(n)}
+		c.idleSince.Store(0)
 	case c.phase == idle:
 		c.idled += d
 		if !c.drained {
@@ -158,6 +164,7 @@ func (c *Conn) beforeWrite(now time.Time) error {
 	}
 	if c.phase != responding {
 		c.phase, c.out, c.waited = responding, pace{}, 0
+		c.idleSince.Store(0)
 		// What was sent before is not to this response's credit. Looking at the queue here would be exact and cost a
 		// system call for each response; this is wrong only while a pipelined response is still on its way, until
 		// the first look.
@@ -241,7 +248,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 
 // end closes the connection because a limit is passed, and returns why. The caller holds mu.
 func (c *Conn) end(cause error) error {
-	if tcp, ok := c.under.(*net.TCPConn); ok && !errors.Is(cause, ErrIdle) {
+	if tcp, ok := c.under.(*net.TCPConn); ok && !errors.Is(cause, ErrIdle) && !errors.Is(cause, ErrDisplaced) {
 		// What the kernel still holds for a peer that does not take it would stay for minutes. Reset, and free it.
 		_ = tcp.SetLinger(0)
 	}

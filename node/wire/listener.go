@@ -18,6 +18,7 @@ type Listener struct {
 	write  limits
 	look   time.Duration // how long a response may be waited for before its progress is looked at
 	done   chan struct{} // closed by Close
+	room   room
 
 	accepted, idle, stalled, slow atomic.Int64
 	buffers                       sync.Pool // of *[]byte, for Conn.ReadFrom
@@ -48,6 +49,7 @@ func New(under net.Listener, config Config) (*Listener, error) {
 		}
 	}
 	l.look = max(l.look, time.Millisecond)
+	l.room.init(config)
 	l.buffers.New = func() any { b := make([]byte, copySize); return &b }
 	return l, nil
 }
@@ -60,6 +62,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for pause := time.Duration(0); ; {
 		raw, err := l.under.Accept()
 		if err == nil {
+			if err := l.makeRoom(); err != nil {
+				_ = raw.Close()
+				return nil, err
+			}
 			return l.track(raw)
 		}
 		if !isShortage(err) {
@@ -102,6 +108,7 @@ func (l *Listener) track(raw net.Conn) (net.Conn, error) {
 			c.raw = direct
 		}
 	}
+	c.idleSince.Store(l.room.moment(time.Now()))
 	l.mu.Lock()
 	if l.closed { // accepted while Close ran: nobody would close it at the end of a drain
 		l.mu.Unlock()
@@ -124,8 +131,9 @@ func (l *Listener) untrack(c *Conn, cause error) {
 		l.slow.Add(1)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	delete(l.open, c)
+	l.mu.Unlock()
+	l.room.free()
 }
 
 // Addr returns the address that is listened on.
@@ -158,16 +166,20 @@ func (l *Listener) CloseConns() {
 	}
 }
 
+// Most returns how many connections may be open at the same time; 0 means no limit.
+func (l *Listener) Most() int { return l.room.most }
+
 // Stats returns the counts.
 func (l *Listener) Stats() Stats {
 	l.mu.Lock()
 	open := len(l.open)
 	l.mu.Unlock()
 	return Stats{
-		Open:     open,
-		Accepted: l.accepted.Load(),
-		Idle:     l.idle.Load(),
-		Stalled:  l.stalled.Load(),
-		Slow:     l.slow.Load(),
+		Open:      open,
+		Accepted:  l.accepted.Load(),
+		Idle:      l.idle.Load(),
+		Stalled:   l.stalled.Load(),
+		Slow:      l.slow.Load(),
+		Displaced: l.room.made.Load(),
 	}
 }

@@ -4,8 +4,9 @@
 // The life of one connection: a [Listener] accepts it, counts it and hands it out as a [Conn]. While it waits for a
 // request it may be idle for so long; while a request is read or a response is written, time counts only as long as
 // the peer is waited for, so that a slow disk or a slow origin is never held against a client. A limit that is passed
-// closes the connection and makes the call that waited return [ErrIdle], [ErrStalled] or [ErrSlow]. When a drain has
-// waited long enough, [Listener.CloseConns] closes what remains. An HTTP server above needs no timeouts of its own.
+// closes the connection and makes the call that waited return [ErrIdle], [ErrStalled] or [ErrSlow]. When as many
+// connections are open as may be, a new one displaces the one that has been idle for longest. When a drain has waited
+// long enough, [Listener.CloseConns] closes what remains. An HTTP server above needs no timeouts of its own.
 //
 // Progress of a response is what the peer has acknowledged, not what the kernel has taken: the send buffer of one
 // socket may hold megabytes, which take a slow link minutes in which no write returns, and it may hold them after the
@@ -39,6 +40,14 @@ const (
 
 // Config holds the limits of a [Listener]. For each, zero means the default and a negative value means no limit.
 type Config struct {
+	// Connections is how many may be open at the same time; see [DefaultConnections]. When as many are open, a new
+	// one takes the place of the one that has been idle for longest; if none is idle, it waits.
+	Connections int
+	// Reserved is how many descriptors others in the process keep open, such as a store. It bounds the default of
+	// Connections.
+	Reserved int
+	// OnFull is called when a new connection finds no room, at most once a minute. It must not block.
+	OnFull func()
 	// Idle is how long a connection may wait for the first byte of a request.
 	Idle time.Duration
 	// Stall is how long a peer that is being waited for may move nothing at all.
@@ -88,11 +97,13 @@ func orDefault[T time.Duration | int64](v, byDefault T) T {
 	return max(v, 0)
 }
 
-// What ended a connection. All three are timeouts ([os.ErrDeadlineExceeded], and Timeout reports true).
+// What ended a connection. All are timeouts ([os.ErrDeadlineExceeded], and Timeout reports true).
 var (
 	ErrIdle    error = &limitError{"no request came"}
 	ErrStalled error = &limitError{"the peer stopped moving"}
 	ErrSlow    error = &limitError{"the peer is below the minimum rate"}
+	// ErrDisplaced means that an idle connection was closed for a new one.
+	ErrDisplaced error = &limitError{"no request came, and another connection needed the room"}
 )
 
 // limitError is a [net.Error]. Its text holds "i/o timeout", by which servers tell what is not worth logging.
@@ -107,9 +118,10 @@ func (e *limitError) Unwrap() error   { return os.ErrDeadlineExceeded }
 
 // Stats are counts since the Listener was made, except Open.
 type Stats struct {
-	Open     int   // connections open now
-	Accepted int64 // connections handed out
-	Idle     int64 // closed with ErrIdle
-	Stalled  int64 // closed with ErrStalled
-	Slow     int64 // closed with ErrSlow
+	Open      int   // connections open now
+	Accepted  int64 // connections handed out
+	Idle      int64 // closed with ErrIdle
+	Stalled   int64 // closed with ErrStalled
+	Slow      int64 // closed with ErrSlow
+	Displaced int64 // closed with ErrDisplaced
 }
