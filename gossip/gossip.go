@@ -46,6 +46,7 @@ type Gossip struct {
 	mail    *mail
 	queue   memberlist.TransmitLimitedQueue // of broadcasts
 	keyring *memberlist.Keyring
+	labels  *labels
 	list    *memberlist.Memberlist
 	stop    context.CancelFunc // ends what transport dials
 	count   counters
@@ -74,6 +75,7 @@ func New(config Config) (*Gossip, error) {
 	g.queue.RetransmitMult = retransmit
 	g.queue.NumNodes = g.members.size
 	var err error
+	g.labels = newLabels(config.Fleet, config.Keys)
 	if g.keyring, err = memberlist.NewKeyring(config.Keys, config.Keys[0]); err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
@@ -108,10 +110,15 @@ func (g *Gossip) open() error {
 		}
 		c.Transport = t
 	}
+	c.Transport = g.newGate(c.Transport)
 	if g.list, err = memberlist.Create(c); err != nil {
 		g.stop()
 		abandon(c.Transport)
 		return err
+	}
+	if g.list.NumMembers() == 0 { // memberlist has refused this node itself
+		g.stop()
+		return errors.Join(errors.New("this node's own address is in none of the allowed networks"), g.list.Shutdown())
 	}
 	node := g.list.LocalNode()
 	g.self.Address = node.Address()
@@ -121,7 +128,7 @@ func (g *Gossip) open() error {
 func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.config.Name
-	c.Label = label(g.config.Fleet)
+	c.Label, c.SkipInboundLabelCheck = g.labels.own, true // the gate checks it
 	bind, err := parseAddress(g.config.Bind, true)
 	if err != nil {
 		return nil, err
@@ -158,9 +165,6 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c.Delegate, c.Events, c.Alive, c.Conflict = d, d, d, d
 	return c, nil
 }
-
-// label is what everything that a fleet sends begins with. It is authenticated, not encrypted.
-func label(fleet string) string { return "brink " + fleet }
 
 // Run joins the fleet and works until ctx is done; then it tells the others that this node leaves, waits for that as
 // long as Pace.Leave, and closes. It returns when all that it started has ended. What memberlist started ends at about

@@ -94,7 +94,13 @@ func (g *Gossip) Rekey(keys [][]byte) error {
 	case !hasKey(keys, present[0]):
 		return fmt.Errorf("%w: others may still use the former primary: keep it behind the new one first", ErrRotation)
 	}
-	return replaceKeys(g.keyring, keys)
+	// Whatever the others send meanwhile is taken; what is sent is what all of them take.
+	g.labels.replace(append(slices.Clone(present), keys...))
+	if err := replaceKeys(g.keyring, keys); err != nil {
+		return err
+	}
+	g.labels.replace(keys)
+	return nil
 }
 
 // replaceKeys turns what ring has into keys. Memberlist reads a ring's keys without its lock, and RemoveKey moves those

@@ -3,6 +3,7 @@ package gossip
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,19 @@ func (r *roster) find(name string) (Member, bool) {
 	defer r.mu.RUnlock()
 	p, ok := r.others[name]
 	return p.member, ok
+}
+
+// at returns how many other members have an address.
+func (r *roster) at(ip netip.Addr) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	count := 0
+	for _, p := range r.others {
+		if own, ok := netip.AddrFromSlice(p.node.Addr); ok && own.Unmap() == ip {
+			count++
+		}
+	}
+	return count
 }
 
 // node returns where memberlist reaches another member.

@@ -14,6 +14,7 @@ type Stats struct {
 	Conflicts       int64 // times that another node had the name of one here
 	Dropped         int64 // messages for which a queue had no room, or that named no member
 	Refused         int64 // messages that could not be read
+	Barred          int64 // packets and streams that were refused before anything of them was decrypted
 	Offered         int64 // calls of Config.Learned
 	Exchanges       int64 // states of other members that were compared
 	Reconciliations int64 // of these, those that differed
@@ -25,11 +26,11 @@ type Stats struct {
 
 // counters are what Stats is made of.
 type counters struct {
-	lost, conflicts, dropped, refused, offered atomic.Int64
-	exchanges, reconciliations                 atomic.Int64
-	joined, unheard                            atomic.Int64
-	bytesIn, bytesOut                          atomic.Int64
-	logged, muted                              atomic.Int64
+	lost, conflicts, dropped, refused, barred, offered atomic.Int64
+	exchanges, reconciliations                         atomic.Int64
+	joined, unheard                                    atomic.Int64
+	bytesIn, bytesOut                                  atomic.Int64
+	logged, muted                                      atomic.Int64
 }
 
 // Stats may be called at any time, and locks what it reads only for a moment.
@@ -44,6 +45,7 @@ func (g *Gossip) Stats() Stats {
 		Conflicts:       g.count.conflicts.Load(),
 		Dropped:         g.count.dropped.Load(),
 		Refused:         g.count.refused.Load(),
+		Barred:          g.count.barred.Load(),
 		Offered:         g.count.offered.Load(),
 		Exchanges:       g.count.exchanges.Load(),
 		Reconciliations: g.count.reconciliations.Load(),

@@ -35,6 +35,8 @@ func (n *Node) fleetMetrics(gauge, counter func(name, help string, value float64
 	counter("brink_fleet_conflicts_total", "Times that another node had this one's name.", float64(stats.Conflicts))
 	counter("brink_fleet_dropped_total", "Messages that did not fit a queue.", float64(stats.Dropped))
 	counter("brink_fleet_refused_total", "Messages that could not be read.", float64(stats.Refused))
+	counter("brink_fleet_barred_total", "Packets and streams of strangers that were refused unread.",
+		float64(stats.Barred))
 	counter("brink_fleet_bytes_in_total", "Bytes of announcements and summaries that came.", float64(stats.BytesIn))
 	counter("brink_fleet_bytes_out_total", "Bytes of announcements and summaries that were sent.", float64(stats.BytesOut))
 	counter("brink_fleet_faults_total", "Things that other nodes hold and that were not taken.",

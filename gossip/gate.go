@@ -1,0 +1,223 @@
+package gossip
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"golang.org/x/time/rate"
+)
+
+// Bounds of the streams that others have open to this node at the same time. Memberlist ends each after Pace.Dial.
+const (
+	// strangerStreams is for all addresses together that no member has. None of them has shown a key yet, and each may
+	// have this node buffer maxStream.
+	strangerStreams = 16
+	// addressStreams is for one address that no member has.
+	addressStreams = 8
+	// memberStreams is for each member at an address. Strangers can not take them: an address that is forged does not
+	// get as far as a stream.
+	memberStreams = 8
+)
+
+// gate stands between a transport and memberlist, which reads up to 20 MiB from anybody before it decrypts. It lets in
+// packets and streams that come from allowed networks, begin with a label of the fleet, and state no more length than
+// nodes send; streams are bounded in number besides. It puts the label on what goes out.
+type gate struct {
+	memberlist.Transport
+	labels *labels
+	allow  []netip.Prefix
+	known  func(netip.Addr) int // how many members have an address
+	report func(address net.Addr, err error)
+	count  *atomic.Int64 // packets and streams that were refused
+
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	done    chan struct{}
+	pumps   sync.WaitGroup
+	closing sync.Once
+
+	mu        sync.Mutex
+	open      map[netip.Addr]int // streams
+	strangers int                // streams of addresses that no member has
+}
+
+var _ memberlist.NodeAwareTransport = (*gate)(nil)
+
+// Why the gate refuses something.
+var (
+	errNetwork = errors.New("its address is in none of the allowed networks")
+	errCrowded = errors.New("too many streams are open")
+	errLabel   = errors.New("it is of another fleet, or made without a key of this one")
+	errForm    = errors.New("it is not encrypted")
+	errLength  = errors.New("it states more bytes than nodes send")
+)
+
+// newGate starts the two goroutines of a gate, which Shutdown ends.
+func (g *Gossip) newGate(under memberlist.Transport) *gate {
+	limit := rate.Sometimes{First: 3, Interval: time.Minute}
+	gt := &gate{
+		Transport: under, labels: g.labels, allow: g.config.Allow, known: g.members.at, count: &g.count.barred,
+		report: func(address net.Addr, err error) {
+			limit.Do(func() {
+				g.config.Logger.Warn("gossip refused", "address", address.String(), "reason", err,
+					"refused", g.count.barred.Load())
+			})
+		},
+		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}),
+		open: map[netip.Addr]int{},
+	}
+	gt.pumps.Go(gt.pumpPackets)
+	gt.pumps.Go(gt.pumpStreams)
+	return gt
+}
+
+// Shutdown implements [memberlist.Transport]. What the transport wants to hand over meanwhile must still be read.
+func (g *gate) Shutdown() error {
+	var err error
+	g.closing.Do(func() {
+		err = g.Transport.Shutdown()
+		close(g.done)
+		g.pumps.Wait()
+	})
+	return err
+}
+
+// PacketCh implements [memberlist.Transport].
+func (g *gate) PacketCh() <-chan *memberlist.Packet { return g.packets }
+
+// StreamCh implements [memberlist.Transport].
+func (g *gate) StreamCh() <-chan net.Conn { return g.streams }
+
+// WriteTo implements [memberlist.Transport]. The bytes begin with memberlist's label, and are this call's.
+func (g *gate) WriteTo(b []byte, address string) (time.Time, error) {
+	if err := g.labels.put(b); err != nil {
+		return time.Time{}, err
+	}
+	return g.Transport.WriteTo(b, address)
+}
+
+// WriteToAddress implements [memberlist.NodeAwareTransport].
+func (g *gate) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	return g.WriteTo(b, a.Addr)
+}
+
+// DialTimeout implements [memberlist.Transport].
+func (g *gate) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
+	conn, err := g.Transport.DialTimeout(address, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{Conn: conn, gate: g, outgoing: true, release: func() {}}, nil
+}
+
+// DialAddressTimeout implements [memberlist.NodeAwareTransport].
+func (g *gate) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	return g.DialTimeout(a.Addr, timeout)
+}
+
+func (g *gate) refuse(address net.Addr, err error) {
+	g.count.Add(1)
+	g.report(address, err)
+}
+
+func (g *gate) pumpPackets() {
+	for {
+		select {
+		case <-g.done:
+			return
+		case p := <-g.Transport.PacketCh():
+			rest, err := g.labels.take(p.Buf)
+			if !g.allows(ipOf(p.From)) {
+				err = errNetwork
+			}
+			if err != nil {
+				g.refuse(p.From, err)
+				continue
+			}
+			p.Buf = rest
+			select {
+			case g.packets <- p:
+			case <-g.done:
+				return
+			}
+		}
+	}
+}
+
+func (g *gate) pumpStreams() {
+	for {
+		select {
+		case <-g.done:
+			return
+		case conn := <-g.Transport.StreamCh():
+			release, err := g.admit(ipOf(conn.RemoteAddr()))
+			if err != nil {
+				g.refuse(conn.RemoteAddr(), err)
+				_ = conn.Close()
+				continue
+			}
+			s := &stream{Conn: conn, gate: g, release: sync.OnceFunc(release)}
+			select {
+			case g.streams <- s:
+			case <-g.done:
+				_ = s.Close()
+				return
+			}
+		}
+	}
+}
+
+func (g *gate) allows(ip netip.Addr) bool {
+	for _, prefix := range g.allow {
+		if prefix.Contains(ip) {
+			return true
+		}
+	}
+	return len(g.allow) == 0
+}
+
+// admit counts a stream from an address until it is released.
+func (g *gate) admit(ip netip.Addr) (release func(), err error) {
+	if !g.allows(ip) {
+		return nil, errNetwork
+	}
+	members := g.known(ip)
+	stranger, most := 0, members*memberStreams
+	if members == 0 {
+		stranger, most = 1, addressStreams
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open[ip] >= most || g.strangers+stranger > strangerStreams && stranger > 0 {
+		return nil, errCrowded
+	}
+	g.open[ip]++
+	g.strangers += stranger
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.strangers -= stranger
+		if g.open[ip]--; g.open[ip] == 0 {
+			delete(g.open, ip)
+		}
+	}, nil
+}
+
+// ipOf returns the address without its port and zone.
+func ipOf(address net.Addr) netip.Addr {
+	switch a := address.(type) {
+	case *net.TCPAddr:
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	case *net.UDPAddr:
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	}
+	if a, err := netip.ParseAddrPort(address.String()); err == nil {
+		return a.Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
