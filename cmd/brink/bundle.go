@@ -149,7 +149,8 @@ func (in inspection) text(w io.Writer, all bool) {
 	if !all && len(list) > largest {
 		slices.SortStableFunc(list, func(a, b inspectedFile) int { return int(b.Bytes - a.Bytes) })
 		list = list[:largest]
-		fmt.Fprintf(w, "\nthe %d largest files (--files lists all):\n", largest)
+		fmt.Fprintln(w)
+		fmt.Fprintf(w, "the %d largest files (--files lists all):\n", largest)
 	} else {
 		fmt.Fprintln(w)
 	}
@@ -254,7 +255,8 @@ func (d *difference) text(w io.Writer) {
 		fmt.Fprintf(w, "no difference: both are bundle %s\n", d.New)
 		return
 	}
-	fmt.Fprintf(w, "from bundle %s\n  to bundle %s\n\n", d.Old, d.New)
+	fmt.Fprintf(w, "from bundle %s\n", d.Old)
+	fmt.Fprintf(w, "  to bundle %s\n\n", d.New)
 	t := newTable("lrrrl", "CHANGE", "OLD", "NEW", "FRESH", "PATH")
 	sum := map[string]int{}
 	for _, c := range d.Changes {

@@ -338,13 +338,15 @@ func (r demoResult) text(w io.Writer) {
 	t.write(w)
 	install, update := r.Steps[1].Bytes, r.Steps[3].Bytes
 	if !r.Steps[3].Patched {
-		fmt.Fprintln(w, "\nThere was no patch this time, so the device took the full archive, as it always can.")
+		fmt.Fprintln(w)
+		fmt.Fprintln(w, "There was no patch this time, so the device took the full archive, as it always can.")
 		return
 	}
-	fmt.Fprintf(w, `
-The update took %s of the bytes of the install. The device's files are the publisher's, byte for byte.
-Publishing takes longer than sending: it returns when the node has made the patch that devices will ask for.
-`, percent(update, install))
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "The update took %s of the bytes of the install. The device's files are the publisher's, byte for "+
+		"byte.\n", percent(update, install))
+	fmt.Fprintln(w, "Publishing takes longer than sending: it returns when the node has made the patch that devices will "+
+		"ask for.")
 }
 
 // percent returns what share part is of whole, for people.

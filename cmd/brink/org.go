@@ -346,12 +346,14 @@ func (o orgInfo) text(w io.Writer) {
 		quota = human(o.Quota)
 	}
 	facts(w, "file", o.File, "issued", moment(o.Issued), "expires", expires, "quota", quota)
-	fmt.Fprintf(w, "\nroot keys, %d of %d must sign:\n", o.RootThreshold, len(o.Roots))
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "root keys, %d of %d must sign:\n", o.RootThreshold, len(o.Roots))
 	for _, id := range o.Roots {
 		fmt.Fprintf(w, "  %s\n", id)
 	}
 	for _, role := range o.Roles {
-		fmt.Fprintf(w, "\nrole %s, %d of %s must sign:\n", role.Name, role.Threshold, count(len(role.Keys), "key"))
+		fmt.Fprintln(w)
+		fmt.Fprintf(w, "role %s, %d of %s must sign:\n", role.Name, role.Threshold, count(len(role.Keys), "key"))
 		pairs := []string{"apps", join(role.Apps), "channels", join(role.Channels)}
 		if len(role.May) > 0 {
 			pairs = append(pairs, "may only", join(role.May))
@@ -362,7 +364,8 @@ func (o orgInfo) text(w io.Writer) {
 		}
 	}
 	for _, e := range o.Epochs {
-		fmt.Fprintf(w, "\nepoch %d of their sequences:\n", e.Epoch)
+		fmt.Fprintln(w)
+		fmt.Fprintf(w, "epoch %d of their sequences:\n", e.Epoch)
 		facts(w, "apps", join(e.Apps), "channels", join(e.Channels))
 	}
 }

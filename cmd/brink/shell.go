@@ -178,18 +178,17 @@ func flagNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// show prints a result: value as JSON when that was asked for, otherwise what text writes.
+// show prints a result: value as JSON when that was asked for, otherwise what text writes, a line with each call.
 func (sh *shell) show(value any, text func(w io.Writer)) error {
 	var b bytes.Buffer
 	if sh.asJSON {
-		encoder := json.NewEncoder(&b)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(value); err != nil {
+		raw, err := encode(value, "  ")
+		if err != nil {
 			return fmt.Errorf("print the result: %w", err)
 		}
+		b.Write(raw)
 	} else {
-		text(&b)
+		text(screen{&b})
 	}
 	if _, err := sh.stdout.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("print the result: %w", err)
@@ -220,16 +219,28 @@ func (sh *shell) fail(err error) int {
 // complain and writeJSON write to stderr. When that fails there is nobody left to tell.
 
 func (sh *shell) complain(kind string, r report) {
-	fmt.Fprintf(sh.stderr, "brink: %s%s\n", kind, r.Message)
+	w := screen{sh.stderr}
+	fmt.Fprintf(w, "brink: %s%s\n", kind, r.Message)
 	if r.Hint != "" {
-		fmt.Fprintf(sh.stderr, "hint: %s\n", r.Hint)
+		fmt.Fprintf(w, "hint: %s\n", r.Hint)
 	}
 }
 
 func (sh *shell) writeJSON(value any) {
-	encoder := json.NewEncoder(sh.stderr)
+	raw, err := encode(value, "")
+	if err == nil {
+		_, _ = sh.stderr.Write(raw)
+	}
+}
+
+// encode returns value as JSON that is safe to look at on a terminal.
+func encode(value any, indent string) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(value)
+	encoder.SetIndent("", indent)
+	err := encoder.Encode(value)
+	return escapeJSON(b.Bytes()), err
 }
 
 // isTerminal reports whether somebody looks at what is written to w.
