@@ -44,6 +44,7 @@ type Config struct {
 	Trust  [][]byte // the orgs' trust documents, as signed; at least one
 
 	CertFile, KeyFile string // TLS; re-read when they change. Both or none
+	Key               []byte // of the certificate, PEM, in the place of KeyFile
 
 	Quota        int64 // bytes that the store may hold; default: store.DefaultQuota
 	ScrubRate    int64 // bytes per second that are verified in the background; 0: none
@@ -104,7 +105,7 @@ func (c *Config) Validate() error {
 	if len(c.Trust) == 0 {
 		errs = append(errs, errors.New("no trust document given: without one nobody could publish"))
 	}
-	if (c.CertFile == "") != (c.KeyFile == "") {
+	if (c.CertFile == "") != (c.KeyFile == "" && len(c.Key) == 0) {
 		errs = append(errs, errors.New("a certificate and its key go together"))
 	}
 	for host, site := range c.Sites {

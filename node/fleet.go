@@ -30,7 +30,8 @@ type Fleet struct {
 	Advertise string         // see gossip.Config
 	Join      []string       // see gossip.Config
 	Allow     []netip.Prefix // see gossip.Config
-	KeyFile   string         // see gossip.ReadKeys; required. It is written when the fleet's key is rotated
+	KeyFile   string         // see gossip.ReadKeys; or Keys. It is written when the fleet's key is rotated
+	Keys      [][]byte       // in the place of KeyFile; then this node takes part in no rotation
 
 	pace      gossip.Pace          // for tests
 	transport memberlist.Transport // for tests
@@ -44,8 +45,8 @@ func (f *Fleet) validate() error {
 		}
 		return nil
 	}
-	if f.KeyFile == "" {
-		return errors.New("the fleet has no key file: make one with \"brink fleet key new\"")
+	if f.KeyFile == "" && len(f.Keys) == 0 {
+		return errors.New("the fleet has no key: make one with \"brink fleet key new\"")
 	}
 	if f.Node == "" {
 		host, err := os.Hostname()
@@ -83,13 +84,16 @@ func newFleet(n *Node) (*fleet, error) {
 	if config.Name == "" {
 		return nil, nil //nolint:nilnil // a node alone has no fleet
 	}
-	raw, err := os.ReadFile(config.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("fleet key: %w", err)
-	}
-	f := &fleet{node: n, config: config, hints: map[digest.Digest]gossip.Member{}, next: make(chan struct{})}
-	if f.keys, err = gossip.ReadKeys(raw); err != nil {
-		return nil, fmt.Errorf("fleet key %s: %w", config.KeyFile, err)
+	f := &fleet{node: n, config: config, keys: config.Keys, hints: map[digest.Digest]gossip.Member{}, next: make(chan struct{})}
+	var err error
+	if config.KeyFile != "" {
+		raw, err := os.ReadFile(config.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("fleet key: %w", err)
+		}
+		if f.keys, err = gossip.ReadKeys(raw); err != nil {
+			return nil, fmt.Errorf("fleet key %s: %w", config.KeyFile, err)
+		}
 	}
 	if f.ring, err = sign.NewRing(f.keys...); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,39 @@ func TestFleet_RotatesItsKey(t *testing.T) {
 		}
 	}
 	result := f.nodes[2].publish("1.0.0") // they still understand each other
+	f.agree(result.Sequence)
+}
+
+// A node may have its key by value, as from the environment; then the key stays what it is until that changes.
+func TestFleet_KeyByValueIsNotRotated(t *testing.T) {
+	f := startFleet(t, 2, func(i int, c *Config) {
+		if i == 0 {
+			return
+		}
+		raw, err := os.ReadFile(c.Fleet.KeyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Fleet.Keys, err = gossip.ReadKeys(raw); err != nil {
+			t.Fatal(err)
+		}
+		c.Fleet.KeyFile = ""
+	})
+	for _, node := range f.nodes {
+		until(t, "both know each other", func() bool { return len(node.fleet.others()) == 1 })
+	}
+	before := f.nodes[1].fleet.currentKeys()
+	for _, node := range f.nodes {
+		if done, err := node.rotate(context.Background()); err == nil {
+			t.Errorf("%s rotated the key on %v", node.config.Fleet.Node, done)
+		}
+	}
+	for _, node := range f.nodes {
+		if got := node.fleet.currentKeys(); !slices.EqualFunc(got, before, bytes.Equal) {
+			t.Errorf("%s has %d other keys", node.config.Fleet.Node, len(got))
+		}
+	}
+	result := f.nodes[0].publish("1.0.0") // they still understand each other
 	f.agree(result.Sequence)
 }
 

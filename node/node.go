@@ -193,6 +193,7 @@ func (n *Node) listen() error {
 		certificates, err := wire.OpenCertificates(wire.CertificatesConfig{
 			CertFile: n.config.CertFile,
 			KeyFile:  n.config.KeyFile,
+			Key:      n.config.Key,
 			OnError: func(err error) {
 				n.config.Logger.Error("certificate not taken, the last good one stays", "error", err)
 			},

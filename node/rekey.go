@@ -74,6 +74,9 @@ func keyFile(keys [][]byte) []byte {
 func (f *fleet) rekey(keys [][]byte) error {
 	f.rekeying.Lock()
 	defer f.rekeying.Unlock()
+	if err := f.replaceable(); err != nil {
+		return err
+	}
 	if err := replaceFile(f.config.KeyFile, keyFile(keys)); err != nil {
 		return fmt.Errorf("key file: %w", err)
 	}
@@ -84,6 +87,14 @@ func (f *fleet) rekey(keys [][]byte) error {
 		return err
 	}
 	f.keys = keys
+	return nil
+}
+
+// replaceable reports why the keys of this node can not be replaced.
+func (f *fleet) replaceable() error {
+	if f.config.KeyFile == "" {
+		return errors.New("this node has its key from no file that could be replaced: change it where it comes from")
+	}
 	return nil
 }
 
@@ -136,6 +147,9 @@ func (n *Node) fleetKeys(r *request) error {
 // rotate gives the fleet a new key, and returns the nodes that have it.
 func (n *Node) rotate(ctx context.Context) ([]protocol.Replica, error) {
 	f := n.fleet
+	if err := f.replaceable(); err != nil {
+		return nil, err
+	}
 	former := f.currentKeys()
 	fresh := make([]byte, gossip.KeySize)
 	_, _ = rand.Read(fresh) // it never fails

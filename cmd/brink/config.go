@@ -39,7 +39,7 @@ is opened or changed.`,
 
 func (sh *shell) checkConfig(cmd *cobra.Command, s *serveFlags) error {
 	result := checked{File: sh.file, Valid: true, Settings: sh.sources}
-	config, err := s.config(cmd)
+	config, err := s.config(sh, cmd)
 	if err != nil {
 		return asUsage(err)
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"brink/channel"
+	"brink/gossip"
 	"brink/node"
 )
 
@@ -24,7 +26,8 @@ type fleetFlags struct {
 func (f *fleetFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "fleet", "", "`NAME` of the fleet that the node belongs to, the same on all of its nodes")
-	flags.StringVar(&f.key, "fleet-key", "", "`FILE` with the fleet's key, see brink fleet key new")
+	flags.StringVar(&f.key, "fleet-key", "", "`KEY` of the fleet, see brink fleet key new: "+secretSources)
+	markSecret(cmd, "fleet-key")
 	flags.StringVar(&f.node, "name", "", "`NAME` of this node, unique in the fleet (default: the host's)")
 	flags.StringVar(&f.region, "region", "", "`NAME` of the region; nodes ask others of their region first")
 	flags.StringVar(&f.gossip, "gossip", "", "`ADDRESS` to gossip on, TCP and UDP (default: port 7946 of all interfaces)")
@@ -42,7 +45,7 @@ func (f *fleetFlags) add(cmd *cobra.Command) {
 }
 
 // apply brings the flags into the configuration of a node.
-func (f *fleetFlags) apply(cmd *cobra.Command, c *node.Config) error {
+func (f *fleetFlags) apply(sh *shell, cmd *cobra.Command, c *node.Config) error {
 	refuse := func(format string, args ...any) error {
 		return (&usageError{message: fmt.Sprintf(format, args...)}).of(cmd)
 	}
@@ -56,13 +59,26 @@ func (f *fleetFlags) apply(cmd *cobra.Command, c *node.Config) error {
 	}
 	c.Fleet = node.Fleet{
 		Name: f.name, Node: f.node, Region: f.region, URL: f.url, Bind: f.gossip, Advertise: f.advertise,
-		Join: f.join, KeyFile: f.key,
+		Join: f.join,
 	}
 	if f.name == "" && (f.key != "" || len(f.join) > 0 || f.gossip != "") {
 		return refuse("--fleet is missing: give all nodes of the fleet the same name")
 	}
 	if f.name != "" && f.key == "" {
 		return refuse("--fleet-key is missing: make one with \"brink fleet key new FILE\" and give it to all nodes")
+	}
+	switch {
+	case f.key == "":
+	case isFile(f.key):
+		c.Fleet.KeyFile = f.key // a rotation writes it
+	default:
+		key, err := sh.readSecret("fleet-key", f.key, channel.MaxKey)
+		if err != nil {
+			return err
+		}
+		if c.Fleet.Keys, err = gossip.ReadKeys(key.raw); err != nil {
+			return refuse("fleet key from %s: %v", key.from, err)
+		}
 	}
 	for _, text := range f.allow {
 		network, err := netip.ParsePrefix(text)

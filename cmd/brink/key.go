@@ -78,7 +78,7 @@ func keyShowCommand(sh *shell) *cobra.Command {
 }
 
 func readKeyInfo(file string) (keyInfo, error) {
-	raw, err := readFile(file, channel.MaxKey)
+	raw, err := readSecretFile(file, channel.MaxKey)
 	if err != nil {
 		return keyInfo{}, err
 	}
@@ -132,23 +132,6 @@ func writeNew(file string, content []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// readKeys reads the private keys in files, and warns of those that others can read too.
-func (sh *shell) readKeys(files []string) (keys []channel.PrivateKey, err error) {
-	for _, file := range files {
-		raw, err := readFile(file, channel.MaxKey)
-		if err != nil {
-			return nil, withHint(err, "brink key new %s makes a key", file)
-		}
-		key, err := channel.ParsePrivateKey(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		sh.warnIfShared(file)
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
 // warnIfShared warns of a private key that others can read too.
 func (sh *shell) warnIfShared(file string) {
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -159,7 +142,7 @@ func (sh *shell) warnIfShared(file string) {
 // readPublicKeys reads the public keys in files.
 func readPublicKeys(files []string) (keys []channel.PublicKey, err error) {
 	for _, file := range files {
-		raw, err := readFile(file, channel.MaxKey)
+		raw, err := readSecretFile(file, channel.MaxKey) // a private key is told of by the parser
 		if err != nil {
 			return nil, err
 		}
@@ -173,12 +156,14 @@ func readPublicKeys(files []string) (keys []channel.PublicKey, err error) {
 }
 
 // readFile reads a file of at most limit bytes; of a longer one it returns one byte more than that, for the parser to
-// refuse.
-func readFile(file string, limit int64) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+// refuse. A private key is refused: what is read here is shown or handed on.
+func readFile(file string, limit int64) ([]byte, error) { //nolint:unparam // each caller knows what it reads
+	raw, err := readSecretFile(file, limit)
+	if err == nil && bytes.Contains(raw, []byte(privateBlock)) {
+		return nil, &usageError{
+			message: file + ": it holds a private key, and something public is wanted",
+			hint:    "keep private keys to yourself; brink key new writes the public one beside it, as .pub",
+		}
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	return io.ReadAll(io.LimitReader(f, limit+1))
+	return raw, err
 }

@@ -9,9 +9,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -29,14 +31,16 @@ func main() {
 // run is the whole program: args without the program's name, environ as from [os.Environ]. It returns the exit code.
 // It returns when the verb is done, or soon after ctx is.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	sh := &shell{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
+	sh := &shell{stdin: stdin, environ: environ}
+	sh.secrets.learnAll(args, environ)
+	sh.stdout, sh.stderr = guard{stdout, &sh.secrets}, guard{stderr, &sh.secrets}
 	root := newRoot(sh)
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for "read os.Args"
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(sh.stdout)
+	root.SetErr(sh.stderr)
 
-	err := root.ExecuteContext(ctx)
+	err := sh.execute(ctx, root)
 	if err == nil {
 		return exitOK
 	}
@@ -45,6 +49,19 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	}
 	sh.asJSON = sh.asJSON || slices.Contains(args, "--json") // flags may be what the error is about
 	return sh.fail(err)
+}
+
+// execute runs the verb. A panic is the program's fault and becomes an error, so that what it tells passes where all
+// output does.
+func (sh *shell) execute(ctx context.Context, root *cobra.Command) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			sh.started = true
+			fmt.Fprintf(sh.stderr, "%s\n", debug.Stack())
+			err = fmt.Errorf("panic: %v", cause)
+		}
+	}()
+	return root.ExecuteContext(ctx)
 }
 
 // newRoot returns the tree of all verbs.

@@ -42,7 +42,7 @@ type orgFlags struct {
 
 func (o *orgFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringArrayVar(&o.roots, "root", nil, "`FILE` of a private root key that signs (repeatable)")
+	signingFlag(cmd, &o.roots, "root", "`KEY`, private, of a root that signs: "+secretSources+" (repeatable)")
 	flags.StringArrayVar(&o.publishers, "publisher", nil, "`FILE` of a public key that may publish (repeatable)")
 	flags.StringArrayVar(&o.apps, "apps", nil, "`PATTERN` of apps: a name, or the beginning of names and a * (repeatable)")
 	flags.StringArrayVar(&o.channels, "channels", nil, "`PATTERN` of channels (repeatable, all when none is given)")
@@ -77,7 +77,7 @@ its successor.`,
 	cmd.Args = args("NAME")
 	o.add(cmd)
 	cmd.Flags().IntVar(&o.ofRoots, "root-threshold", 1, "`NUMBER` of root keys that must sign")
-	required(cmd, "root", "publisher", "apps", "out")
+	required(cmd, "publisher", "apps", "out")
 	sh.printsJSON(cmd)
 	return cmd
 }
@@ -197,7 +197,6 @@ out in the same version; then publish to the channel with --anew, and devices be
 		"`APP/CHANNEL`, or patterns of them, whose sequences begin anew, above all that were ever signed (repeatable)")
 	cmd.Flags().StringVar(&role, "role", publisherRole, "`NAME` of the role to change")
 	roots.add(cmd)
-	required(cmd, "root")
 	sh.printsJSON(cmd)
 	return cmd
 }

@@ -85,8 +85,7 @@ is told (exit code 4). What the node says is believed only as far as the trust d
 }
 
 func keyFlag(cmd *cobra.Command, keys *[]string) {
-	cmd.Flags().StringArrayVar(keys, "key", nil, "`FILE` of a private key that signs (repeatable, for a threshold)")
-	required(cmd, "key")
+	signingFlag(cmd, keys, "key", "`KEY`, private, that signs: "+secretSources+" (repeatable, for a threshold)")
 }
 
 func dryRunFlag(cmd *cobra.Command, dryRun *bool) {

@@ -36,7 +36,9 @@ type attachmentFlags struct {
 func (f *attachmentFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.zip, "zip", false, "with a zip of the files (default: if the release before has one)")
-	flags.StringVar(&f.key, "capgo-key", "", "`FILE` of the private key by which Capgo's plugin is to be served: RSA, PEM")
+	flags.StringVar(&f.key, "capgo-key", "",
+		"`KEY`, private, by which Capgo's plugin is to be served, RSA, PEM: "+secretSources)
+	markSecret(cmd, "capgo-key")
 	flags.StringVar(&f.form, "capgo-checksum-form", string(protocol.CapgoHex),
 		"`FORM` of encrypted checksums: hex, or base64 for plugins below 5.30, 6.30 and 7.30")
 	flags.StringVar(&f.made.Zip, "capgo-zip", "",
@@ -78,14 +80,16 @@ func (f *attachmentFlags) apply(sh *shell, cmd *cobra.Command, r *publish.Reques
 	case f.key == "":
 		return nil
 	}
-	raw, err := readFile(f.key, maxCapgoKey)
+	key, err := sh.readSecret("capgo-key", f.key, maxCapgoKey)
 	if err != nil {
 		return withHint(err, "npx @capgo/cli key create makes a key, and puts the public one into the app")
 	}
-	if r.CapgoKey, err = publish.ParseCapgoKey(raw); err != nil {
-		return withHint(fmt.Errorf("%s: %w", f.key, err), "it is the file .capgo_key_v2 that Capgo's CLI wrote")
+	if r.CapgoKey, err = publish.ParseCapgoKey(key.raw); err != nil {
+		return withHint(fmt.Errorf("%s: %w", key.from, err), "it is the file .capgo_key_v2 that Capgo's CLI wrote")
 	}
-	sh.warnIfShared(f.key)
+	if key.file {
+		sh.warnIfShared(key.from)
+	}
 	return nil
 }
 

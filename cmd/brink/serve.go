@@ -46,7 +46,8 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 		"private `ADDRESS` for operators: health, metrics, profiles (none unless given)")
 	flags.StringArrayVar(&s.trust, "trust", nil, "an org's trust document, a `FILE` or the document itself (repeatable)")
 	flags.StringVar(&s.tlsCert, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
-	flags.StringVar(&s.tlsKey, "tls-key", "", "`FILE` of the certificate's key, PEM")
+	flags.StringVar(&s.tlsKey, "tls-key", "", "`KEY` of the certificate, PEM: "+secretSources)
+	markSecret(cmd, "tls-key")
 	flags.Var(&s.quota, "quota", "how much the store may hold")
 	flags.Var(&s.hot, "hot", "how much memory may keep what is asked for most (0B: none)")
 	flags.Var(&s.scrubRate, "scrub-rate", "how much is read per second to find damage on the disk (0B: nothing)")
@@ -111,7 +112,7 @@ running requests finish for --finish-wait, and closes the store. A second Ctrl-C
 }
 
 func (sh *shell) serve(ctx context.Context, cmd *cobra.Command, s *serveFlags) error {
-	config, err := s.config(cmd)
+	config, err := s.config(sh, cmd)
 	if err != nil {
 		return err
 	}
@@ -140,10 +141,13 @@ func (sh *shell) serve(ctx context.Context, cmd *cobra.Command, s *serveFlags) e
 	return n.Run(ctx)
 }
 
+// maxTLSKey bounds, in bytes, the PEM of a certificate's key.
+const maxTLSKey = 64 << 10
+
 // config makes a node's configuration of the flags. Without a trust document it is not complete yet.
-func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
+func (s *serveFlags) config(sh *shell, cmd *cobra.Command) (node.Config, error) {
 	c := node.Config{
-		Data: s.data, Listen: s.listen, Admin: s.admin, CertFile: s.tlsCert, KeyFile: s.tlsKey,
+		Data: s.data, Listen: s.listen, Admin: s.admin, CertFile: s.tlsCert,
 		Quota: int64(s.quota), ScrubRate: int64(s.scrubRate), KeepReleases: s.keepReleases,
 		Hot: orNone(int64(s.hot)), PatchReleases: orNone(s.patchReleases), Uploads: s.uploads,
 		Prepare: orNone(s.prepare), Drain: orNone(s.drain), Finish: s.finish,
@@ -180,7 +184,18 @@ func (s *serveFlags) config(cmd *cobra.Command) (node.Config, error) {
 		}
 		c.Appflow[id] = app
 	}
-	if err := s.fleet.apply(cmd, &c); err != nil {
+	switch {
+	case s.tlsKey == "":
+	case isFile(s.tlsKey):
+		c.KeyFile = s.tlsKey // it is read again when it changes
+	default:
+		key, err := sh.readSecret("tls-key", s.tlsKey, maxTLSKey)
+		if err != nil {
+			return c, err
+		}
+		c.Key = key.raw
+	}
+	if err := s.fleet.apply(sh, cmd, &c); err != nil {
 		return c, err
 	}
 	refuse := func(flag, want string) (node.Config, error) {

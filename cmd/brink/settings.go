@@ -47,7 +47,7 @@ func (sh *shell) settings(known []string) (*settings, error) {
 	if path == "" {
 		return s, nil
 	}
-	file, err := readSettingsFile(path)
+	file, err := sh.readSettingsFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +165,10 @@ func variable(flag string) string {
 }
 
 func valueText(f *pflag.Flag) string {
+	hidden := func(value string) bool { return !isNameable(value) }
+	if f.Annotations[secretFlag] != nil && slices.ContainsFunc(flagValues(f), hidden) {
+		return redacted
+	}
 	if list, ok := f.Value.(pflag.SliceValue); ok {
 		return strings.Join(list.GetSlice(), ",")
 	}
@@ -174,11 +178,12 @@ func valueText(f *pflag.Flag) string {
 // maxSettingsFile bounds the file, in bytes.
 const maxSettingsFile = 1 << 20
 
-func readSettingsFile(path string) (*settingsFile, error) {
-	raw, err := readFile(path, maxSettingsFile)
+func (sh *shell) readSettingsFile(path string) (*settingsFile, error) {
+	raw, err := readSecretFile(path, maxSettingsFile)
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
+	sh.secrets.learn(string(raw))
 	entries, err := parseSettings(raw)
 	if err != nil {
 		return nil, &usageError{message: fmt.Sprintf("%s: %v", path, err)}

@@ -33,6 +33,10 @@ type shell struct {
 	sources    []setting // all settings of the verb, with where each comes from
 	file       string    // of settings, as it is shown to people; empty when there is none
 	started    bool      // the verb itself is running: what fails now is no matter of usage
+
+	running   *cobra.Command // the verb, when its settings are filled in
+	secrets   secrets        // what is never shown
+	stdinRead bool           // as a secret: there is no second one
 }
 
 // verb returns a command that does something: the settings of its flags are filled in before do is called.
@@ -105,6 +109,9 @@ func (sh *shell) dress(root *cobra.Command) {
 	root.SetHelpTemplate(helpTemplate)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		usage := &usageError{message: err.Error()}
+		if strings.Contains(err.Error(), privateBlock) { // PEM begins like a flag
+			usage = secretArgument(privateKeyText)
+		}
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {
 			usage.message = "no such flag: --" + unknown.GetSpecifiedName()
 			usage.hint = suggest("--"+unknown.GetSpecifiedName(), flagNames(cmd), "")
@@ -115,7 +122,10 @@ func (sh *shell) dress(root *cobra.Command) {
 	walk(root, func(cmd *cobra.Command) {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {
-				err := check(cmd, args)
+				err := refuseSecretArguments(args)
+				if err == nil {
+					err = check(cmd, args)
+				}
 				if usage := (*usageError)(nil); errors.As(err, &usage) {
 					return usage.of(cmd)
 				}
@@ -143,6 +153,10 @@ func (sh *shell) settle(cmd *cobra.Command, known []string) error {
 	if sh.sources, err = s.apply(cmd.Flags()); err != nil {
 		return err
 	}
+	if err := refuseSecrets(cmd); err != nil {
+		return err
+	}
+	sh.running = cmd
 	if s.file != nil {
 		sh.file = s.file.name
 	}
@@ -155,7 +169,7 @@ func (sh *shell) settle(cmd *cobra.Command, known []string) error {
 	}
 	var missing []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Annotations[cobra.BashCompOneRequiredFlag] != nil && !f.Changed {
+		if lacks(cmd.Flags(), f) {
 			missing = append(missing, "--"+f.Name)
 		}
 	})
@@ -245,6 +259,9 @@ func encode(value any, indent string) ([]byte, error) {
 
 // isTerminal reports whether somebody looks at what is written to w.
 func isTerminal(w io.Writer) bool {
+	if g, ok := w.(guard); ok {
+		w = g.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

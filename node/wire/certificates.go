@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,9 +15,10 @@ import (
 // checkEvery is how long a look at the certificate files is good for.
 const checkEvery = time.Second
 
-// CertificatesConfig names what [OpenCertificates] opens. All fields are required.
+// CertificatesConfig names what [OpenCertificates] opens. All fields are required but one of KeyFile and Key.
 type CertificatesConfig struct {
 	CertFile, KeyFile string // PEM; the certificate file holds the chain, leaf first
+	Key               []byte // PEM, in the place of KeyFile
 	// OnError is told when the files changed and cannot be used, once per change. It is called in the course of a
 	// handshake and must not block.
 	OnError func(error)
@@ -25,8 +27,8 @@ type CertificatesConfig struct {
 // Validate reports what is missing.
 func (c CertificatesConfig) Validate() error {
 	switch {
-	case c.CertFile == "" || c.KeyFile == "":
-		return errors.New("certificate file and key file are both needed")
+	case c.CertFile == "" || (c.KeyFile == "") == (len(c.Key) == 0):
+		return errors.New("certificate file and one key are both needed")
 	case c.OnError == nil:
 		return errors.New("nobody to tell of a certificate that cannot be used")
 	}
@@ -96,16 +98,28 @@ func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 }
 
 func (c *Certificates) load() error {
-	pair, err := tls.LoadX509KeyPair(c.config.CertFile, c.config.KeyFile)
+	pair, err := c.read()
 	if err != nil {
 		// The text of a PathError has the name already; that of a bad pair has none.
 		if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 			return fmt.Errorf("certificates: %w", err)
 		}
-		return fmt.Errorf("certificates %s and %s: %w", c.config.CertFile, c.config.KeyFile, err)
+		return fmt.Errorf("certificates %s and %s: %w", c.config.CertFile, cmp.Or(c.config.KeyFile, "its key"), err)
 	}
 	c.current.Store(&pair)
 	return nil
+}
+
+func (c *Certificates) read() (tls.Certificate, error) {
+	key := c.config.Key
+	chain, err := os.ReadFile(c.config.CertFile)
+	if err == nil && len(key) == 0 {
+		key, err = os.ReadFile(c.config.KeyFile)
+	}
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(chain, key)
 }
 
 func (c *Certificates) stat() (s [2]stamp) {

@@ -49,6 +49,32 @@ func newPair(t *testing.T, name string) (cert, key []byte) {
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der8})
 }
 
+// A key by value goes with a certificate from a file, which may be renewed for the same key.
+func TestCertificates_TakeAKeyByValue(t *testing.T) {
+	p := newPairFiles(t, "one.example")
+	key, err := os.ReadFile(p.config.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := p.config
+	config.Key = key
+	if _, err := OpenCertificates(config); err == nil {
+		t.Error("a key was taken twice")
+	}
+	config.KeyFile = ""
+	c, err := OpenCertificates(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.GetCertificate(nil); err != nil || got == nil {
+		t.Errorf("certificate %v, %v", got, err)
+	}
+	_, config.Key = newPair(t, "other.example")
+	if _, err := OpenCertificates(config); err == nil || strings.Contains(err.Error(), "BEGIN") {
+		t.Errorf("a key of another certificate: %v", err)
+	}
+}
+
 // pairFiles is a pair of files whose errors are collected.
 type pairFiles struct {
 	config CertificatesConfig

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"io"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+
+	"brink/gossip"
+)
+
+// What text may turn out to be.
+const (
+	privateKeyText = "a private key"
+	fleetKeyText   = "a fleet key"
+	s3KeyText      = "a secret key of S3"
+)
+
+// privateBlock is part of the first line of every private key in PEM, whatever its algorithm.
+const privateBlock = "PRIVATE KEY-----"
+
+// base64Run finds what may be a secret in base64, which has no less than 40 characters.
+func base64Run() *regexp.Regexp { return regexp.MustCompile(`[A-Za-z0-9+/]{40,}={0,2}`) }
+
+// pemBody finds what is in private keys in PEM: to the end of the block, or what may be base64 if that was cut off.
+func pemBody() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----((?:[^-].*?)-----END|[A-Za-z0-9+/=\s\\]*)`)
+}
+
+// secretKind says which secret a text is, or holds as PEM; "" is none. It can not know secrets that look like nothing.
+func secretKind(text string) string {
+	if strings.Contains(text, privateBlock) {
+		return privateKeyText
+	}
+	text = strings.Join(strings.Fields(text), "") // base64 may be broken into lines
+	if base64Run().FindString(text) != text {
+		return ""
+	}
+	return runKind(text)
+}
+
+// runKind is secretKind for one run of base64.
+func runKind(run string) string {
+	raw, err := base64.StdEncoding.DecodeString(run)
+	switch {
+	case err == nil && len(raw) == gossip.KeySize:
+		return fleetKeyText
+	case err == nil && isPrivateDER(raw):
+		return privateKeyText
+	case len(run) == 40 && isMixed(run):
+		return s3KeyText
+	}
+	return ""
+}
+
+func isPrivateDER(der []byte) bool {
+	if _, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return true
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return true
+	}
+	_, err := x509.ParseECPrivateKey(der)
+	return err == nil
+}
+
+// isMixed tells random base64 from digests in hexadecimal, names and paths.
+func isMixed(run string) bool {
+	has := func(is func(rune) bool) bool { return strings.ContainsFunc(run, is) }
+	return has(unicode.IsUpper) && has(unicode.IsLower) && has(unicode.IsDigit) && strings.Count(run, "/") < 4
+}
+
+// pieceSize is the length in bytes from which a piece of a secret is not shown.
+const pieceSize = 16
+
+// redacted takes the place of secrets in output.
+const redacted = "[secret]"
+
+// secrets are what this run was given and must never show, in pieces of pieceSize.
+type secrets struct {
+	mu     sync.RWMutex
+	pieces map[string]struct{}
+}
+
+// learn takes note of the secrets in a text that may be anything.
+func (s *secrets) learn(text string) {
+	for _, block := range pemBody().FindAllStringSubmatch(text, -1) {
+		s.add(block[1])
+	}
+	for _, run := range base64Run().FindAllString(text, -1) {
+		if runKind(run) != "" {
+			s.add(run)
+		}
+	}
+	if secretKind(text) != "" && !strings.Contains(text, privateBlock) {
+		s.add(text)
+	}
+}
+
+// add takes note of a text that is secret as a whole, in the forms in which messages have texts.
+func (s *secrets) add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pieces == nil {
+		s.pieces = map[string]struct{}{}
+	}
+	// PEM in one line, as environments have it, has a backslash and an n between lines.
+	for _, word := range strings.Fields(strings.ReplaceAll(text, `\n`, "\n")) {
+		for _, form := range []string{
+			word, strings.ToLower(word), strings.ToUpper(word), url.QueryEscape(word), url.PathEscape(word),
+		} {
+			for i := 0; i+pieceSize <= len(form); i++ {
+				s.pieces[form[i:i+pieceSize]] = struct{}{}
+			}
+		}
+	}
+}
+
+// clean returns output without the secrets. It keeps b when there are none.
+func (s *secrets) clean(b []byte) []byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.pieces) == 0 {
+		return b
+	}
+	var out []byte
+	kept, end := 0, 0 // what is copied, and where the secret that began ends
+	for i := 0; i+pieceSize <= len(b); i++ {
+		if _, found := s.pieces[string(b[i:i+pieceSize])]; !found {
+			continue
+		}
+		if i >= end {
+			out = append(append(out, b[max(kept, end):i]...), redacted...)
+		}
+		end = i + pieceSize
+		kept = end
+	}
+	if kept == 0 {
+		return b
+	}
+	return append(out, b[kept:]...)
+}
+
+// guard is a writer that lets no secret through. What is written at once is looked at as a whole.
+type guard struct {
+	w       io.Writer
+	secrets *secrets
+}
+
+// Write implements [io.Writer].
+func (g guard) Write(b []byte) (int, error) {
+	if _, err := g.w.Write(g.secrets.clean(b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// learnAll takes note of the secrets among the arguments and in the environment.
+func (s *secrets) learnAll(args, environ []string) {
+	for _, arg := range args {
+		s.learn(arg)
+		if len(arg) > 2 && arg[0] == '-' {
+			s.learn(arg[2:]) // -kVALUE
+		}
+	}
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		switch {
+		case slices.Contains([]string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}, name):
+			s.add(value)
+		case strings.HasPrefix(name, envPrefix):
+			s.learn(value)
+		}
+	}
+}
