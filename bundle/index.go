@@ -101,26 +101,6 @@ func (ix *Index) Encode() []byte {
 	return b.Bytes()
 }
 
-// DecodeIndex reads an index and checks everything about it that can be known without the files: canonical form,
-// paths, order, sizes that add up, bounds. It returns [ErrMalformed], or a [*PathError] inside it, and never an index
-// that [Index.Encode] would not turn into the same bytes.
-func DecodeIndex(raw []byte) (*Index, error) {
-	if len(raw) > MaxIndex {
-		return nil, fmt.Errorf("index: %w: longer than %d bytes", ErrMalformed, MaxIndex)
-	}
-	var ix Index
-	if err := json.Unmarshal(raw, &ix); err != nil {
-		return nil, fmt.Errorf("index: %w: %w", ErrMalformed, err)
-	}
-	if err := ix.check(); err != nil {
-		return nil, fmt.Errorf("index: %w: %w", ErrMalformed, err)
-	}
-	if !bytes.Equal(raw, ix.Encode()) {
-		return nil, fmt.Errorf("index: %w: not in canonical form", ErrMalformed)
-	}
-	return &ix, nil
-}
-
 func (ix *Index) check() error {
 	if ix.Schema != Schema {
 		return fmt.Errorf("schema %d, this program knows %d", ix.Schema, Schema)
