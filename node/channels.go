@@ -9,6 +9,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/node/semantics"
+	"brink/origin"
 	"brink/protocol"
 )
 
@@ -30,8 +31,8 @@ type channels struct {
 
 // naming is what a manifest says of a bundle.
 type naming struct {
-	app   string
-	index digest.Digest // zero: not known
+	app    string
+	signed origin.Signed
 }
 
 func newChannels() *channels {
@@ -145,9 +146,11 @@ func (c *channels) expect(m *channel.Manifest) {
 // name notes the bundles of a manifest. The caller holds mu.
 func (c *channels) name(m *channel.Manifest) {
 	for release := range m.Releases() {
-		c.named[release.Bundle] = naming{app: m.App, index: release.Index}
-		for i := range release.Attachments {
-			c.named[release.Attachments[i].Bundle] = naming{app: m.App}
+		c.named[release.Bundle] = naming{app: m.App, signed: origin.Signed{
+			Index: release.Index, IndexSize: release.IndexSize, Size: release.Size,
+		}}
+		for _, a := range release.Attachments {
+			c.named[a.Bundle] = naming{app: m.App, signed: origin.Signed{Size: a.Size}}
 		}
 	}
 }
@@ -161,12 +164,11 @@ func (c *channels) names(id digest.Digest) bool {
 	return named
 }
 
-// index returns the digest of a bundle's index as a signed release names it.
-func (c *channels) index(id digest.Digest) (digest.Digest, bool) {
+// signed returns what a manifest says of a bundle's index.
+func (c *channels) signed(id digest.Digest) origin.Signed {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	name := c.named[id].index
-	return name, !name.IsZero()
+	return c.named[id].signed
 }
 
 // serving returns the manifests in force of the app that the bundle belongs to which serve it or have served it.

@@ -30,7 +30,7 @@ func newFiller(n *Node) (*origin.Filler, error) {
 	return origin.New(origin.Config{
 		Store:   origin.Into(n.store),
 		Sources: n.sources,
-		Vouch:   n.vouch,
+		Signed:  n.channels.signed,
 		Rate:    n.config.FillRate,
 		Logger:  n.config.Logger,
 	})
@@ -114,16 +114,6 @@ func after(order []origin.Member, m origin.Member, place int) []origin.Member {
 
 func asMember(m gossip.Member) origin.Member {
 	return origin.Member{Name: m.Name, Region: m.Region, URL: m.URL}
-}
-
-// vouch refuses an index that is not the one that a signed release names.
-func (n *Node) vouch(ix *bundle.Index, _ []byte) error {
-	name, known := n.channels.index(ix.Bundle())
-	if known && digest.Sum(ix.Encode()) != name {
-		return fmt.Errorf("index of bundle %s is not the one that was signed: %w", ix.Bundle().Short(),
-			digest.ErrMismatch)
-	}
-	return nil
 }
 
 // alone reports whether there is nowhere to ask for what is lacking.

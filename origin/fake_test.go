@@ -147,6 +147,7 @@ type fakeSource struct {
 	extra int                                                     // how often each chunk is sent again
 
 	asked, fetched atomic.Int64 // calls of Bundle and of Chunks
+	limit          atomic.Int64 // of the last call of Bundle
 	mu             sync.Mutex
 	wanted         [][]bundle.Chunk
 }
@@ -174,8 +175,9 @@ func (s *fakeSource) has(id digest.Digest) *storetest.Bundle {
 
 func (s *fakeSource) Name() string { return s.name }
 
-func (s *fakeSource) Bundle(ctx context.Context, id digest.Digest) (*bundle.Index, []byte, error) {
+func (s *fakeSource) Bundle(ctx context.Context, id digest.Digest, limit int64) (index, intent []byte, err error) {
 	s.asked.Add(1)
+	s.limit.Store(limit)
 	if s.fetch != nil {
 		if err := s.fetch(ctx); err != nil {
 			return nil, nil, err
@@ -186,9 +188,9 @@ func (s *fakeSource) Bundle(ctx context.Context, id digest.Digest) (*bundle.Inde
 		return nil, nil, fmt.Errorf("%w: %s", ErrNotFound, id.Short())
 	}
 	if s.index != nil {
-		return s.index(b.Index), nil, nil
+		return s.index(b.Index).Encode(), nil, nil
 	}
-	return b.Index, []byte("intent"), nil
+	return b.Index.Encode(), []byte("intent"), nil
 }
 
 func (s *fakeSource) Chunks(

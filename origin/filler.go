@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"brink/bundle"
 	"brink/digest"
 )
 
@@ -16,6 +17,7 @@ type Filler struct {
 	config  Config
 	slots   *semaphore.Weighted
 	flight  *semaphore.Weighted // bytes that are asked for
+	indexes *semaphore.Weighted // bytes of indexes that are decoded
 	ahead   ahead
 	context context.Context // of all work; done when Close begins
 	stop    context.CancelCauseFunc
@@ -48,6 +50,7 @@ func New(config Config) (*Filler, error) {
 		config:  config,
 		slots:   semaphore.NewWeighted(int64(config.Slots)),
 		flight:  semaphore.NewWeighted(config.Bytes),
+		indexes: semaphore.NewWeighted(bundle.MaxIndex),
 		tasks:   make(map[digest.Digest]*task),
 		failed:  make(map[digest.Digest]failure),
 		sources: make(map[string]*record),

@@ -14,6 +14,7 @@ package origin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"brink/bundle"
@@ -41,13 +42,56 @@ var (
 type Source interface {
 	// Name tells the source from others, in logs and counts. It does not change.
 	Name() string
-	// Bundle returns the index of a bundle and, if the source has it, the bundle intent; [ErrNotFound] when the source
-	// does not have the bundle. The caller owns both.
-	Bundle(ctx context.Context, id digest.Digest) (index *bundle.Index, intent []byte, err error)
+	// Bundle returns the index of a bundle as it is encoded and, if the source has it, the bundle intent; [ErrNotFound]
+	// when the source does not have the bundle. It reads at most limit bytes of the index, returns [ErrFault] for a
+	// longer one, and does not decode it. The caller owns both.
+	Bundle(ctx context.Context, id digest.Digest, limit int64) (index, intent []byte, err error)
 	// Chunks calls put for each chunk of want that the source has, in any order and at most once at a time. A chunk that
 	// it lacks is left out and is no error. The frame belongs to the source again when put returns; an error of put ends
 	// the call and is returned.
 	Chunks(ctx context.Context, index *bundle.Index, want []bundle.Chunk, put func(bundle.Frame) error) error
+}
+
+// Signed is what signed statements say of a bundle before anything of it is here. The zero value says nothing.
+type Signed struct {
+	Index     digest.Digest // of the encoded index; zero: not known
+	IndexSize int64         // of the encoded index in bytes; counts if Index is known
+	Size      int64         // of the archive in bytes; 0: not known
+}
+
+// maxUnknown bounds the encoded index in bytes of a bundle of which nothing signed is known here: a node of the fleet
+// asks for it before the channel manifest has come. It allows for some 80,000 files; for a larger one whoever asks goes
+// on to another node.
+const maxUnknown = 16 << 20
+
+// limit bounds the encoded index in bytes. The statement about an attachment has the size of its archive only.
+func (s Signed) limit() int64 {
+	switch {
+	case !s.Index.IsZero():
+		return min(max(s.IndexSize, 0), bundle.MaxIndex)
+	case s.Size > 0:
+		return bundle.MaxIndexOf(s.Size)
+	}
+	return maxUnknown
+}
+
+// decode reads an index that a source gave, after it was compared with what was signed: nothing else makes the decoder
+// read what a source made up.
+func (s Signed) decode(raw []byte, id digest.Digest) (*bundle.Index, error) {
+	if int64(len(raw)) > s.limit() {
+		return nil, fault(fmt.Errorf("index: %d bytes, want at most %d", len(raw), s.limit()))
+	}
+	if !s.Index.IsZero() && digest.Sum(raw) != s.Index {
+		return nil, fault(fmt.Errorf("index: it is not the one that was signed: %w", digest.ErrMismatch))
+	}
+	index, err := bundle.DecodeIndex(raw)
+	if err != nil {
+		return nil, fault(err)
+	}
+	if index.Bundle() != id {
+		return nil, fault(fmt.Errorf("index: %w: it is of another bundle", digest.ErrMismatch))
+	}
+	return index, nil
 }
 
 // HopsField is the HTTP field by which a request between nodes says how many nodes it has come through.

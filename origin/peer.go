@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"brink/bundle"
+	"brink/channel"
 	"brink/digest"
 	"brink/origin/sign"
 	"brink/protocol"
 )
 
-// maxIntent bounds a bundle intent in bytes: the store takes no larger record.
-const maxIntent = 1 << 20
+// maxIntent bounds a bundle intent in bytes.
+const maxIntent = channel.MaxIntent
 
 // Limits of the connections to other nodes.
 const (
@@ -45,8 +46,9 @@ func NewClient() *http.Client {
 			MaxConnsPerHost:       connsPerHost,
 			MaxIdleConnsPerHost:   idlePerHost,
 			ForceAttemptHTTP2:     true,
-			// Chunks are compressed already, and an index is asked for rarely.
-			DisableCompression: false,
+			// Chunks are compressed already, and an index is asked for rarely. A bound on what is read then holds for what
+			// is sent, too.
+			DisableCompression: true,
 		},
 		// A node that sends its peers elsewhere is not one.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -88,16 +90,11 @@ func (p *Peer) Name() string { return p.config.Name }
 func IntentPath(id digest.Digest) string { return "/v1/bundles/" + id.String() + "/intent" }
 
 // Bundle implements [Source].
-func (p *Peer) Bundle(ctx context.Context, id digest.Digest) (*bundle.Index, []byte, error) {
-	raw, err := p.get(ctx, protocol.IndexPath(id), bundle.MaxIndex)
-	if err != nil {
+func (p *Peer) Bundle(ctx context.Context, id digest.Digest, limit int64) (index, intent []byte, err error) {
+	if index, err = p.get(ctx, protocol.IndexPath(id), limit); err != nil {
 		return nil, nil, fmt.Errorf("index: %w", err)
 	}
-	index, err := bundle.DecodeIndex(raw)
-	if err != nil {
-		return nil, nil, fault(err)
-	}
-	intent, err := p.get(ctx, IntentPath(id), maxIntent)
+	intent, err = p.get(ctx, IntentPath(id), maxIntent)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, fmt.Errorf("bundle intent: %w", err)
 	}

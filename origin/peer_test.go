@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,9 +110,10 @@ func (n *fakeNode) send(w io.Writer, chunks []digest.Digest) {
 func TestPeer_GivesBundles(t *testing.T) {
 	b := storetest.Random(t, 300, 2<<20)
 	n := newFakeNode(t, b)
-	ix, intent, err := n.peer().Bundle(t.Context(), b.ID())
-	if err != nil || ix.Bundle() != b.ID() || string(intent) != "an intent" {
-		t.Fatalf("Bundle = %v, %q, %v", ix, intent, err)
+	want := b.Index.Encode()
+	raw, intent, err := n.peer().Bundle(t.Context(), b.ID(), int64(len(want)))
+	if err != nil || !bytes.Equal(raw, want) || string(intent) != "an intent" {
+		t.Fatalf("Bundle = %q, %q, %v", raw, intent, err)
 	}
 	f := fill(t, newFakeStore(), nil, n.peer())
 	if err := f.Fill(t.Context(), b.ID()); err != nil {
@@ -134,7 +136,7 @@ func TestPeer_GivesBundles(t *testing.T) {
 		}
 		return false
 	}
-	if _, intent, err := n.peer().Bundle(t.Context(), other.ID()); err != nil || intent != nil {
+	if _, intent, err := n.peer().Bundle(t.Context(), other.ID(), bundle.MaxIndex); err != nil || intent != nil {
 		t.Errorf("without an intent: %q, %v", intent, err)
 	}
 }
@@ -236,7 +238,7 @@ func TestPeer_EndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if _, _, err := n.peer().Bundle(ctx, b.ID()); !errors.Is(err, context.Canceled) {
+	if _, _, err := n.peer().Bundle(ctx, b.ID(), bundle.MaxIndex); !errors.Is(err, context.Canceled) {
 		t.Errorf("Bundle = %v", err)
 	}
 }

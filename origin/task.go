@@ -169,20 +169,27 @@ func (t *task) from(ctx context.Context, source Source, stall time.Duration) err
 
 // ask gets the index from a source, and begins the ingest with it.
 func (t *task) ask(ctx context.Context, source Source, stall time.Duration) error {
+	f := t.filler
+	var signed Signed
+	if f.config.Signed != nil {
+		signed = f.config.Signed(t.id)
+	}
 	// An index comes as a whole, and its bytes can not be watched. Most have some tens of kilobytes.
 	watched, w := watch(ctx, 3*stall)
-	index, intent, err := source.Bundle(watched, t.id)
+	raw, intent, err := source.Bundle(watched, t.id, signed.limit())
 	w.end()
 	if err != nil {
 		return w.cause(err)
 	}
-	if index == nil || index.Bundle() != t.id {
-		return fault(fmt.Errorf("index: %w: it is of another bundle", digest.ErrMismatch))
+	// Decoding takes a few times the bytes. The budget is not held while a source is waited for.
+	weight := min(int64(len(raw)), bundle.MaxIndex)
+	if err := f.indexes.Acquire(ctx, weight); err != nil {
+		return err
 	}
-	if vouch := t.filler.config.Vouch; vouch != nil {
-		if err := vouch(index, intent); err != nil {
-			return fault(fmt.Errorf("index: %w", err))
-		}
+	defer f.indexes.Release(weight)
+	index, err := signed.decode(raw, t.id)
+	if err != nil {
+		return err
 	}
 	return t.begin(ctx, index, intent, source.Name())
 }

@@ -2,15 +2,47 @@ package bucket
 
 import (
 	"encoding/json"
+	"runtime"
+	"strings"
 	"testing"
 
 	"brink/digest"
 )
 
+// affordable fails when do allocates more than what reading raw may take.
+func affordable(t *testing.T, raw []byte, do func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	if cost := after.TotalAlloc - before.TotalAlloc; cost > 16*uint64(len(raw))+1<<20 {
+		t.Errorf("%d bytes allocated for %d", cost, len(raw))
+	}
+}
+
+// A bucket is not believed: what it has under the name of a map or a catalog must not take the node's memory.
+func TestParse_CostsLittleWhateverTheBytes(t *testing.T) {
+	id := digest.Sum([]byte("a bundle"))
+	for name, list := range map[string]string{
+		"locations": `{"schema":1,"chunks":[`, "packs": `{"schema":1,"packs":[`, "channels": `{"schema":1,"channels":[`,
+	} {
+		for _, element := range []string{"{}", "null", `""`} {
+			raw := []byte(list + strings.Repeat(element+",", 1<<20) + element + "]}")
+			affordable(t, raw, func() {
+				if _, err := parseMap(raw, id); err == nil {
+					t.Errorf("%s of %s are taken", name, element)
+				}
+			})
+			affordable(t, raw, func() { _, _ = parseCatalog(raw) })
+		}
+	}
+}
+
 func FuzzParseMap(f *testing.F) {
 	id := digest.Sum([]byte("a bundle"))
 	good, err := json.Marshal(chunkMap{
-		Schema: 1, Bundle: id, Packs: []digest.Digest{id}, Chunks: []location{{Digest: id, Offset: 8, Length: 100}},
+		Schema: 1, Bundle: id, Packs: digest.List{id}, Chunks: []location{{Digest: id, Offset: 8, Length: 100}},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -19,7 +51,9 @@ func FuzzParseMap(f *testing.F) {
 	f.Add([]byte(`{"schema":1}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		m, err := parseMap(raw, id)
+		var m *chunkMap
+		var err error
+		affordable(t, raw, func() { m, err = parseMap(raw, id) })
 		if err != nil {
 			return
 		}
@@ -45,7 +79,9 @@ func FuzzParseCatalog(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"orgs":["../x"]}`))
 	f.Add([]byte(`[]`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		c, err := parseCatalog(raw)
+		var c Catalog
+		var err error
+		affordable(t, raw, func() { c, err = parseCatalog(raw) })
 		if err != nil {
 			return
 		}

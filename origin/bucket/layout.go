@@ -43,9 +43,13 @@ const (
 // Bounds of what is read, in bytes.
 const (
 	maxMap     = bundle.MaxIndex
-	maxIntent  = 1 << 20
+	maxIntent  = channel.MaxIntent
 	maxCatalog = 16 << 20
 )
+
+// mapLimit bounds the map of a bundle whose encoded index has at most so many bytes. An entry of a map takes up to twice
+// the bytes that a chunk takes in an index.
+func mapLimit(index int64) int64 { return min(maxMap, 4*index+64<<10) }
 
 // mapSchema and catalogSchema are the schema numbers that this version reads and writes.
 const (
@@ -55,10 +59,10 @@ const (
 
 // chunkMap says where the chunks of a bundle are.
 type chunkMap struct {
-	Schema int             `json:"schema"`
-	Bundle digest.Digest   `json:"bundle"`
-	Packs  []digest.Digest `json:"packs"` // their names: of their bytes
-	Chunks []location      `json:"chunks"`
+	Schema int           `json:"schema"`
+	Bundle digest.Digest `json:"bundle"`
+	Packs  digest.List   `json:"packs"` // their names: of their bytes
+	Chunks []location    `json:"chunks"`
 }
 
 // location is where one chunk is: the bytes of its frame in a chunk stream, from its mark on.
@@ -67,6 +71,18 @@ type location struct {
 	Pack   int           `json:"pack"`   // index in Packs
 	Offset int64         `json:"offset"` // bytes, from the beginning of the pack
 	Length int64         `json:"length"` // bytes
+}
+
+// minLocation is the length in bytes below which no location is written.
+const minLocation = digest.TextSize + len(`{"digest":"","pack":0,"offset":8,"length":1}`)
+
+// UnmarshalJSON refuses what is too short, so that a list takes no more memory than a few times its bytes.
+func (l *location) UnmarshalJSON(raw []byte) error {
+	if len(raw) < minLocation {
+		return fmt.Errorf("%w: a chunk without a place", ErrMalformed)
+	}
+	type fields location
+	return json.Unmarshal(raw, (*fields)(l))
 }
 
 func (l location) end() int64 { return l.Offset + l.Length }
@@ -112,6 +128,15 @@ type Catalog struct {
 type CatalogChannel struct {
 	App     string `json:"app"`
 	Channel string `json:"channel"`
+}
+
+// UnmarshalJSON refuses what is too short, as that of location does.
+func (c *CatalogChannel) UnmarshalJSON(raw []byte) error {
+	if len(raw) < len(`{"app":"a","channel":"b"}`) {
+		return fmt.Errorf("%w: a channel without a name", ErrMalformed)
+	}
+	type fields CatalogChannel
+	return json.Unmarshal(raw, (*fields)(c))
 }
 
 // parseCatalog reads a catalog. Names in it are safe to be made keys of.

@@ -115,7 +115,7 @@ func (b *Bucket) places(ctx context.Context, up Upload) (known, bool, error) {
 		if len(want) == 0 || i > maxNear {
 			break
 		}
-		m, err := b.chunkMap(ctx, near)
+		m, err := b.chunkMap(ctx, near, maxMap)
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrMalformed) {
 			continue
 		}

@@ -19,20 +19,14 @@ import (
 const maxGap = 64 << 10
 
 // Bundle implements [origin.Source]. A bundle is there once its map is.
-func (b *Bucket) Bundle(ctx context.Context, id digest.Digest) (*bundle.Index, []byte, error) {
-	if _, err := b.chunkMap(ctx, id); err != nil {
+func (b *Bucket) Bundle(ctx context.Context, id digest.Digest, limit int64) (index, intent []byte, err error) {
+	if _, err := b.chunkMap(ctx, id, mapLimit(limit)); err != nil {
 		return nil, nil, asSource(err)
 	}
-	key := bundleKey(id, indexName)
-	raw, _, err := b.read(ctx, key, "", bundle.MaxIndex)
-	if err != nil {
+	if index, _, err = b.read(ctx, bundleKey(id, indexName), "", limit); err != nil {
 		return nil, nil, asSource(err)
 	}
-	index, err := bundle.DecodeIndex(raw)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", origin.ErrFault, &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err})
-	}
-	intent, _, err := b.read(ctx, bundleKey(id, intentName), "", maxIntent)
+	intent, _, err = b.read(ctx, bundleKey(id, intentName), "", maxIntent)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, nil, err
 	}
@@ -50,9 +44,10 @@ func asSource(err error) error {
 	return err
 }
 
-func (b *Bucket) chunkMap(ctx context.Context, id digest.Digest) (*chunkMap, error) {
+// chunkMap reads the map of a bundle, of at most limit bytes.
+func (b *Bucket) chunkMap(ctx context.Context, id digest.Digest, limit int64) (*chunkMap, error) {
 	key := bundleKey(id, mapName)
-	raw, _, err := b.read(ctx, key, "", maxMap)
+	raw, _, err := b.read(ctx, key, "", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +62,7 @@ func (b *Bucket) chunkMap(ctx context.Context, id digest.Digest) (*chunkMap, err
 func (b *Bucket) Chunks(
 	ctx context.Context, index *bundle.Index, want []bundle.Chunk, put func(bundle.Frame) error,
 ) error {
-	m, err := b.chunkMap(ctx, index.Bundle())
+	m, err := b.chunkMap(ctx, index.Bundle(), maxMap)
 	if err != nil {
 		return asSource(err)
 	}
