@@ -2,10 +2,6 @@ package node
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"io"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -46,44 +42,16 @@ func (p *pages) put(page *[]byte) {
 
 // readCheck reads the body of a check, by way of the page.
 func (r *request) readCheck(in *protocol.CheckRequest, page *[]byte) error {
-	if r.Request.Header.Peek(fasthttp.HeaderContentEncoding) != nil {
-		return r.readJSON(protocol.MaxCheck, in)
-	}
-	raw, err := readSome(r.body(), (*page)[:0], protocol.MaxCheck+1)
+	raw, err := r.readInto(*page, protocol.MaxCheck)
 	*page = raw
 	if err != nil {
-		return problem(protocol.CodeBadRequest, "the body could not be read: "+err.Error(), "")
-	}
-	if len(raw) > protocol.MaxCheck {
-		return problem(protocol.CodeTooLarge, "the body has more than "+strconv.Itoa(protocol.MaxCheck)+" bytes", "")
+		return err
 	}
 	if scanCheck(string(raw), in) {
 		return nil
 	}
 	*in = protocol.CheckRequest{}
-	if err := json.Unmarshal(raw, in); err != nil {
-		return problem(protocol.CodeBadRequest, "the body is not the JSON that is wanted here: "+err.Error(),
-			"see docs/protocol.md")
-	}
-	return nil
-}
-
-// readSome appends to b what source has, up to limit bytes in all.
-func readSome(source io.Reader, b []byte, limit int) ([]byte, error) {
-	for len(b) < limit {
-		if len(b) == cap(b) {
-			b = slices.Grow(b, len(b))
-		}
-		n, err := source.Read(b[len(b):min(cap(b), limit)])
-		b = b[:len(b)+n]
-		if errors.Is(err, io.EOF) {
-			return b, nil
-		}
-		if err != nil {
-			return b, err
-		}
-	}
-	return b, nil
+	return parseJSON(raw, in)
 }
 
 // scanCheck reads a check as our own clients spell it, and reports whether it was one. If not, the text is for

@@ -32,7 +32,7 @@ const (
 	// DefaultUnsent keeps what waits in the kernel for one connection within a processor's cache: a 5 MB response then
 	// takes half the processor time, and many slow devices little memory. It bounds nothing that is in flight.
 	DefaultUnsent = 128 << 10
-	// DefaultUploads bounds the uploads that run at once; each holds an index and a few chunks.
+	// DefaultUploads bounds the uploads of one org that are open at once; each holds an index and a few chunks.
 	DefaultUploads = 16
 )
 
@@ -53,7 +53,7 @@ type Config struct {
 	Hot           int64 // bytes of RAM for whole representations; negative: none
 	PatchReleases int   // earlier releases of a channel against which patches are made at once; negative: none
 	Builders      int   // representations made at the same time; default: half of the processors
-	Uploads       int   // uploads at the same time
+	Uploads       int   // uploads of one org at the same time
 
 	// Sites are hosts, in lower case and without a port, that serve a channel as a web site at their root. Every channel
 	// is one below /web/{app}/{channel}/ as well.

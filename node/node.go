@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/semaphore"
 
@@ -53,10 +54,13 @@ type Node struct {
 	capgo      *capgo.Server
 	stats      *stats
 	hot        *hot
-	uploads    uploads
+	uploads    *uploads
 	moves      turns               // of channels
 	succession sync.Mutex          // one trust document after the other
-	offers     *semaphore.Weighted // indexes that are read at the same time: each may be large
+	decoding   *semaphore.Weighted // indexes of offers that are decoded at the same time
+	inflate    *zstd.Decoder       // of indexes of offers
+	bodies     *budget             // bodies of strangers
+	indexes    *budget             // indexes that orgs have signed
 	codec      *bundle.Codec
 	metrics    *metrics
 	pages      pages
@@ -92,12 +96,17 @@ func New(config Config) (_ *Node, err error) {
 	n := &Node{
 		config:   config,
 		channels: newChannels(),
-		uploads:  uploads{open: map[string]*upload{}, most: config.Uploads},
-		offers:   semaphore.NewWeighted(int64(config.Uploads)),
+		uploads:  newUploads(config.Uploads),
+		decoding: semaphore.NewWeighted(1),
+		bodies:   newBudget(maxBodies),
+		indexes:  newBudget(maxIndexes),
 		codec:    bundle.NewCodec(),
 		access:   newAccess(config),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if n.inflate, err = newInflate(); err != nil {
+		return nil, err
+	}
 	n.builder = newBuilder(n)
 	n.web = newWeb(n)
 	if n.ionic, err = newIonic(n); err != nil {
@@ -398,10 +407,11 @@ func (n *Node) amiss() []string {
 
 // handle is where fasthttp hands over. A panic is the program's fault: it costs the request, not the node.
 func (n *Node) handle(ctx *fasthttp.RequestCtx) {
-	r := &request{RequestCtx: ctx}
+	r := &request{RequestCtx: ctx, bodies: n.bodies}
 	start := time.Now()
 	n.metrics.begin()
 	defer func() {
+		r.release()
 		if cause := recover(); cause != nil {
 			n.metrics.panicked()
 			n.config.Logger.Error("panic", "route", routeNames[r.route], "cause", cause, "stack", string(debug.Stack()))

@@ -104,11 +104,7 @@ func (f *fixture) offerOf(
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	body, err := json.Marshal(protocol.Offer{Intent: envelope, Index: ix})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return ix, body
+	return ix, protocol.Offer(envelope, ix.Encode())
 }
 
 // stream returns the chunks of the folder's bundle as a chunk stream.
@@ -226,23 +222,20 @@ func TestNode_RefusesUploadsThatAreWrong(t *testing.T) {
 			wantProblem(t, resp, raw, test.status, test.code)
 			resp, raw = f.get(protocol.ArchivePath(ix.Bundle()))
 			wantProblem(t, resp, raw, 404, protocol.CodeUnknownBundle)
+			// The upload waits for the right chunks, whoever else sent wrong ones.
+			again := f.open(offer)
+			if again.Upload != d.Upload || len(again.Missing) > len(d.Missing) {
+				t.Errorf("another offer opens %s, which lacks %d chunks", again.Upload, len(again.Missing))
+			}
+			resp, raw = f.do(http.MethodPut, d.Upload, bytes.NewReader(stream(t, dir, ix, again.Missing, nil)))
+			if resp.StatusCode != 200 {
+				t.Errorf("the right chunks: %d %s", resp.StatusCode, raw)
+			}
 			resp, raw = f.do(http.MethodPut, d.Upload, bytes.NewReader(nil))
 			wantProblem(t, resp, raw, 404, protocol.CodeUnknownUpload)
 		})
 	}
 	f.publish("1.0.0") // and the node is none the worse for it
-}
-
-func TestNode_BoundsUploadsAtOnce(t *testing.T) {
-	f := start(t, func(c *Config) { c.Uploads = 2 })
-	_, offer := f.offerOf(folder(t, www("1.0.0")), f.key, nil)
-	f.open(offer)
-	f.open(offer)
-	resp, raw := f.do(http.MethodPost, protocol.BundlesPath(testApp), bytes.NewReader(offer))
-	wantProblem(t, resp, raw, 429, protocol.CodeBusy)
-	if resp.Header.Get("Retry-After") == "" {
-		t.Error("a busy node does not say when to try again")
-	}
 }
 
 func TestNode_KeepsToItsQuota(t *testing.T) {

@@ -83,8 +83,10 @@ var routeNames = [routeCount]string{
 // request is one request on its way: what it asks for, and the context that it came in.
 type request struct {
 	*fasthttp.RequestCtx
-	route route
-	names [3]string // what the path names, in its order: app and channel, digest and file, …
+	route  route
+	names  [3]string // what the path names, in its order: app and channel, digest and file, …
+	bodies *budget   // what bodies are read on
+	loans  []*loan   // that end with the request
 }
 
 // handler answers a request. An error it returns is answered as a problem; then it has written nothing.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,157 +17,280 @@ import (
 	"brink/store"
 )
 
-// uploadLife is how long an upload that was opened waits for its chunks. It holds room in the quota meanwhile.
+// uploadLife is how long an upload waits for its chunks. It holds room in the quota meanwhile.
 const uploadLife = 10 * time.Minute
 
-// maxOffer bounds the body of an offer in bytes: an index, and what its JSON needs around it.
-const maxOffer = bundle.MaxIndex + 1<<20
+// maxSenders bounds how many connections send chunks to one upload at the same time. A publisher needs one.
+const maxSenders = 4
 
-// uploads holds what publishers have opened and not sent yet.
+// uploads holds what publishers have offered and not sent completely yet. Every upload belongs to an org, which signed
+// for it, and counts against what that org may have open.
 type uploads struct {
-	mu   sync.Mutex
-	open map[string]*upload
-	most int
+	most int // of one org
+
+	mu     sync.Mutex
+	opened uint64 // uploads so far, to tell the older of two
+	byKey  map[uploadKey]*upload
+	byName map[string]*upload
 }
 
-// upload is one that was opened: a bundle on its way in.
-type upload struct {
-	*store.Ingest
-
+// uploadKey is what makes two offers one upload.
+type uploadKey struct {
+	org    string
 	bundle digest.Digest
-	expiry *time.Timer
+	index  digest.Digest
+}
+
+// upload is a bundle on its way in, for all who offer it or send chunks of it.
+type upload struct {
+	*store.Ingest // is there when ready is closed, unless failed says why not
+
+	key    uploadKey
+	name   string // can not be guessed: only who has signed for it is told
+	order  uint64
+	index  int64 // encoded bytes
+	size   int64 // of the archive
+	ready  chan struct{}
+	failed error
+
+	// The rest is guarded by uploads.mu.
+	users   int // requests that use it now
+	waiting bool
+	removed bool
+	senders []*sender
+	expiry  *time.Timer // while waiting and not used
+}
+
+// sender is one connection that sends chunks to an upload.
+type sender struct {
+	cut  func() // ends it; must not block
+	sent int    // chunks
+	over bool
 }
 
 var errBusy = problem(protocol.CodeBusy, "too many uploads at once", "try again in a moment")
 
-// add keeps an ingest until it is taken, or its time is over, and returns the name to take it by.
-func (u *uploads) add(id digest.Digest, in *store.Ingest) (string, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.open) >= u.most {
-		return "", errBusy
-	}
-	name := rand.Text() // it can not be guessed: nobody else can take the upload
-	u.open[name] = &upload{Ingest: in, bundle: id, expiry: time.AfterFunc(uploadLife, func() {
-		if in := u.take(name); in != nil {
-			_ = in.Close() // it only gives back what was reserved
-		}
-	})}
-	return name, nil
+func newUploads(most int) *uploads {
+	return &uploads{most: most, byKey: map[uploadKey]*upload{}, byName: map[string]*upload{}}
 }
 
-// take removes an upload and returns it, or nil when there is none of the name.
-func (u *uploads) take(name string) *upload {
+// enter returns the upload with the key, and begins it with open if there is none. An org that has too many gives up
+// its oldest ones that nobody uses; room, if it is not 0, bounds what all but one of its uploads may reserve. Leave the
+// upload after use.
+func (u *uploads) enter(
+	key uploadKey, index, size, room int64, open func() (*store.Ingest, error),
+) (*upload, error) {
+	u.mu.Lock()
+	up := u.byKey[key]
+	if up == nil {
+		if err := u.makeRoom(key.org, index, size, room); err != nil {
+			u.mu.Unlock()
+			return nil, err
+		}
+		u.opened++
+		up = &upload{
+			key: key, name: rand.Text(), order: u.opened, index: index, size: size, ready: make(chan struct{}),
+		}
+		u.byKey[key], u.byName[up.name] = up, up
+		up.users++
+		u.mu.Unlock()
+		up.Ingest, up.failed = open()
+		close(up.ready)
+	} else {
+		u.use(up)
+		u.mu.Unlock()
+		<-up.ready // it waits for no network
+	}
+	if up.failed != nil {
+		return nil, errors.Join(up.failed, u.leave(up))
+	}
+	return up, nil
+}
+
+// makeRoom gives up uploads of the org until one more may be opened. The caller holds mu.
+func (u *uploads) makeRoom(org string, index, size, room int64) error {
+	for {
+		var oldest *upload
+		var count int
+		indexes, reserved := index, size
+		for _, up := range u.byKey {
+			if up.key.org != org {
+				continue
+			}
+			count++
+			indexes += up.index
+			reserved += up.size
+			if up.users == 0 && (oldest == nil || up.order < oldest.order) {
+				oldest = up
+			}
+		}
+		if count == 0 || count < u.most && indexes <= bundle.MaxIndex && (room == 0 || reserved <= room) {
+			return nil
+		}
+		if oldest == nil {
+			return errBusy
+		}
+		_ = u.remove(oldest) // it only gives back what was reserved
+	}
+}
+
+// reserved returns the bytes of the archives that an org has open uploads of, without one.
+func (u *uploads) reserved(org string, except uploadKey) (total int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	one := u.open[name]
-	if one == nil {
+	for key, up := range u.byKey {
+		if key.org == org && key != except {
+			total += up.size
+		}
+	}
+	return total
+}
+
+// use counts one more user. The caller holds mu.
+func (u *uploads) use(up *upload) {
+	up.users++
+	if up.expiry != nil {
+		up.expiry.Stop()
+		up.expiry = nil
+	}
+}
+
+// leave ends the use of an upload. One that nobody waits for goes.
+func (u *uploads) leave(up *upload) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	up.users--
+	switch {
+	case up.users > 0:
+		return nil
+	case up.removed || !up.waiting:
+		return u.remove(up)
+	}
+	var expiry *time.Timer
+	expiry = time.AfterFunc(uploadLife, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if up.expiry == expiry { // else it has been used since
+			_ = u.remove(up) // it only gives back what was reserved
+		}
+	})
+	up.expiry = expiry
+	return nil
+}
+
+// wait keeps an upload for later that is being used, and end has nobody else come to it.
+func (u *uploads) wait(up *upload) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	up.waiting = true
+}
+
+func (u *uploads) end(up *upload) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	up.waiting = false
+	u.forget(up)
+}
+
+// remove ends an upload that nobody uses. The caller holds mu.
+func (u *uploads) remove(up *upload) error {
+	u.forget(up)
+	if up.expiry != nil {
+		up.expiry.Stop()
+	}
+	if up.Ingest == nil {
 		return nil
 	}
-	one.expiry.Stop()
-	delete(u.open, name)
-	return one
+	return up.Close()
+}
+
+// forget has nobody else come to an upload. The caller holds mu.
+func (u *uploads) forget(up *upload) {
+	if up.removed {
+		return
+	}
+	up.removed = true
+	delete(u.byKey, up.key)
+	delete(u.byName, up.name)
+}
+
+// send returns the upload of a name for one more connection that sends chunks, or nil when there is none of the name.
+// When too many send already, the one that has sent least is cut: who holds a connection open and sends nothing does
+// not keep the publisher out.
+func (u *uploads) send(name string, cut func()) (*upload, *sender) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	up := u.byName[name]
+	if up == nil {
+		return nil, nil
+	}
+	if len(up.senders) >= maxSenders {
+		least := slices.MinFunc(up.senders, func(a, b *sender) int { return a.sent - b.sent })
+		u.dismiss(up, least)
+		least.cut()
+	}
+	s := &sender{cut: cut}
+	up.senders = append(up.senders, s)
+	u.use(up)
+	return up, s
+}
+
+// dismiss takes a sender from the list. The caller holds mu.
+func (u *uploads) dismiss(up *upload, s *sender) {
+	up.senders = slices.DeleteFunc(up.senders, func(other *sender) bool { return other == s })
+	s.over = true
+}
+
+// count notes that a sender has sent one more chunk of those that were missing.
+func (u *uploads) count(s *sender) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.sent++
+}
+
+// sent ends a sender. It reports whether the sender was cut.
+func (u *uploads) sent(up *upload, s *sender) (cut bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	cut = s.over
+	u.dismiss(up, s)
+	return cut
 }
 
 // close gives back what uploads that were never sent hold.
 func (u *uploads) close() error {
-	var errs []error
 	u.mu.Lock()
-	names := make([]string, 0, len(u.open))
-	for name := range u.open {
-		names = append(names, name)
-	}
-	u.mu.Unlock()
-	for _, name := range names {
-		if in := u.take(name); in != nil {
-			errs = append(errs, in.Close())
+	defer u.mu.Unlock()
+	var errs []error
+	for _, up := range slices.Collect(maps.Values(u.byKey)) {
+		if up.users == 0 {
+			errs = append(errs, u.remove(up))
+		} else {
+			u.forget(up)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// offer answers POST /v1/apps/{app}/bundles: a signed bundle intent, and the index it names.
-func (n *Node) offer(r *request) error {
-	if !n.offers.TryAcquire(1) {
-		return errBusy
-	}
-	defer n.offers.Release(1)
-	var in protocol.Offer
-	if err := r.readJSON(maxOffer, &in); err != nil {
-		return err
-	}
-	trust, err := n.channels.owner(r.names[0])
-	if err != nil {
-		return err
-	}
-	intent, err := trust.VerifyIntent(in.Intent, n.config.Now())
-	if err != nil {
-		return err
-	}
-	if intent.App != r.names[0] {
-		return problem(protocol.CodeBadRequest, fmt.Sprintf("the intent is for app %s", intent.App), "")
-	}
-	if in.Index == nil {
-		return problem(protocol.CodeBadRequest, "there is no index", "see docs/protocol.md")
-	}
-	raw := in.Index.Encode()
-	if digest.Sum(raw) != intent.Index || in.Index.Bundle() != intent.Bundle {
-		return problem(protocol.CodeMismatch, "the index is not the one that was signed", "")
-	}
-	ix, err := bundle.DecodeIndex(raw) // the door: paths, bounds, sums
-	if err != nil {
-		return err
-	}
-	// What channels name already counts already: publishing it again, to heal it, costs nothing.
-	if quota := trust.Quota(); quota > 0 && !n.channels.names(ix.Bundle()) &&
-		n.channels.bytesOf(trust.Org())+ix.Archive.Size > quota {
-		return problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and its channels hold %d already",
-			trust.Org(), quota, n.channels.bytesOf(trust.Org())), "the org's root keys set its quota in the trust document")
-	}
-	ingest, err := n.store.Ingest(n.ctx, store.IngestRequest{Intent: in.Intent, Index: ix})
-	if err != nil {
-		return err
-	}
-	return n.demand(r, ix, ingest)
-}
-
-// demand answers an offer with what is missing.
-func (n *Node) demand(r *request, ix *bundle.Index, ingest *store.Ingest) error {
-	answer := protocol.Demand{Bundle: ix.Bundle()}
-	for _, c := range ingest.Missing() {
-		answer.Missing = append(answer.Missing, c.Digest)
-	}
-	if r.QueryArgs().GetBool("dry_run") {
-		answer.Complete = len(answer.Missing) == 0
-		return errors.Join(ingest.Close(), r.writeJSON(http.StatusOK, answer))
-	}
-	if len(answer.Missing) == 0 {
-		// Nothing has to be sent: all chunks are here from other bundles, or the bundle itself is.
-		err := errors.Join(ingest.Commit(n.ctx), ingest.Close())
-		if err == nil {
-			answer.Complete = true
-			return r.writeJSON(http.StatusOK, answer)
-		}
-		return err
-	}
-	name, err := n.uploads.add(ix.Bundle(), ingest)
-	if err != nil {
-		return errors.Join(err, ingest.Close())
-	}
-	answer.Upload = "/v1/uploads/" + name
-	return r.writeJSON(http.StatusOK, answer)
-}
-
-// upload answers PUT /v1/uploads/{upload}: the missing chunks in one stream. What came in before a cut is kept, so that
-// the next try sends only the rest.
+// upload answers PUT /v1/uploads/{upload}: the missing chunks in one stream. What came in before a cut is kept, and the
+// upload with it, so that the next try sends only the rest.
 func (n *Node) upload(r *request) error {
-	up := n.uploads.take(r.names[0])
+	conn := r.Conn()
+	up, s := n.uploads.send(r.names[0], func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	if up == nil {
 		return problem(protocol.CodeUnknownUpload, "there is no such upload",
 			"it has ended or timed out: open it again, what was sent is kept")
 	}
-	answer, err := n.receive(r, up)
-	if err := errors.Join(err, up.Close()); err != nil {
+	answer, err := n.receive(r, up, s)
+	if n.uploads.sent(up, s) && err != nil {
+		err = problem(protocol.CodeBusy, "too many connections send to this upload", "publish again")
+	}
+	if err == nil {
+		if err = up.Commit(n.ctx); !errors.Is(err, store.ErrIncomplete) { // else it may still become complete
+			n.uploads.end(up)
+		}
+	}
+	if err := errors.Join(err, n.uploads.leave(up)); err != nil {
 		return err
 	}
 	n.config.Logger.Info("bundle stored", "bundle", answer.Bundle.Short(), "chunks", answer.Chunks,
@@ -173,13 +298,14 @@ func (n *Node) upload(r *request) error {
 	return r.writeJSON(http.StatusOK, answer)
 }
 
-func (n *Node) receive(r *request, up *upload) (protocol.Uploaded, error) {
-	answer := protocol.Uploaded{Bundle: up.bundle}
+func (n *Node) receive(r *request, up *upload, s *sender) (protocol.Uploaded, error) {
+	answer := protocol.Uploaded{Bundle: up.key.bundle}
 	stream := bundle.NewStreamReader(r.body())
+	before := map[digest.Digest]bool{}
 	for {
 		frame, err := stream.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return answer, nil
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return answer, problem(protocol.CodeIncomplete,
@@ -192,8 +318,11 @@ func (n *Node) receive(r *request, up *upload) (protocol.Uploaded, error) {
 		if err := up.Put(frame); err != nil {
 			return answer, err
 		}
+		if !before[frame.Digest] { // the same again is no progress
+			before[frame.Digest] = true
+			n.uploads.count(s)
+		}
 		answer.Chunks++
 		answer.Bytes += frame.Size
 	}
-	return answer, up.Commit(n.ctx)
 }

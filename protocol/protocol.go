@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 
-	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
 )
@@ -101,28 +100,6 @@ type AppChannel struct {
 	Reverted bool `json:"reverted,omitempty"`
 }
 
-// Offer opens an upload: the signed bundle intent, and the index that it names.
-type Offer struct {
-	Intent json.RawMessage `json:"intent"` // the envelope as signed
-	Index  *bundle.Index   `json:"index"`
-}
-
-// Demand answers an Offer: the chunks that the node lacks, and the path on the same node to which they are to be sent.
-// A bundle that is complete needs no upload.
-type Demand struct {
-	Bundle   digest.Digest   `json:"bundle"`
-	Complete bool            `json:"complete"`
-	Missing  []digest.Digest `json:"missing,omitempty"`
-	Upload   string          `json:"upload,omitempty"`
-}
-
-// Uploaded answers an upload that made the bundle complete: it is checked as a whole, and durable.
-type Uploaded struct {
-	Bundle digest.Digest `json:"bundle"`
-	Chunks int           `json:"chunks"` // that came with this upload
-	Bytes  int64         `json:"bytes"`  // of those chunks, plain
-}
-
 // TrustTaken answers a trust document: the version that is in force.
 type TrustTaken struct {
 	Org     string `json:"org"`
@@ -143,7 +120,7 @@ type Moved struct {
 
 // Batch asks for many chunks in one response.
 type Batch struct {
-	Chunks []digest.Digest `json:"chunks"`
+	Chunks digest.List `json:"chunks"`
 }
 
 // MaxBatch bounds how many chunks one Batch may name.

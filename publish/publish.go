@@ -33,9 +33,6 @@ import (
 	"brink/protocol"
 )
 
-// intentLife is how long an intent can be used to upload; a stolen one is worth nothing later.
-const intentLife = 24 * time.Hour
-
 // ErrConflict is returned when somebody else has moved the channel at the same time. What they published stands; doing
 // it again puts this release on top of theirs.
 var ErrConflict = errors.New("the channel was moved by someone else at the same time")

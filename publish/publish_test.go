@@ -1,10 +1,12 @@
 package publish
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -42,7 +44,7 @@ type fakeNode struct {
 	foreign  []byte            // handed out in the place of trust; nil: trust is
 	versions map[uint64][]byte // of the trust document
 	manifest []byte            // in force; nil for a new channel
-	demand   func(protocol.Offer) protocol.Demand
+	demand   func(*bundle.Index) protocol.Demand
 	upload   []int // statuses that uploads are answered with, one after the other; then 200
 	move     int   // status of the answer to a manifest; 0 is 200
 
@@ -81,9 +83,9 @@ func newFakeNode(t *testing.T) *fakeNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.demand = func(o protocol.Offer) protocol.Demand {
-		d := protocol.Demand{Bundle: o.Index.Bundle(), Upload: "/v1/uploads/one"}
-		for c := range o.Index.Chunks() {
+	n.demand = func(ix *bundle.Index) protocol.Demand {
+		d := protocol.Demand{Bundle: ix.Bundle(), Upload: "/v1/uploads/one"}
+		for c := range ix.Chunks() {
 			d.Missing = append(d.Missing, c.Digest)
 		}
 		return d
@@ -120,18 +122,14 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet:
 		say(404, protocol.Problem{Code: protocol.CodeUnknownChannel, Message: "new"})
 	case r.Method == http.MethodPost:
-		decoder, err := zstd.NewReader(r.Body)
+		ix, err := n.readOffer(r.Body)
 		if err != nil {
-			n.t.Error(err)
+			n.t.Errorf("offer: %v", err)
+			say(400, protocol.Problem{Code: protocol.CodeBadRequest, Message: err.Error()})
 			return
 		}
-		defer decoder.Close()
-		var offer protocol.Offer
-		if err := json.NewDecoder(decoder).Decode(&offer); err != nil {
-			n.t.Errorf("offer: %v", err)
-		}
-		n.offered = append(n.offered, offer.Index)
-		say(200, n.demand(offer))
+		n.offered = append(n.offered, ix)
+		say(200, n.demand(ix))
 	case strings.HasPrefix(r.URL.Path, "/v1/uploads/"):
 		n.take(r.Body)
 		if len(n.upload) > 0 {
@@ -147,6 +145,39 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		n.moved, _ = io.ReadAll(r.Body)
 		say(200, protocol.Moved{})
 	}
+}
+
+// readOffer returns the index of an offer, which has to be the one that the intent names.
+func (n *fakeNode) readOffer(body io.Reader) (*bundle.Index, error) {
+	in := bufio.NewReader(body)
+	raw, err := protocol.ReadIntent(in, nil)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := channel.ParseTrust(n.trust, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	intent, err := trust.VerifyIntent(raw, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if life := intent.Expires.Sub(intent.Issued); life > time.Hour {
+		return nil, fmt.Errorf("the intent is good for %s", life)
+	}
+	decoder, err := zstd.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	defer decoder.Close()
+	index, err := io.ReadAll(decoder)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(index)) != intent.IndexSize || digest.Sum(index) != intent.Index {
+		return nil, fmt.Errorf("an index of %d bytes that was not signed", len(index))
+	}
+	return bundle.DecodeIndex(index)
 }
 
 func (n *fakeNode) take(body io.Reader) {
@@ -203,8 +234,8 @@ func TestPublisher_SendsWhatIsWantedAndMovesTheChannel(t *testing.T) {
 	n := newFakeNode(t)
 	whole := n.demand
 	var asked []digest.Digest
-	n.demand = func(o protocol.Offer) protocol.Demand {
-		d := whole(o)
+	n.demand = func(ix *bundle.Index) protocol.Demand {
+		d := whole(ix)
 		d.Missing = d.Missing[:1]
 		asked = d.Missing
 		return d
@@ -271,11 +302,29 @@ func TestPublisher_BuildsOnNothingThatIsNotSigned(t *testing.T) {
 
 func TestPublisher_RefusesToSendWhatIsNotOfTheBundle(t *testing.T) {
 	n := newFakeNode(t)
-	n.demand = func(o protocol.Offer) protocol.Demand {
+	n.demand = func(*bundle.Index) protocol.Demand {
 		return protocol.Demand{Missing: []digest.Digest{digest.Sum([]byte("/etc/shadow"))}, Upload: "/v1/uploads/one"}
 	}
 	if _, err := n.publish(); err == nil || !strings.Contains(err.Error(), "not of this bundle") || n.called("PUT") != 0 {
 		t.Errorf("Publish = %v, %v", err, n.calls)
+	}
+}
+
+// What a node says of where to send is appended to its address: it must not lead anywhere else.
+func TestPublisher_SendsToNoOtherHost(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the publisher was led to another host")
+	}))
+	defer elsewhere.Close()
+	host := strings.TrimPrefix(elsewhere.URL, "http://")
+	for _, path := range []string{"@" + host + "/v1/uploads/x", "/v1/uploads/../../x", "/v1/other", "", "//" + host + "/x"} {
+		n := newFakeNode(t)
+		n.demand = func(ix *bundle.Index) protocol.Demand {
+			return protocol.Demand{Bundle: ix.Bundle(), Missing: digest.List{ix.Files[0].Digest}, Upload: path}
+		}
+		if _, err := n.publish(); err == nil || !strings.Contains(err.Error(), "path of an upload") || n.called("PUT") != 0 {
+			t.Errorf("sent to %q: %v, %v", path, err, n.calls)
+		}
 	}
 }
 

@@ -2,12 +2,12 @@ package publish
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -21,12 +21,46 @@ import (
 // while others were sent, or the connection broke.
 const rounds = 3
 
+// intentLife is how long an intent opens uploads, on any node of the fleet. One is signed for each time that a node is
+// asked; an upload that was opened goes on. What is overheard is worth nothing later.
+const intentLife = time.Hour
+
 // maxAnswer bounds, in bytes, an answer that is about one thing.
 const maxAnswer = 64 << 10
 
 // upload makes the bundle complete on the node.
 func (s *session) upload(ctx context.Context, r Request, ix *bundle.Index, files fs.FS) error {
 	raw := ix.Encode()
+	if s.config.Origin != nil {
+		intent, err := s.intent(r, ix, raw)
+		if err != nil {
+			return err
+		}
+		return s.uploadTo(ctx, r, ix, intent, files)
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	encoded := encoder.EncodeAll(raw, nil)
+	codec := bundle.NewCodec()
+	var failures []error
+	for range rounds {
+		intent, err := s.intent(r, ix, raw)
+		if err != nil {
+			return err
+		}
+		complete, err := s.round(ctx, r, ix, files, codec, protocol.Offer(intent, encoded))
+		if complete || ctx.Err() != nil || isRefusal(err) {
+			return err
+		}
+		failures = append(failures, err)
+	}
+	return errors.Join(failures...)
+}
+
+// intent signs that the bundle with this index is wanted in the store.
+func (s *session) intent(r Request, ix *bundle.Index, raw []byte) ([]byte, error) {
 	now := s.config.Now().UTC()
 	intent, err := channel.SignIntent(&channel.Intent{
 		Org:       s.trust.Org(),
@@ -41,28 +75,10 @@ func (s *session) upload(ctx context.Context, r Request, ix *bundle.Index, files
 		Expires:   now.Add(intentLife),
 	}, s.config.Keys...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := s.trust.VerifyIntent(intent, now); err != nil {
-		return err // said here, it costs no upload
-	}
-	if s.config.Origin != nil {
-		return s.uploadTo(ctx, r, ix, intent, files)
-	}
-	body, err := json.Marshal(protocol.Offer{Intent: intent, Index: ix})
-	if err != nil {
-		return err
-	}
-	codec := bundle.NewCodec()
-	var failures []error
-	for range rounds {
-		complete, err := s.round(ctx, r, ix, files, codec, body)
-		if complete || ctx.Err() != nil || isRefusal(err) {
-			return err
-		}
-		failures = append(failures, err)
-	}
-	return errors.Join(failures...)
+	_, err = s.trust.VerifyIntent(intent, now) // said here, it costs no upload
+	return intent, err
 }
 
 // isRefusal reports whether trying again would give the same answer.
@@ -93,20 +109,15 @@ func (s *session) round(
 
 // offer posts intent and index, and returns what the node lacks.
 func (s *session) offer(ctx context.Context, r Request, body []byte) (protocol.Demand, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return protocol.Demand{}, err
-	}
 	path := protocol.BundlesPath(r.App)
 	if r.DryRun {
 		path += "?dry_run=true"
 	}
-	req, err := s.request(ctx, http.MethodPost, path, encoder.EncodeAll(body, nil))
+	req, err := s.request(ctx, http.MethodPost, path, body)
 	if err != nil {
 		return protocol.Demand{}, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Content-Encoding", "zstd")
+	req.Header.Set("Content-Type", protocol.TypeOffer)
 	var answer protocol.Demand
 	limit := maxAnswer + int64(s.result.Chunks)*80 // a digest in quotes, and a comma
 	raw, err := s.do(req, limit)
@@ -121,10 +132,16 @@ func (s *session) send(
 	codec *bundle.Codec,
 	answer protocol.Demand,
 ) (complete bool, err error) {
+	if err := protocol.CheckUpload(answer.Upload); err != nil {
+		return false, fmt.Errorf("the node's answer: %w", err)
+	}
 	sizes := make(map[digest.Digest]int64, s.result.Chunks)
 	var total, done int64
 	for c := range ix.Chunks() {
 		sizes[c.Digest] = c.Size
+	}
+	if len(answer.Missing) > len(sizes) {
+		return false, fmt.Errorf("the node asks for %d chunks of %d", len(answer.Missing), len(sizes))
 	}
 	for _, d := range answer.Missing {
 		size, known := sizes[d]

@@ -55,7 +55,7 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 		"how many earlier releases of a channel are never evicted, a `NUMBER`")
 	flags.IntVar(&s.patchReleases, "patch-releases", node.DefaultPatchReleases,
 		"from how many earlier releases patches are made at once, a `NUMBER` (0: none)")
-	flags.IntVar(&s.uploads, "uploads", node.DefaultUploads, "`NUMBER` of uploads at the same time")
+	flags.IntVar(&s.uploads, "uploads", node.DefaultUploads, "`NUMBER` of uploads that each org may have open")
 	flags.StringArrayVar(&s.sites, "site", nil,
 		"`HOST=APP/CHANNEL`: serve the channel as a web site at the root of that host (repeatable)")
 	flags.BoolVar(&s.fallback, "spa-fallback", false,

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/protocol"
+	"brink/store"
+)
+
+// intentWait bounds how long the first part of an offer may take: a few kilobytes on a bad link.
+const intentWait = 20 * time.Second
+
+// maxIndexes bounds, in bytes, the indexes that are on their way in, of all orgs. Two of the largest fit.
+const maxIndexes = 2 * bundle.MaxIndex
+
+// newInflate returns what decodes indexes. It writes into memory of the size that was signed, keeps no window beside it,
+// and works on two at the same time.
+func newInflate() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(bundle.MaxIndex),
+		zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
+}
+
+// offer answers POST /v1/apps/{app}/bundles: a signed bundle intent, and the index it names. Nothing of the index is
+// read before the signature was checked, nothing is decoded before it has the digest that was signed, and what it takes
+// counts against the org that signed.
+func (n *Node) offer(r *request) error {
+	trust, err := n.channels.owner(r.names[0])
+	if err != nil {
+		return err
+	}
+	if err := r.plain(); err != nil {
+		return err
+	}
+	body := bufio.NewReaderSize(r.body(), freeBody)
+	raw, intent, err := n.readIntent(r, trust, body)
+	if err != nil {
+		return err
+	}
+	key := uploadKey{org: trust.Org(), bundle: intent.Bundle, index: intent.Index}
+	// What channels name already counts already: publishing it again, to heal it, costs nothing.
+	if quota := trust.Quota(); quota > 0 && !n.channels.names(intent.Bundle) {
+		held := n.channels.bytesOf(trust.Org()) + n.uploads.reserved(trust.Org(), key)
+		if held+intent.Size > quota {
+			return problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and its channels and uploads hold %d "+
+				"already", trust.Org(), quota, held), "the org's root keys set its quota in the trust document")
+		}
+	}
+	index, err := n.readIndex(r, trust.Org(), intent, body)
+	if err != nil {
+		return err
+	}
+	up, err := n.uploads.enter(key, intent.IndexSize, intent.Size, n.roomOf(), func() (*store.Ingest, error) {
+		return n.ingest(raw, intent, index)
+	})
+	if err != nil {
+		return err
+	}
+	r.release() // of the index, which is decoded
+	return errors.Join(n.demand(r, up), n.uploads.leave(up))
+}
+
+// readIntent reads and checks the first part of an offer.
+func (n *Node) readIntent(r *request, trust *channel.Trust, body *bufio.Reader) ([]byte, *channel.Intent, error) {
+	conn := r.Conn()
+	if err := conn.SetReadDeadline(time.Now().Add(intentWait)); err != nil {
+		return nil, nil, err
+	}
+	in := incoming{request: r, budget: n.bodies}
+	raw, err := protocol.ReadIntent(body, in.room)
+	if err != nil {
+		if errors.Is(err, protocol.ErrNoIntent) {
+			return nil, nil, problem(protocol.CodeBadRequest, err.Error(), "see docs/protocol.md")
+		}
+		if _, crowded := errors.AsType[*protocol.Problem](err); crowded {
+			return nil, nil, err
+		}
+		return nil, nil, in.broken(err)
+	}
+	if in.loan != nil && !in.loan.keep() {
+		return nil, nil, errCrowded
+	}
+	raw = bytes.Clone(raw)
+	r.release()
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, nil, err
+	}
+	intent, err := trust.VerifyIntent(raw, n.config.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	if intent.App != r.names[0] {
+		return nil, nil, problem(protocol.CodeBadRequest, fmt.Sprintf("the intent is for app %s", intent.App), "")
+	}
+	if intent.IndexSize > bundle.MaxIndex || intent.Size > bundle.MaxArchive {
+		return nil, nil, problem(protocol.CodeTooLarge,
+			fmt.Sprintf("an index of %d bytes, an archive of %d", intent.IndexSize, intent.Size),
+			fmt.Sprintf("they may have %d and %d bytes", bundle.MaxIndex, int64(bundle.MaxArchive)))
+	}
+	return raw, intent, nil
+}
+
+var errNotSigned = problem(protocol.CodeMismatch, "the index is not the one that was signed", "")
+
+// readIndex reads the second part of an offer: the bytes that were signed, and no more. They are not decoded.
+func (n *Node) readIndex(r *request, org string, intent *channel.Intent, body *bufio.Reader) ([]byte, error) {
+	size, limit := intent.IndexSize, intent.IndexSize
+	first, err := body.Peek(1)
+	if err != nil {
+		return nil, problem(protocol.CodeBadRequest, "there is no index", "see docs/protocol.md")
+	}
+	encoded := first[0] != '{'
+	if encoded {
+		limit = protocol.MaxEncodedIndex(size)
+	}
+	in := incoming{request: r, source: body, budget: n.indexes, account: org}
+	raw, err := in.read(nil, limit)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > limit {
+		return nil, errNotSigned
+	}
+	if encoded {
+		if err := in.loan.grow(size); err != nil {
+			return nil, err
+		}
+		if raw, err = n.inflate.DecodeAll(raw, make([]byte, 0, size)); err != nil {
+			return nil, problem(protocol.CodeMalformed, "the index is no zstd frame of so many bytes: "+err.Error(), "")
+		}
+	}
+	if int64(len(raw)) != size || digest.Sum(raw) != intent.Index {
+		return nil, errNotSigned
+	}
+	return raw, nil
+}
+
+// ingest decodes an index that has the digest that was signed, and begins to bring its bundle in.
+func (n *Node) ingest(raw []byte, intent *channel.Intent, index []byte) (*store.Ingest, error) {
+	// It takes a few times the bytes of the index, and waits for no network.
+	if err := n.decoding.Acquire(n.ctx, 1); err != nil {
+		return nil, err
+	}
+	defer n.decoding.Release(1)
+	ix, err := bundle.DecodeIndex(index) // the door: paths, bounds, sums
+	if err != nil {
+		return nil, err
+	}
+	if ix.Bundle() != intent.Bundle || ix.Archive.Size != intent.Size || len(ix.Files) != intent.Files {
+		return nil, problem(protocol.CodeMismatch, "the index is not of the bundle that was signed", "")
+	}
+	return n.store.Ingest(n.ctx, store.IngestRequest{Intent: raw, Index: ix})
+}
+
+// roomOf returns how many bytes an org may reserve for several uploads, so that it does not have what others published
+// evicted; 0 if there is no other.
+func (n *Node) roomOf() int64 {
+	orgs := int64(len(n.channels.trusts.all()))
+	if orgs < 2 {
+		return 0
+	}
+	quota := n.config.Quota
+	if quota == 0 {
+		quota = store.DefaultQuota
+	}
+	return quota / orgs
+}
+
+// demand answers an offer with what is missing.
+func (n *Node) demand(r *request, up *upload) error {
+	answer := protocol.Demand{Bundle: up.key.bundle}
+	for _, c := range up.Missing() {
+		answer.Missing = append(answer.Missing, c.Digest)
+	}
+	switch {
+	case r.QueryArgs().GetBool("dry_run"):
+		answer.Complete = len(answer.Missing) == 0
+	case len(answer.Missing) == 0:
+		// Nothing has to be sent: all chunks are here from other bundles, or the bundle itself is.
+		if err := up.Commit(n.ctx); err != nil {
+			return err
+		}
+		n.uploads.end(up)
+		answer.Complete = true
+	default:
+		n.uploads.wait(up)
+		answer.Upload = protocol.UploadPath(up.name)
+	}
+	return r.writeJSON(http.StatusOK, answer)
+}
