@@ -205,8 +205,12 @@ func (c chunks) Chunk(ctx context.Context, want bundle.Chunk) ([]byte, error) {
 	return c.Reader.Chunk(ctx, want)
 }
 
-// intent answers GET /v1/bundles/{bundle}/intent: what the publisher signed, for other nodes.
+// intent answers GET /v1/bundles/{bundle}/intent: what the publisher signed, for other nodes of the fleet. It opens
+// uploads until it expires, so nobody else is given it.
 func (n *Node) intent(r *request) error {
+	if err := n.fromFleet(r, nil); err != nil {
+		return err
+	}
 	id, err := r.digestName()
 	if err != nil {
 		return err

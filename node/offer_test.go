@@ -15,6 +15,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/origin"
 	"brink/protocol"
 )
 
@@ -323,4 +324,26 @@ func TestNode_CountsUploadsInTheQuotaOfTheOrg(t *testing.T) {
 	if code := f.offerOther(key, 1); code != "" {
 		t.Errorf("one that is open already, once more: %q", code)
 	}
+}
+
+// An intent opens uploads until it expires. It comes to other nodes of the fleet with its bundle, and to nobody else.
+func TestFleet_IntentsAreForTheFleetOnly(t *testing.T) {
+	f := startFleet(t, 2)
+	result := f.nodes[0].publish("1.0.0")
+	f.agree(result.Sequence)
+	want, err := f.nodes[0].store.Intent(result.Bundle)
+	if err != nil || len(want) == 0 {
+		t.Fatal(err)
+	}
+	for i, node := range f.nodes {
+		if got, err := node.store.Intent(result.Bundle); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("node %d has %q, %v", i, got, err)
+		}
+		resp, raw := node.get(origin.IntentPath(result.Bundle))
+		wantProblem(t, resp, raw, http.StatusUnauthorized, protocol.CodeUnsigned)
+	}
+	alone := start(t)
+	id := alone.publish("1.0.0").Bundle
+	resp, raw := alone.get(origin.IntentPath(id))
+	wantProblem(t, resp, raw, http.StatusNotFound, protocol.CodeNotFound)
 }

@@ -95,10 +95,10 @@ func (p *Peer) Bundle(ctx context.Context, id digest.Digest, limit int64) (index
 		return nil, nil, fmt.Errorf("index: %w", err)
 	}
 	intent, err = p.get(ctx, IntentPath(id), maxIntent)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, ErrNotFound) && protocol.CodeOf(err) != protocol.CodeUnsigned {
 		return nil, nil, fmt.Errorf("bundle intent: %w", err)
 	}
-	return index, intent, nil
+	return index, intent, nil // without it, the bundle is the same: it says who asked for it to be stored
 }
 
 // Chunks implements [Source].

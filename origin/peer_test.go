@@ -129,15 +129,20 @@ func TestPeer_GivesBundles(t *testing.T) {
 		t.Errorf("of a bundle that the node does not have: %v", err)
 	}
 	// A bundle without an intent is none the worse.
-	n.hops, n.serve = "1", func(w http.ResponseWriter, r *http.Request) bool {
-		if strings.HasSuffix(r.URL.Path, "/intent") {
-			http.NotFound(w, r)
-			return true
+	n.hops = "1"
+	for status, body := range map[int]string{
+		http.StatusNotFound: "", http.StatusUnauthorized: `{"code":"unsigned","message":"no"}`,
+	} {
+		n.serve = func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "/intent") {
+				http.Error(w, body, status)
+				return true
+			}
+			return false
 		}
-		return false
-	}
-	if _, intent, err := n.peer().Bundle(t.Context(), other.ID(), bundle.MaxIndex); err != nil || intent != nil {
-		t.Errorf("without an intent: %q, %v", intent, err)
+		if _, intent, err := n.peer().Bundle(t.Context(), other.ID(), bundle.MaxIndex); err != nil || intent != nil {
+			t.Errorf("without an intent, status %d: %q, %v", status, intent, err)
+		}
 	}
 }
 
