@@ -91,15 +91,25 @@ func (n *Node) index(r *request) error {
 	if err != nil {
 		return err
 	}
-	b, err := n.asked(r, id)
+	object, err := n.store.Index(id)
+	if errors.Is(err, store.ErrNotFound) {
+		if _, err = n.asked(r, id); err == nil {
+			object, err = n.store.Index(id)
+		}
+		err = missing(id, err)
+	}
 	if err != nil {
 		return err
 	}
-	raw := b.Index.Encode()
 	return n.serve(
 		r,
 		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheForever},
-		representation{name: digest.Sum(raw), size: int64(len(raw)), body: memory(raw)},
+		representation{
+			name: object.Digest(),
+			size: object.Size(),
+			body: &derivedBody{node: n, object: object},
+			held: streamMemory,
+		},
 	)
 }
 
@@ -131,7 +141,7 @@ func (n *Node) chunk(r *request) error {
 	} else if raw, err = n.codec.Plain(frame); err != nil {
 		return err
 	}
-	rep.size, rep.body = int64(len(raw)), memory(raw)
+	rep.size, rep.body, rep.held = int64(len(raw)), memory(raw), int64(len(raw))
 	return n.serve(
 		r,
 		served{contentType: "application/octet-stream", vary: semantics.VaryCoding, cache: semantics.CacheForever},
@@ -152,12 +162,16 @@ func (n *Node) batch(r *request) error {
 		return problem(protocol.CodeTooLarge, fmt.Sprintf("%d chunks in one batch", len(in.Chunks)),
 			fmt.Sprintf("ask for %d at most", protocol.MaxBatch))
 	}
+	loan, err := n.hold(r, streamMemory)
+	if err != nil {
+		return err
+	}
 	r.SetContentType(protocol.TypeChunks)
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	reader, writer := io.Pipe()
 	n.work.Go(func() { _ = writer.CloseWithError(n.writeBatch(writer, in.Chunks)) }) // always nil
 	// fasthttp closes the reader whatever happens, and the writer then fails.
-	r.SetBodyStream(reader, -1)
+	r.SetBodyStream(onLoan{reader, loan}, -1)
 	return nil
 }
 

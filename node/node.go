@@ -61,6 +61,7 @@ type Node struct {
 	inflate    *zstd.Decoder       // of indexes of offers
 	bodies     *budget             // bodies of strangers
 	indexes    *budget             // indexes that orgs have signed
+	answers    *budget             // what answers hold for themselves
 	codec      *bundle.Codec
 	metrics    *metrics
 	pages      pages
@@ -100,6 +101,7 @@ func New(config Config) (_ *Node, err error) {
 		decoding: semaphore.NewWeighted(1),
 		bodies:   newBudget(maxBodies),
 		indexes:  newBudget(maxIndexes),
+		answers:  newBudget(maxAnswers),
 		codec:    bundle.NewCodec(),
 		access:   newAccess(config),
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -46,6 +47,18 @@ func (n *Node) offer(r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := n.offerSigned(r, trust, raw, intent, body); err != nil {
+		// Who signed is told why not. A connection that is closed while it is written to may lose the answer.
+		_, _ = io.CopyN(io.Discard, body, protocol.MaxEncodedIndex(intent.IndexSize))
+		return err
+	}
+	return nil
+}
+
+// offerSigned answers an offer whose intent counts.
+func (n *Node) offerSigned(
+	r *request, trust *channel.Trust, raw []byte, intent *channel.Intent, body *bufio.Reader,
+) error {
 	key := uploadKey{org: trust.Org(), bundle: intent.Bundle, index: intent.Index}
 	// What channels name already counts already: publishing it again, to heal it, costs nothing.
 	if quota := trust.Quota(); quota > 0 && !n.channels.names(intent.Bundle) {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"brink/bundle"
 	"brink/digest"
 	"brink/node/semantics"
 	"brink/protocol"
@@ -19,6 +21,39 @@ type representation struct {
 	name   digest.Digest // of the bytes as sent: the strong entity tag, which is the same on every node
 	size   int64         // bytes as sent
 	body   body
+	// held is how many bytes of memory the answer holds for itself until it is taken; 0 for what is shared by all who
+	// are sent it. It is always streamed, on the budget of answers.
+	held int64
+}
+
+// maxAnswers bounds, in bytes, what all answers hold for themselves.
+const maxAnswers = 64 << 20
+
+// streamMemory bounds, in bytes, what a reader of the store holds: a frame, and its plain bytes.
+const streamMemory = 2 * bundle.MaxChunk
+
+// hold takes bytes for an answer, at the cost of another that has not been taken for long if need be. Close the loan.
+func (n *Node) hold(r *request, bytes int64) (*loan, error) {
+	conn := r.Conn()
+	l := n.answers.open(r.address(), func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) }) // or it has ended
+	if err := l.grow(bytes); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// onLoan is the stream of an answer, which gives back what it holds when it is closed.
+type onLoan struct {
+	io.ReadCloser
+
+	loan *loan
+}
+
+// Close implements [io.Closer].
+func (o onLoan) Close() error {
+	o.loan.close()
+	return o.ReadCloser.Close()
 }
 
 // appendTag appends the entity tag with its quotes.
@@ -91,7 +126,7 @@ func (n *Node) serve(r *request, s served, rep representation) error {
 // send hands the span of a representation to the server: from RAM when it is small enough to be held there, as a
 // stream with little memory otherwise.
 func (n *Node) send(r *request, rep representation, answer semantics.Answer) error {
-	if rep.size <= n.hot.largest() {
+	if rep.held == 0 && rep.size <= n.hot.largest() {
 		whole, err := rep.body.whole()
 		if err != nil {
 			return err
@@ -112,7 +147,16 @@ func (n *Node) send(r *request, rep representation, answer semantics.Answer) err
 		return errors.Join(err, stream.Close())
 	}
 	// An error on the way closes the connection before Content-Length is reached: the client sees that it was cut.
-	r.SetBodyStream(&span{stream: stream, left: answer.Length}, int(answer.Length))
+	part := &span{stream: stream, left: answer.Length}
+	if rep.held == 0 {
+		r.SetBodyStream(part, int(answer.Length))
+		return nil
+	}
+	loan, err := n.hold(r, rep.held)
+	if err != nil {
+		return errors.Join(err, stream.Close())
+	}
+	r.SetBodyStream(onLoan{part, loan}, int(answer.Length))
 	return nil
 }
 

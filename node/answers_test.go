@@ -1,0 +1,127 @@
+package node
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"brink/digest"
+	"brink/protocol"
+)
+
+// many publishes a bundle of so many files, and returns its name.
+func (f *fixture) many(files int) digest.Digest {
+	f.t.Helper()
+	all := www("1.0.0")
+	for i := range files {
+		all[fmt.Sprintf("some/folder/%d/with-a-file.txt", i)] = fmt.Sprint(i)
+	}
+	dir := folder(f.t, all)
+	ix, offer := f.offerOf(dir, f.key, nil)
+	up := f.open(offer)
+	resp, raw := f.do(http.MethodPut, up.Upload, strings.NewReader(string(stream(f.t, dir, ix, up.Missing, nil))))
+	if resp.StatusCode != 200 {
+		f.t.Fatalf("upload: %d %s", resp.StatusCode, raw)
+	}
+	return ix.Bundle()
+}
+
+// An index is sent as it is stored: whoever asks for a part of it, or whether it has changed, costs next to nothing.
+func TestNode_IndexIsNotMadeForEachRequest(t *testing.T) {
+	f := start(t)
+	id := f.many(2000)
+	resp, whole := f.get(protocol.IndexPath(id))
+	tag := resp.Header.Get("ETag")
+	if tag != protocol.Tag(digest.Sum(whole)) || len(whole) < 400_000 {
+		t.Fatalf("an index of %d bytes has the tag %s", len(whole), tag)
+	}
+	for name, test := range map[string]struct {
+		fields []string
+		status int
+		body   string
+	}{
+		"range":     {[]string{"Range", "bytes=1-9"}, 206, string(whole[1:10])},
+		"end":       {[]string{"Range", "bytes=-5"}, 206, string(whole[len(whole)-5:])},
+		"condition": {[]string{"If-None-Match", tag}, 304, ""},
+		"behind":    {[]string{"Range", "bytes=99999999-"}, 416, ""},
+	} {
+		const times = 20
+		cost := allocated(func() {
+			for range times {
+				resp, body := f.get(protocol.IndexPath(id), test.fields...)
+				if resp.StatusCode != test.status || test.body != "" && string(body) != test.body {
+					t.Fatalf("%s: %d %q", name, resp.StatusCode, body)
+				}
+			}
+		})
+		if cost > times*100_000 {
+			t.Errorf("%s: %d bytes were allocated for %d requests", name, cost, times)
+		}
+	}
+	resp, body := f.do(http.MethodHead, protocol.IndexPath(id), nil)
+	if resp.StatusCode != 200 || len(body) != 0 || resp.ContentLength != int64(len(whole)) {
+		t.Errorf("HEAD: %d, length %d", resp.StatusCode, resp.ContentLength)
+	}
+}
+
+// Clients that do not take what they asked for hold no more than there is for them, and keep nobody out.
+func TestNode_SlowReadersHoldABoundedAmount(t *testing.T) {
+	f := start(t, func(c *Config) { c.Wire.Unsent = 4 << 10 })
+	id := f.many(8000)
+	const most = 4 << 20
+	f.answers.mu.Lock()
+	f.answers.size = most
+	f.answers.mu.Unlock()
+	_, whole := f.get(protocol.IndexPath(id))
+	for range 40 {
+		conn, err := net.Dial("tcp", f.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: node\r\n\r\n", protocol.IndexPath(id)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if held, _ := f.answers.stats(); held > most {
+			t.Fatalf("%d bytes are held by answers that nobody takes", held)
+		}
+	}
+	if resp, again := f.get(protocol.IndexPath(id)); resp.StatusCode != 200 || string(again) != string(whole) {
+		t.Errorf("among clients that take nothing: %d with %d bytes", resp.StatusCode, len(again))
+	}
+	chunk := fmt.Sprintf(`{"chunks":["%s"]}`, digest.Sum([]byte("7")))
+	resp, body := f.do(http.MethodPost, "/v1/chunks", strings.NewReader(chunk))
+	if resp.StatusCode != 200 || !strings.HasPrefix(string(body), "brinkch1") {
+		t.Errorf("a batch: %d %q", resp.StatusCode, body)
+	}
+	if resp, body := f.get("/v1/chunks/" + digest.Sum([]byte("7")).String()); string(body) != "7" {
+		t.Errorf("a chunk: %d %q", resp.StatusCode, body)
+	}
+	f.http.CloseIdleConnections()
+}
+
+// What an answer holds is given back when it is sent, however it ends.
+func TestNode_AnswersGiveBackWhatTheyHold(t *testing.T) {
+	f := start(t)
+	id := f.many(100)
+	for range 3 {
+		f.get(protocol.IndexPath(id))
+		f.get(protocol.IndexPath(id), "Range", "bytes=1-2")
+		f.do(http.MethodHead, protocol.IndexPath(id), nil)
+		f.get("/v1/chunks/" + digest.Sum([]byte("7")).String())
+		f.do(http.MethodPost, "/v1/chunks", strings.NewReader(`{"chunks":[]}`))
+	}
+	eventually(t, "nothing is held", func() bool {
+		held, loans := f.answers.stats()
+		return held == 0 && loans == 0
+	})
+}
