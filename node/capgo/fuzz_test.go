@@ -2,6 +2,7 @@ package capgo
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -19,7 +20,8 @@ func fuzz(f *testing.F, do func(*Server, []byte) Answer) {
 	}
 	_, s := newEdge(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		a := do(s, raw)
+		var a Answer
+		affordable(t, raw, func() { a = do(s, raw) })
 		if a.Status != 200 && a.Status != 400 && a.Status != 429 {
 			t.Errorf("status %d", a.Status)
 		}
@@ -40,6 +42,36 @@ func fuzz(f *testing.F, do func(*Server, []byte) Answer) {
 			}
 		}
 	})
+}
+
+// affordable fails when do allocates more than what reading raw may take.
+func affordable(t *testing.T, raw []byte, do func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	if cost := after.TotalAlloc - before.TotalAlloc; cost > 16*uint64(len(raw))+1<<20 {
+		t.Errorf("%d bytes allocated for %d", cost, len(raw))
+	}
+}
+
+// Long lists of next to nothing cost no more than their bytes.
+func TestServer_ListsCostLittleWhateverIsInThem(t *testing.T) {
+	_, s := newEdge(t)
+	for _, element := range []string{"{}", "0", "null", `""`, "[]"} {
+		list := "[" + strings.Repeat(element+",", (MaxStats-10)/(len(element)+1)) + element + "]"
+		if a := s.Stats(Request{Method: "POST", Body: []byte(list)}); a.Status != 400 {
+			t.Errorf("a list of %s: status %d", element, a.Status)
+		}
+		affordable(t, []byte(list), func() { s.Stats(Request{Method: "POST", Body: []byte(list)}) })
+		info := strings.TrimSuffix(string(body()), "}")
+		sizes := []byte(info + `,"manifest":` + list + "}")
+		if a := s.Sizes(Request{Method: "POST", Body: sizes}); a.Status != 400 {
+			t.Errorf("a list of sizes of %s: status %d", element, a.Status)
+		}
+		affordable(t, sizes, func() { s.Sizes(Request{Method: "POST", Body: sizes}) })
+	}
 }
 
 func FuzzServer_Updates(f *testing.F) {

@@ -1,7 +1,6 @@
 package capgo
 
 import (
-	"encoding/json"
 	"net/url"
 	"strings"
 
@@ -54,8 +53,11 @@ func (s *Server) Sizes(r Request) Answer {
 		raw = f.Files
 	}
 	var list []wanted
-	if len(raw) > 0 && json.Unmarshal(raw, &list) != nil || len(list) > maxEntries {
-		return refuse("invalid_json_body", "manifest is not a list of files").answer()
+	if len(raw) > 0 && string(raw) != "null" {
+		var err error
+		if list, err = listOf[wanted](raw, maxEntries); err != nil {
+			return refuse("invalid_json_body", "manifest is not a list of files").answer()
+		}
 	}
 	a := sizes{Files: []sized{}}
 	seen := map[wanted]bool{}

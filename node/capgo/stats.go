@@ -2,6 +2,7 @@ package capgo
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -17,16 +18,16 @@ func (s *Server) Stats(r Request) Answer {
 	if !json.Valid(r.Body) || depth(r.Body) > maxDepth {
 		return refuse("invalid_json_parse_body", "the body is not JSON").answer()
 	}
-	var many []json.RawMessage
-	if json.Unmarshal(r.Body, &many) != nil || many == nil {
+	many, err := listOf[json.RawMessage](r.Body, MaxEvents)
+	if errors.Is(err, errTooMany) {
+		return refuse("invalid_json_body", "too many events at once").answer()
+	}
+	if err != nil {
 		c := counter{server: s}
 		if wrong := c.one(r.Body); wrong != nil {
 			return wrong.answer()
 		}
 		return say(200, status{Status: "ok"})
-	}
-	if len(many) > MaxEvents {
-		return refuse("invalid_json_body", "too many events at once").answer()
 	}
 	answer := results{Status: "ok", Results: make([]map[string]any, len(many))}
 	c := counter{server: s}
