@@ -88,7 +88,8 @@ type Config struct {
 	Logger    *slog.Logger // default: discards
 	Now       func() time.Time
 
-	freeSpace func(dir string) (uint64, error) // for tests: what the disk of the data folder has free
+	freeSpace  func(dir string) (uint64, error) // for tests: what the disk of the data folder has free
+	intentWait time.Duration                    // for tests: see intentWait
 }
 
 // Site names the channel that a host serves.
@@ -149,6 +150,7 @@ func (c *Config) Validate() error {
 	setDefault(&c.PatchReleases, DefaultPatchReleases)
 	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))
 	setDefault(&c.Uploads, DefaultUploads)
+	setDefault(&c.intentWait, intentWait)
 	setDefault(&c.Wire.Unsent, DefaultUnsent)
 	setDefault(&c.Prepare, DefaultPrepare)
 	setDefault(&c.Drain, DefaultDrain)

@@ -85,7 +85,7 @@ func (n *Node) offerSigned(
 // readIntent reads and checks the first part of an offer.
 func (n *Node) readIntent(r *request, trust *channel.Trust, body *bufio.Reader) ([]byte, *channel.Intent, error) {
 	conn := r.Conn()
-	if err := conn.SetReadDeadline(time.Now().Add(intentWait)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(n.config.intentWait)); err != nil {
 		return nil, nil, err
 	}
 	in := incoming{request: r, budget: n.bodies}

@@ -197,6 +197,21 @@ func TestNode_StrangersHoldNoUploads(t *testing.T) {
 	}
 }
 
+// The first part of an offer, which anybody may send, is waited for a bounded time.
+func TestNode_WaitsForNoIntentForEver(t *testing.T) {
+	f := start(t, func(c *Config) { c.intentWait = 50 * time.Millisecond })
+	for _, sent := range []string{"x", strings.Repeat("x", 10_000)} {
+		conn := f.hold(http.MethodPost, protocol.BundlesPath(testApp), sent)
+		answer, err := io.ReadAll(conn) // until the node closes the connection
+		if err != nil || !strings.Contains(string(answer), protocol.CodeBadRequest) {
+			t.Errorf("%d bytes of an intent and no more: %q, %v", len(sent), answer, err)
+		}
+	}
+	if held, loans := f.bodies.stats(); held != 0 || loans != 0 {
+		t.Errorf("%d bytes are held by %d loans", held, loans)
+	}
+}
+
 // Whoever repeats a bundle intent that somebody else has signed comes to the same upload, and takes nothing.
 func TestNode_JoinsOffersOfOneBundle(t *testing.T) {
 	f := start(t)
