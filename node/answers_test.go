@@ -95,6 +95,9 @@ func TestNode_SlowReadersHoldABoundedAmount(t *testing.T) {
 			t.Fatalf("%d bytes are held by answers that nobody takes", held)
 		}
 	}
+	if held, _ := f.answers.stats(); held == 0 {
+		t.Error("what readers of an index hold is on no budget")
+	}
 	if resp, again := f.get(protocol.IndexPath(id)); resp.StatusCode != 200 || string(again) != string(whole) {
 		t.Errorf("among clients that take nothing: %d with %d bytes", resp.StatusCode, len(again))
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -107,10 +108,74 @@ func (n *Node) index(r *request) error {
 		representation{
 			name: object.Digest(),
 			size: object.Size(),
-			body: &derivedBody{node: n, object: object},
+			body: &indexBody{derivedBody{node: n, object: object}, id},
 			held: streamMemory,
 		},
 	)
+}
+
+// indexBody is an index that the store holds.
+type indexBody struct {
+	derivedBody
+
+	bundle digest.Digest
+}
+
+func (b *indexBody) stream() (io.ReadSeekCloser, error) {
+	return &indexStream{ReadSeekCloser: b.object.Reader(), node: b.node, bundle: b.bundle}, nil
+}
+
+// indexStream reads an index. One that turns out to be lost or damaged is had from memory, or fetched again, while
+// whoever wants it waits.
+type indexStream struct {
+	io.ReadSeekCloser
+
+	node   *Node
+	bundle digest.Digest
+	offset int64
+	healed bool
+}
+
+// Seek implements [io.Seeker]. It reads what is at the offset, so that an error is known before the answer begins.
+func (s *indexStream) Seek(offset int64, whence int) (int64, error) {
+	var err error
+	if s.offset, err = s.ReadSeekCloser.Seek(offset, whence); err != nil {
+		return s.offset, err
+	}
+	begin := s.offset
+	if _, err := s.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+		return begin, err
+	}
+	s.offset, err = s.ReadSeekCloser.Seek(begin, io.SeekStart)
+	return s.offset, err
+}
+
+// Read implements [io.Reader].
+func (s *indexStream) Read(p []byte) (int, error) {
+	n, err := s.ReadSeekCloser.Read(p)
+	if n == 0 && errors.Is(err, store.ErrNotFound) && !s.healed {
+		s.healed = true
+		if err := s.heal(); err != nil {
+			return 0, err
+		}
+		n, err = s.ReadSeekCloser.Read(p)
+	}
+	s.offset += int64(n)
+	return n, err
+}
+
+func (s *indexStream) heal() error {
+	b, err := s.node.known(s.bundle)
+	if err != nil {
+		return err
+	}
+	again := bytes.NewReader(b.Index.Encode()) // the same bytes: an index has one form
+	if _, err := again.Seek(s.offset, io.SeekStart); err != nil {
+		return err
+	}
+	err = s.ReadSeekCloser.Close()
+	s.ReadSeekCloser = nopCloser{again}
+	return err
 }
 
 // chunk answers GET /v1/chunks/{digest}. A chunk that is stored as zstd is sent as it is to who takes that.

@@ -237,6 +237,12 @@ func TestNode_JoinsOffersOfOneBundle(t *testing.T) {
 	for range 3 * maxSenders { // connections that send nothing
 		f.hold(http.MethodPut, first.Upload, "brinkch1")
 	}
+	senders := func() int {
+		f.uploads.mu.Lock()
+		defer f.uploads.mu.Unlock()
+		return len(f.uploads.byKey[uploadKey{"acme", ix.Bundle(), digest.Sum(ix.Encode())}].senders)
+	}
+	eventually(t, "several connections send to one upload", func() bool { return senders() == maxSenders })
 	resp, raw := f.do(http.MethodPut, first.Upload, bytes.NewReader(stream(t, dir, ix, first.Missing, nil)))
 	if resp.StatusCode != 200 {
 		t.Errorf("among others that send nothing: %d %s", resp.StatusCode, raw)
