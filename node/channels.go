@@ -22,25 +22,18 @@ type channels struct {
 	// lapsed holds manifests, by app and channel, that were in force and that the trust documents of today do not allow
 	// any more. They are shown to publishers, who have to know the sequence, and served to no device.
 	lapsed map[string]*channel.Manifest
-	dicts  map[digest.SHA256]dictionary
-	// named are the bundles that a manifest in force serves or has served.
-	named map[digest.Digest]naming
+	// named are the bundles that manifests in force, or about to come into force, serve or have served.
+	named names
 
-	trusts trusts
-}
-
-// naming is what a manifest says of a bundle.
-type naming struct {
-	app    string
-	signed origin.Signed
+	accounts accounts
+	trusts   trusts
 }
 
 func newChannels() *channels {
 	return &channels{
 		byApp:  map[string][]*channel.Manifest{},
 		lapsed: map[string]*channel.Manifest{},
-		dicts:  map[digest.SHA256]dictionary{},
-		named:  map[digest.Digest]naming{},
+		named:  newNames(),
 	}
 }
 
@@ -77,7 +70,12 @@ func (c *channels) lapse(m *channel.Manifest) {
 	defer c.mu.Unlock()
 	c.lapsed[m.App+"/"+m.Channel] = m
 	if i, found := find(c.byApp[m.App], m.Channel); found {
-		c.byApp[m.App] = slices.Delete(slices.Clone(c.byApp[m.App]), i, i+1)
+		c.named.add(c.byApp[m.App][i], -1)
+		if list := slices.Delete(slices.Clone(c.byApp[m.App]), i, i+1); len(list) > 0 {
+			c.byApp[m.App] = list
+		} else {
+			delete(c.byApp, m.App)
+		}
 	}
 }
 
@@ -85,33 +83,6 @@ func (c *channels) countLapsed() int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return len(c.lapsed)
-}
-
-// bytesOf returns how many bytes the archives have that the channels of an org serve and remember.
-func (c *channels) bytesOf(org string) (total int64) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	counted := map[digest.Digest]bool{}
-	for _, of := range c.byApp {
-		for _, m := range of {
-			if m.Org != org {
-				continue
-			}
-			for release := range m.Releases() {
-				if !counted[release.Bundle] {
-					counted[release.Bundle] = true
-					total += release.Size
-				}
-				for _, a := range release.Attachments {
-					if !counted[a.Bundle] {
-						counted[a.Bundle] = true
-						total += a.Size
-					}
-				}
-			}
-		}
-	}
-	return total
 }
 
 // set puts a manifest in force. One that is older than what is there is let go: a later one has overtaken it.
@@ -125,63 +96,34 @@ func (c *channels) set(m *channel.Manifest) {
 	case list[i].Order() > m.Order():
 		return
 	default:
+		c.named.add(list[i], -1)
 		list[i] = m
 	}
 	c.byApp[m.App] = list
 	delete(c.lapsed, m.App+"/"+m.Channel)
-	for release := range m.Releases() {
-		c.dicts[release.SHA256] = dictionaryOf(release)
-	}
-	c.name(m)
+	c.named.add(m, +1)
 }
 
 // expect has names report the bundles of a manifest that is about to come into force, so that what it needs can be
-// brought in and made before.
-func (c *channels) expect(m *channel.Manifest) {
+// brought in and made before. Call the function that it returns when the manifest is in force, or will not be.
+func (c *channels) expect(m *channel.Manifest) (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.name(m)
-}
-
-// name notes the bundles of a manifest. The caller holds mu.
-func (c *channels) name(m *channel.Manifest) {
-	for release := range m.Releases() {
-		c.named[release.Bundle] = naming{app: m.App, signed: origin.Signed{
-			Index: release.Index, IndexSize: release.IndexSize, Size: release.Size,
-		}}
-		for _, a := range release.Attachments {
-			c.named[a.Bundle] = naming{app: m.App, signed: origin.Signed{Size: a.Size}}
-		}
+	c.named.add(m, +1)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.named.add(m, -1)
 	}
 }
 
-// names reports whether a manifest in force serves the bundle, or has served it before. Nothing else is worth asking
-// others for.
-func (c *channels) names(id digest.Digest) bool {
+// signed returns what manifests say of a bundle's index.
+func (c *channels) signed(id digest.Digest) (list []origin.Signed) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	_, named := c.named[id]
-	return named
-}
-
-// signed returns what a manifest says of a bundle's index.
-func (c *channels) signed(id digest.Digest) origin.Signed {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.named[id].signed
-}
-
-// serving returns the manifests in force of the app that the bundle belongs to which serve it or have served it.
-func (c *channels) serving(id digest.Digest) (list []*channel.Manifest) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	for _, m := range c.byApp[c.named[id].app] {
-		for release := range m.Releases() {
-			if release.Bundle == id {
-				list = append(list, m)
-				break
-			}
-		}
+	for i := range c.named.byBundle[id] {
+		d := &c.named.byBundle[id][i].description
+		list = append(list, origin.Signed{Index: d.index, IndexSize: d.indexSize, Size: d.size})
 	}
 	return list
 }
@@ -197,14 +139,6 @@ func (c *channels) each(do func(*channel.Manifest)) {
 	for _, m := range list {
 		do(m)
 	}
-}
-
-// dictionary returns the archive that has the name, if a manifest in force serves it or has served it before.
-func (c *channels) dictionary(name digest.SHA256) (dictionary, bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	d, ok := c.dicts[name]
-	return d, ok
 }
 
 // of returns what is in force for an app, sorted by channel. The list is to be read only.

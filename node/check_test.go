@@ -157,7 +157,7 @@ func TestNode_TellsWhatAnArchiveIsSentAs(t *testing.T) {
 	}
 }
 
-func TestChannels_BytesOfCountsAttachments(t *testing.T) {
+func TestChannels_ChargeForAttachments(t *testing.T) {
 	release := func(version string, bundle byte, zip byte) channel.Release {
 		return channel.Release{
 			Version: version, Bundle: digest.Digest{bundle}, Size: 100,
@@ -171,7 +171,7 @@ func TestChannels_BytesOfCountsAttachments(t *testing.T) {
 	})
 	c.set(&channel.Manifest{Org: "acme", App: testApp, Channel: "beta", Release: release("1.1.0", 1, 12)})
 	c.set(&channel.Manifest{Org: "initech", App: "com.initech", Channel: "beta", Release: release("1.1.0", 3, 13)})
-	if got := c.bytesOf("acme"); got != 220 {
+	if got := total(c.chargeNamed("acme")); got != 220 {
 		t.Errorf("the org has %d bytes, want 220: two bundles and two zips", got)
 	}
 }

@@ -174,7 +174,9 @@ func www(version string) map[string]string {
 
 func (f *fixture) publisher(change ...func(*publish.Config)) *publish.Publisher {
 	f.t.Helper()
-	config := publish.Config{Node: f.URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.key}, HTTP: f.http}
+	config := publish.Config{
+		Node: f.URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.key}, HTTP: f.http, Now: f.config.Now,
+	}
 	for _, c := range change {
 		c(&config)
 	}

@@ -99,6 +99,9 @@ func (n *Node) follow(ctx context.Context, raw []byte, app, name string, holder 
 	if done, err := n.overtaken(m); done || err != nil { // somebody may have moved the channel meanwhile
 		return err
 	}
+	if err := n.compareBundles(m, true); err != nil {
+		return err
+	}
 	current, _ := n.channels.held(app, name)
 	var expect digest.Digest
 	if current != nil {

@@ -60,6 +60,12 @@ func (n *Node) move(r *request) error {
 			return err
 		}
 	}
+	if err := n.compareBundles(m, true); err != nil {
+		return err
+	}
+	if err := n.chargeManifest(m); err != nil {
+		return err
+	}
 	if n.mirror != nil {
 		if err := n.mirror.through(n.ctx, m); err != nil {
 			return err
@@ -162,7 +168,7 @@ func (n *Node) verify(raw []byte, app, name string) (*channel.Manifest, error) {
 // activate brings a manifest into force, after making what devices will ask for first. The last one stays in force
 // until then; ctx ends the wait, and not the work.
 func (n *Node) activate(ctx context.Context, m *channel.Manifest) {
-	n.channels.expect(m)
+	defer n.channels.expect(m)()
 	n.builder.prepare(ctx, m)
 	n.channels.set(m)
 	n.announce(m)
@@ -215,9 +221,17 @@ func (n *Node) restoreOne(log *slog.Logger, raw []byte, err error) {
 	n.builder.want(m)
 }
 
-// reverify checks a manifest that was accepted before, by the trust documents of today. It does so as of the manifest's
-// own time: whether it has expired since is for each check of a device to say.
+// reverify checks a manifest that was accepted before, by the trust documents of today and the bundles that are here. It
+// does so as of the manifest's own time: whether it has expired since is for each check of a device to say.
 func (n *Node) reverify(raw []byte) (*channel.Manifest, error) {
+	m, err := n.reverifySigned(raw)
+	if err != nil {
+		return nil, err
+	}
+	return m, n.compareBundles(m, false)
+}
+
+func (n *Node) reverifySigned(raw []byte) (*channel.Manifest, error) {
 	org, issued := claims(raw)
 	if trust := n.channels.trusts.get(org); trust != nil {
 		if m, err := trust.VerifyManifest(raw, issued); err == nil && m.Issued.Equal(issued) {

@@ -60,13 +60,8 @@ func (n *Node) offerSigned(
 	r *request, trust *channel.Trust, raw []byte, intent *channel.Intent, body *bufio.Reader,
 ) error {
 	key := uploadKey{org: trust.Org(), bundle: intent.Bundle, index: intent.Index}
-	// What channels name already counts already: publishing it again, to heal it, costs nothing.
-	if quota := trust.Quota(); quota > 0 && !n.channels.names(intent.Bundle) {
-		held := n.channels.bytesOf(trust.Org()) + n.uploads.reserved(trust.Org(), key)
-		if held+intent.Size > quota {
-			return problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and its channels and uploads hold %d "+
-				"already", trust.Org(), quota, held), "the org's root keys set its quota in the trust document")
-		}
+	if err := n.admit(trust, intent.Bundle, intent.Size, !r.QueryArgs().GetBool("dry_run")); err != nil {
+		return err
 	}
 	index, err := n.readIndex(r, trust.Org(), intent, body)
 	if err != nil {

@@ -101,11 +101,12 @@ func (n *Node) patch(s subject, name digest.SHA256) (representation, bool) {
 	return rep, ok
 }
 
-// dictionary returns what has the name, if it is something that patches to s are made against: for an archive, any that
-// channels serve or have served; for a file, what it came out of.
+// dictionary returns what has the name, if it is something that patches to s are made against: for an archive that an
+// app gives to its devices, any that channels of the same app serve or have served; for a file, what it came out of.
 func (n *Node) dictionary(s subject, name digest.SHA256) (dictionary, bool) {
 	if s.isArchive() {
-		return n.channels.dictionary(name)
+		id, size, known := n.channels.base(s.bundle, name)
+		return dictionary{subject: subject{bundle: id, source: id, size: size}, name: name}, known
 	}
 	for _, m := range n.channels.serving(s.bundle) {
 		for old := range n.before(m, s.bundle) {

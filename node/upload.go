@@ -134,18 +134,6 @@ func (u *uploads) makeRoom(org string, index, size, room int64) error {
 	}
 }
 
-// reserved returns the bytes of the archives that an org has open uploads of, without one.
-func (u *uploads) reserved(org string, except uploadKey) (total int64) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for key, up := range u.byKey {
-		if key.org == org && key != except {
-			total += up.size
-		}
-	}
-	return total
-}
-
 // use counts one more user. The caller holds mu.
 func (u *uploads) use(up *upload) {
 	up.users++

@@ -37,10 +37,11 @@ type Config struct {
 	// Sources returns where a bundle may be had, in the order to be asked. It is called once a round, must not block, and
 	// what it returns is not changed. Those that failed lately are asked last all the same.
 	Sources func(id digest.Digest) []Source
-	// Signed, if set, says what is signed of a bundle. It bounds what is read of the index, and an index that is not the
-	// one that was signed counts as the source's fault before it is decoded. What is not known has a bound
-	// of its own, and a wrong index is then found out when its chunks are here. It must not block.
-	Signed func(id digest.Digest) Signed
+	// Signed, if set, says what is signed of a bundle, by each of those who say something of it: they may differ, and one
+	// of them must fit. It bounds what is read of the index, and an index that fits none counts as the source's fault
+	// before it is decoded. What is not known has a bound of its own, and a wrong index is then found out when its chunks
+	// are here. It must not block.
+	Signed func(id digest.Digest) []Signed
 
 	Slots    int           // bundles at a time, those that are filled ahead not counted; 0 means DefaultSlots
 	Bytes    int64         // asked for and not here yet; 0 means DefaultBytes

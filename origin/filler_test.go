@@ -226,11 +226,12 @@ func TestFiller_ReadsNoIndexThatWasNotSigned(t *testing.T) {
 	bad, good := sourceOf("bad", b), sourceOf("good", b)
 	bad.index = lying
 	f := fill(t, newFakeStore(), func(c *Config) {
-		c.Signed = func(id digest.Digest) Signed {
+		c.Signed = func(id digest.Digest) []Signed {
 			if id != b.ID() {
 				t.Errorf("asked for bundle %s", id)
 			}
-			return Signed{Index: digest.Sum(raw), IndexSize: int64(len(raw))}
+			liar := Signed{Index: digest.Sum([]byte("another tenant's word")), IndexSize: 1}
+			return []Signed{liar, {Index: digest.Sum(raw), IndexSize: int64(len(raw))}}
 		}
 	}, bad, good)
 	if err := f.Fill(t.Context(), b.ID()); err != nil {

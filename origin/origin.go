@@ -94,6 +94,34 @@ func (s Signed) decode(raw []byte, id digest.Digest) (*bundle.Index, error) {
 	return index, nil
 }
 
+// limitOf bounds the encoded index in bytes by the statement that allows most.
+func limitOf(list []Signed) (limit int64) {
+	if len(list) == 0 {
+		return Signed{}.limit()
+	}
+	for _, s := range list {
+		limit = max(limit, s.limit())
+	}
+	return limit
+}
+
+// decodeAny reads an index that fits one of the statements. Comparing comes first, so only the one that fits costs the
+// work of decoding, or one that says nothing of the index.
+func decodeAny(list []Signed, raw []byte, id digest.Digest) (*bundle.Index, error) {
+	if len(list) == 0 {
+		return Signed{}.decode(raw, id)
+	}
+	var errs []error
+	for _, s := range list {
+		index, err := s.decode(raw, id)
+		if err == nil {
+			return index, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
 // HopsField is the HTTP field by which a request between nodes says how many nodes it has come through.
 const HopsField = "Brink-Hops"
 

@@ -170,13 +170,13 @@ func (t *task) from(ctx context.Context, source Source, stall time.Duration) err
 // ask gets the index from a source, and begins the ingest with it.
 func (t *task) ask(ctx context.Context, source Source, stall time.Duration) error {
 	f := t.filler
-	var signed Signed
+	var signed []Signed
 	if f.config.Signed != nil {
 		signed = f.config.Signed(t.id)
 	}
 	// An index comes as a whole, and its bytes can not be watched. Most have some tens of kilobytes.
 	watched, w := watch(ctx, 3*stall)
-	raw, intent, err := source.Bundle(watched, t.id, signed.limit())
+	raw, intent, err := source.Bundle(watched, t.id, limitOf(signed))
 	w.end()
 	if err != nil {
 		return w.cause(err)
@@ -187,7 +187,7 @@ func (t *task) ask(ctx context.Context, source Source, stall time.Duration) erro
 		return err
 	}
 	defer f.indexes.Release(weight)
-	index, err := signed.decode(raw, t.id)
+	index, err := decodeAny(signed, raw, t.id)
 	if err != nil {
 		return err
 	}
