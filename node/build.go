@@ -16,6 +16,7 @@ import (
 
 	"brink/bundle"
 	"brink/channel"
+	"brink/digest"
 	"brink/node/semantics"
 	"brink/store"
 )
@@ -23,17 +24,15 @@ import (
 // builder makes representations in the background: each once, however many want it, and a few at a time. Nothing is
 // encoded on the path of a request.
 type builder struct {
-	node *Node
-	// slots are how many representations are made at the same time. What a publisher waits for has a slot of its own:
-	// it must not queue behind the encodings of releases before.
-	slots, urgent *semaphore.Weighted
-	memory        *semaphore.Weighted // bytes of the plain data that patches are made of at the same time
+	queue
 
-	mu      sync.Mutex
-	running map[store.DerivedKey]chan struct{} // closed when it is made, or can not be
-	asking  map[store.DerivedKey]bool          // those of them that other nodes are asked for, before it is made here
+	node   *Node
+	memory *semaphore.Weighted // bytes of the plain data that patches are made of at the same time
+	share  *share
 
-	share *share
+	// The encoders are other people's code. Tests replace them.
+	encodeTo    func(w io.Writer, coding semantics.Coding, plain io.Reader, size int64) error
+	encodeDelta func(old, next []byte, name digest.SHA256) ([]byte, error)
 }
 
 // maxQueued bounds the representations that are waited for. What is wanted beyond that is wanted again by the next
@@ -54,13 +53,13 @@ const (
 
 func newBuilder(n *Node) *builder {
 	return &builder{
-		node:    n,
-		slots:   semaphore.NewWeighted(int64(n.config.Builders)),
-		urgent:  semaphore.NewWeighted(1),
-		memory:  semaphore.NewWeighted(patchMemory),
-		running: map[store.DerivedKey]chan struct{}{},
-		asking:  map[store.DerivedKey]bool{},
-		share:   newShare(n),
+		queue:  newQueue(n.config.Builders),
+		node:   n,
+		memory: semaphore.NewWeighted(patchMemory),
+		share:  newShare(n),
+
+		encodeTo:    encodeTo,
+		encodeDelta: bundle.EncodePatch,
 	}
 }
 
@@ -75,7 +74,7 @@ func (b *builder) prepare(ctx context.Context, m *channel.Manifest) {
 	defer cancel()
 	for _, d := range b.first(m) {
 		select {
-		case <-b.begin(d, b.urgent, b.share.followed(m)):
+		case <-b.begin(d, urgent, b.share.followed(m)):
 		case <-ctx.Done():
 			b.node.config.Logger.Warn("channel moves before all its representations are made", "app", m.App,
 				"channel", m.Channel)
@@ -89,10 +88,10 @@ func (b *builder) prepare(ctx context.Context, m *channel.Manifest) {
 // want makes all that devices will ask for, in the background.
 func (b *builder) want(m *channel.Manifest) {
 	for _, d := range b.first(m) {
-		b.add(d, b.slots)
+		b.add(d, planned)
 	}
 	for _, coding := range encodings {
-		b.add(derivation{subject: archiveOf(&m.Release), coding: coding}, b.slots)
+		b.add(derivation{subject: archiveOf(&m.Release), coding: coding}, planned)
 	}
 	b.node.wantCapgo(m)
 }
@@ -134,64 +133,9 @@ var done = func() chan struct{} {
 	return c
 }()
 
-// add has a representation taken from another node, or made in one of the slots, unless it is there or is being made,
-// and returns a channel that is closed when there is nothing more to wait for.
-func (b *builder) add(d derivation, slots *semaphore.Weighted) <-chan struct{} {
-	return b.begin(d, slots, true)
-}
-
-// begin is add. Without ask it is made here, without asking other nodes for it.
-func (b *builder) begin(d derivation, slots *semaphore.Weighted, ask bool) <-chan struct{} {
-	n := b.node
-	key := d.key()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if ready, running := b.running[key]; running {
-		return ready
-	}
-	if len(b.running) >= maxQueued || n.ctx.Err() != nil {
-		return done
-	}
-	if _, err := n.store.Derived(key); err == nil {
-		return done
-	}
-	ready := make(chan struct{})
-	b.running[key] = ready
-	if ask {
-		b.asking[key] = true
-	}
-	n.work.Go(func() {
-		defer func() {
-			b.mu.Lock()
-			delete(b.running, key)
-			b.mu.Unlock()
-			close(ready)
-		}()
-		if ask {
-			taken := b.share.take(n.ctx, d)
-			b.mu.Lock()
-			delete(b.asking, key)
-			b.mu.Unlock()
-			if taken {
-				return
-			}
-		}
-		// A patch is measured by what devices get without it. Of an archive that is being made anyway, and may take long.
-		if d.coding == semantics.DCZ && !d.isArchive() {
-			<-b.begin(derivation{subject: d.subject, coding: semantics.Zstd}, slots, ask)
-		}
-		if slots.Acquire(n.ctx, 1) != nil {
-			return
-		}
-		defer slots.Release(1)
-		b.make(n.ctx, d)
-	})
-	return ready
-}
-
 // make makes one representation and stores it. One that is not worth it is stored as nothing, so that it is not made
-// again.
-func (b *builder) make(ctx context.Context, d derivation) {
+// again. It reports whether there is nothing left to try.
+func (b *builder) make(ctx context.Context, d derivation) bool {
 	n := b.node
 	start := time.Now()
 	object, err := b.encode(ctx, d)
@@ -201,12 +145,14 @@ func (b *builder) make(ctx context.Context, d derivation) {
 		b.share.made.Add(1)
 		n.metrics.built(d.coding, time.Since(start))
 		log.Debug("representation made", "plain", d.size, "bytes", object.Size(), "duration", time.Since(start))
+		return true
 	case ctx.Err() != nil:
 	case errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly):
 		log.Debug("no room for a representation", "error", err) // devices get another one
 	default:
 		log.Warn("representation can not be made", "error", err)
 	}
+	return false
 }
 
 func (b *builder) encode(ctx context.Context, d derivation) (*store.Object, error) {
@@ -227,7 +173,7 @@ func (b *builder) encode(ctx context.Context, d derivation) (*store.Object, erro
 	defer encoding.Wait()
 	defer func() { _ = reader.Close() }() // always nil; ends a writer whose reader gave up
 	encoding.Go(func() {
-		_ = writer.CloseWithError(encodeTo(writer, d.coding, plain, d.size)) // always nil
+		_ = writer.CloseWithError(n.guard(func() error { return b.encodeTo(writer, d.coding, plain, d.size) })) // always nil
 	})
 	object, err := n.store.PutDerived(ctx, d.key(), reader)
 	if err == nil && object.Size() > d.size-d.size/16 {
@@ -275,11 +221,14 @@ func (b *builder) encodePatch(ctx context.Context, d derivation) (*store.Object,
 	if err != nil {
 		return nil, err
 	}
+	if err := n.checkBase(d, true); err != nil {
+		return nil, err
+	}
 	next, err := n.readPlain(ctx, d.subject)
 	if err != nil {
 		return nil, err
 	}
-	patch, err := bundle.EncodePatch(old, next, d.base.name)
+	patch, err := b.encodeDelta(old, next, d.base.name)
 	if err != nil {
 		return nil, err
 	}

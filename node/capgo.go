@@ -167,7 +167,7 @@ func (e capgoEdge) Brotli(id digest.Digest, f *bundle.File) (size int64, known b
 	d := derivation{subject: fileOf(id, f), coding: semantics.Brotli}
 	object, err := n.store.Derived(d.key())
 	if err != nil {
-		n.builder.add(d, n.builder.slots)
+		n.builder.add(d, asked)
 		return 0, false
 	}
 	return object.Size(), true
@@ -184,7 +184,7 @@ func (n *Node) wantCapgo(m *channel.Manifest) {
 	}
 	for i := range b.Index.Files {
 		if f := &b.Index.Files[i]; f.Size >= capgo.MinBrotli {
-			n.builder.add(derivation{subject: fileOf(m.Release.Bundle, f), coding: semantics.Brotli}, n.builder.slots)
+			n.builder.add(derivation{subject: fileOf(m.Release.Bundle, f), coding: semantics.Brotli}, planned)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func (n *Node) brotliCapgo(b *store.Bundle, name string) (representation, error)
 		late := time.NewTimer(brotliWait)
 		defer late.Stop()
 		select {
-		case <-n.builder.add(d, n.builder.slots):
+		case <-n.builder.add(d, asked):
 		case <-late.C:
 		case <-n.ctx.Done():
 		}

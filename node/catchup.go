@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"brink/channel"
@@ -57,7 +56,7 @@ func (n *Node) catchUpWith(ctx context.Context, other gossip.Member) bool {
 			n.config.Logger.Debug("trust document is not taken", "node", other.Name, "org", trust.Org(), "error", err)
 		}
 	}
-	var pulling sync.WaitGroup
+	pulling := n.group()
 	slots := make(chan struct{}, catchers)
 	for _, c := range status.Channels {
 		if m := n.channels.get(c.App, c.Channel); m != nil && m.Order() >= channel.OrderOf(c.Sequence, c.Renewal) {

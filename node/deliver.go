@@ -234,7 +234,9 @@ func (n *Node) batch(r *request) error {
 	r.SetContentType(protocol.TypeChunks)
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	reader, writer := io.Pipe()
-	n.work.Go(func() { _ = writer.CloseWithError(n.writeBatch(writer, in.Chunks)) }) // always nil
+	n.work.Go(func() {
+		_ = writer.CloseWithError(n.guard(func() error { return n.writeBatch(writer, in.Chunks) })) // always nil
+	})
 	// fasthttp closes the reader whatever happens, and the writer then fails.
 	r.SetBodyStream(onLoan{reader, loan}, -1)
 	return nil

@@ -52,7 +52,8 @@ func (f *fixture) settle() {
 	for {
 		f.builder.mu.Lock()
 		var one chan struct{}
-		for _, one = range f.builder.running {
+		for _, m := range f.builder.running {
+			one = m.ready
 			break
 		}
 		f.builder.mu.Unlock()

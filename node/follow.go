@@ -17,16 +17,18 @@ import (
 // had handed it over, and in force once its bundles are here. It is called by package gossip, again and again until
 // the node has announced the pointer or a higher one.
 func (n *Node) learned(ctx context.Context, from gossip.Member, p gossip.Pointer) {
-	var err error
-	switch p.Kind {
-	case gossip.Manifest:
-		app, name, _ := strings.Cut(p.Name, "/")
-		err = n.pull(ctx, from, app, name)
-	case gossip.Trust:
-		err = n.pullTrust(ctx, from, p.Name)
-	case gossip.Journal:
-		err = n.pullChoices(ctx, from, p)
-	}
+	err := n.guard(func() error {
+		switch p.Kind {
+		case gossip.Manifest:
+			app, name, _ := strings.Cut(p.Name, "/")
+			return n.pull(ctx, from, app, name)
+		case gossip.Trust:
+			return n.pullTrust(ctx, from, p.Name)
+		case gossip.Journal:
+			return n.pullChoices(ctx, from, p)
+		}
+		return nil
+	})
 	if err != nil && ctx.Err() == nil {
 		n.fleetFaults.Add(1)
 		n.config.Logger.Warn("what another node holds is not taken", "node", from.Name, "pointer", p.String(),

@@ -84,11 +84,13 @@ func codingOf(kind string) (semantics.Coding, bool) {
 func (n *Node) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, error) {
 	b := n.builder
 	b.mu.Lock()
-	ready, running := b.running[key]
-	asking := b.asking[key]
+	running := b.running[key]
+	var made <-chan struct{}
+	if running != nil && !running.sharing {
+		made = running.ready
+	}
 	b.mu.Unlock()
-	made := (<-chan struct{})(ready)
-	if !running || asking { // who waits for what others are asked for might wait in a circle
+	if made == nil { // who waits for what others are asked for might wait in a circle
 		if self, others := n.members(); n.ownsFirst(self, others, key.Source) > 0 {
 			return nil, errNotLent
 		}
@@ -99,7 +101,11 @@ func (n *Node) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, erro
 		if name := string(q.Peek("holder")); name != "" && b.share.holder(d.bundle) == (holder{}) {
 			b.share.note(d.bundle, holder{node: name})
 		}
-		made = b.add(d, b.slots)
+		p := planned
+		if q.GetBool("asked") {
+			p = asked
+		}
+		made = b.add(d, p)
 	}
 	late := time.NewTimer(lendWait)
 	defer late.Stop()

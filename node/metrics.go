@@ -35,7 +35,9 @@ func newMetrics(n *Node) *metrics {
 		prometheus.GaugeOpts{Name: "brink_http_handlers_active", Help: "Requests in a handler now."},
 	)
 	m.panics = prometheus.NewCounter(
-		prometheus.CounterOpts{Name: "brink_panics_total", Help: "Requests that hit an error of the program."},
+		prometheus.CounterOpts{
+			Name: "brink_panics_total", Help: "Requests and background work that hit an error of the program.",
+		},
 	)
 	m.garbled = prometheus.NewCounter(
 		prometheus.CounterOpts{Name: "brink_http_malformed_total", Help: "Requests that could not be read."},

@@ -221,8 +221,8 @@ func (n *Node) restoreOne(log *slog.Logger, raw []byte, err error) {
 	n.builder.want(m)
 }
 
-// reverify checks a manifest that was accepted before, by the trust documents of today and the bundles that are here. It
-// does so as of the manifest's own time: whether it has expired since is for each check of a device to say.
+// reverify checks a manifest that was accepted before, by the trust documents of today and the bundles that are here.
+// It does so as of the manifest's own time: whether it has expired since is for each check of a device to say.
 func (n *Node) reverify(raw []byte) (*channel.Manifest, error) {
 	m, err := n.reverifySigned(raw)
 	if err != nil {

@@ -25,7 +25,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +84,7 @@ type Node struct {
 
 	ctx    context.Context // of all work that is not one request's
 	cancel context.CancelFunc
-	work   sync.WaitGroup // all goroutines on ctx
+	work   group // all goroutines on ctx
 }
 
 // New opens the store, brings into force what it holds, and listens; requests are answered from [Node.Run] on. On error
@@ -109,6 +108,7 @@ func New(config Config) (_ *Node, err error) {
 	if n.inflate, err = newInflate(); err != nil {
 		return nil, err
 	}
+	n.work.panicked = n.panicked
 	n.builder = newBuilder(n)
 	n.web = newWeb(n)
 	if n.ionic, err = newIonic(n); err != nil {
@@ -415,8 +415,7 @@ func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		r.release()
 		if cause := recover(); cause != nil {
-			n.metrics.panicked()
-			n.config.Logger.Error("panic", "route", routeNames[r.route], "cause", cause, "stack", string(debug.Stack()))
+			n.panickedAt(routeNames[r.route], cause)
 			n.fail(r, fmt.Errorf("panic: %v", cause))
 		}
 		took := time.Since(start)

@@ -178,7 +178,7 @@ func (n *Node) derived(d derivation) (representation, bool) {
 			n.config.Logger.Error("representation can not be read", "bundle", d.bundle.Short(),
 				"coding", d.coding.String(), "error", err)
 		}
-		n.builder.add(d, n.builder.slots)
+		n.builder.add(d, asked)
 		return representation{}, false
 	}
 	if object.Size() == 0 {

@@ -147,7 +147,7 @@ func (n *Node) send(r *request, rep representation, answer semantics.Answer) err
 		return errors.Join(err, stream.Close())
 	}
 	// An error on the way closes the connection before Content-Length is reached: the client sees that it was cut.
-	part := &span{stream: stream, left: answer.Length}
+	part := &span{node: n, stream: stream, left: answer.Length}
 	if rep.held == 0 {
 		r.SetBodyStream(part, int(answer.Length))
 		return nil
@@ -160,8 +160,10 @@ func (n *Node) send(r *request, rep representation, answer semantics.Answer) err
 	return nil
 }
 
-// span reads so many bytes of a stream, and closes it.
+// span reads so many bytes of a stream, and closes it. It is read after the handler has returned, where nothing else
+// stops a panic.
 type span struct {
+	node   *Node
 	stream io.ReadSeekCloser
 	left   int64
 }
@@ -170,7 +172,11 @@ func (s *span) Read(p []byte) (int, error) {
 	if s.left == 0 {
 		return 0, io.EOF
 	}
-	n, err := s.stream.Read(p[:min(int64(len(p)), s.left)])
+	n := 0
+	err := s.node.guard(func() (err error) {
+		n, err = s.stream.Read(p[:min(int64(len(p)), s.left)])
+		return err
+	})
 	s.left -= int64(n)
 	return n, err
 }

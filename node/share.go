@@ -177,9 +177,9 @@ func (n *Node) members() (self origin.Member, others []origin.Member) {
 	return origin.Member{Name: n.fleet.config.Node, Region: n.fleet.config.Region}, others
 }
 
-// take brings in a representation from another node, and reports whether there is nothing left to do: otherwise it has
-// to be made here.
-func (s *share) take(ctx context.Context, d derivation) bool {
+// take brings in a representation from another node, which is told whether only requests ask for it, and reports
+// whether there is nothing left to do: otherwise it has to be made here.
+func (s *share) take(ctx context.Context, d derivation, p priority) bool {
 	n := s.node
 	if n.fleet == nil || d.size < minShared || d.coding == semantics.Brotli && d.size > maxBrotli {
 		return false
@@ -191,7 +191,7 @@ func (s *share) take(ctx context.Context, d derivation) bool {
 	for _, from := range s.lenders(d) {
 		log := n.config.Logger.With("bundle", d.bundle.Short(), "path", d.path, "coding", d.coding.String(),
 			"node", from.Name)
-		err := s.ask(ctx, from, d)
+		err := s.ask(ctx, from, d, p)
 		said, _ := errors.AsType[*protocol.Problem](err)
 		switch {
 		case err == nil:
@@ -220,11 +220,11 @@ func (s *share) take(ctx context.Context, d derivation) bool {
 }
 
 // ask asks a node for a representation, again for as long as it says that it is making it and has the time.
-func (s *share) ask(ctx context.Context, from lender, d derivation) error {
+func (s *share) ask(ctx context.Context, from lender, d derivation, p priority) error {
 	patience := time.Duration(s.wait.Load()) + time.Duration(d.size/shareRate)*time.Second
 	var err error
 	for range 1 + patience/lendWait {
-		err = s.askOnce(ctx, from, d)
+		err = s.askOnce(ctx, from, d, p)
 		if said, ok := errors.AsType[*protocol.Problem](err); !ok || said.Code != protocol.CodeUnavailable {
 			break
 		}
@@ -232,13 +232,13 @@ func (s *share) ask(ctx context.Context, from lender, d derivation) error {
 	return err
 }
 
-func (s *share) askOnce(ctx context.Context, from lender, d derivation) error {
+func (s *share) askOnce(ctx context.Context, from lender, d derivation, p priority) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait := time.Duration(s.wait.Load())
 	late := time.AfterFunc(wait, cancel)
 	defer late.Stop()
-	target := protocol.FleetDerivedPath + "?" + s.question(from, d).Encode()
+	target := protocol.FleetDerivedPath + "?" + s.question(from, d, p).Encode()
 	resp, err := s.node.open(ctx, from.Member, http.MethodGet, target, nil)
 	if err != nil {
 		return err
@@ -263,13 +263,16 @@ func (s *share) askOnce(ctx context.Context, from lender, d derivation) error {
 		if old, err = s.node.readPlain(ctx, d.base.subject); err != nil {
 			return fmt.Errorf("%w: %w", errNoBase, err)
 		}
+		if err := s.node.checkBase(d, true); err != nil {
+			return fmt.Errorf("%w: %w", errNoBase, err)
+		}
 	}
 	late.Reset(wait + time.Duration(d.size/shareRate)*time.Second)
 	return s.node.keepChecked(ctx, d, old, resp.Body)
 }
 
 // question is what is asked for: the key, and for an owner how to make it.
-func (s *share) question(from lender, d derivation) url.Values {
+func (s *share) question(from lender, d derivation, p priority) url.Values {
 	key := d.key()
 	q := url.Values{"source": {key.Source.String()}, "kind": {key.Kind}, "base": {key.Base.String()}}
 	if !from.owner {
@@ -277,6 +280,9 @@ func (s *share) question(from lender, d derivation) url.Values {
 	}
 	q.Set("bundle", d.bundle.String())
 	q.Set("path", d.path)
+	if p == asked {
+		q.Set("asked", "true")
+	}
 	if d.coding == semantics.DCZ {
 		q.Set("base_bundle", d.base.bundle.String())
 		q.Set("base_path", d.base.path)
@@ -294,7 +300,7 @@ func (n *Node) keepChecked(ctx context.Context, d derivation, old []byte, encode
 	var checking sync.WaitGroup
 	var verdict error
 	checking.Go(func() {
-		if verdict = check(d, old, reader); verdict != nil {
+		if verdict = n.guard(func() error { return check(d, old, reader) }); verdict != nil {
 			verdict = fmt.Errorf("%w: %w", errWrong, verdict)
 		}
 		_ = reader.CloseWithError(verdict) // always nil

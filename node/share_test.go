@@ -126,7 +126,7 @@ func TestShare_TakesWhatAnotherNodeHasMade(t *testing.T) {
 	second.settle()
 	list := append(first.whole(next.Bundle), first.patchOf(old.Bundle, next.Bundle))
 	for _, d := range append(list, first.whole(dull.Bundle)...) {
-		<-second.builder.add(d, second.builder.slots) // it may lack what a patch is against until the channel is in force
+		<-second.builder.add(d, planned) // it may lack what a patch is against until the channel is in force
 		second.sameAs(first, d)
 	}
 	share := second.builder.share
@@ -164,7 +164,7 @@ func TestShare_OwnerMakesForAll(t *testing.T) {
 	}
 	for _, node := range f.nodes {
 		if node != owner {
-			waiting = append(waiting, node.builder.add(d, node.builder.slots))
+			waiting = append(waiting, node.builder.add(d, planned))
 		}
 	}
 	for _, ready := range waiting {
@@ -195,7 +195,7 @@ func TestShare_OwnersOfTwoRegionsDoNotWaitForEachOther(t *testing.T) {
 	var waiting []<-chan struct{}
 	for _, node := range f.nodes {
 		until(t, "both know each other", func() bool { return len(node.fleet.others()) == 1 })
-		waiting = append(waiting, node.builder.add(d, node.builder.slots))
+		waiting = append(waiting, node.builder.add(d, planned))
 	}
 	for _, ready := range waiting {
 		<-ready
@@ -224,7 +224,7 @@ func TestShare_RefusesALieAndMakesItsOwn(t *testing.T) {
 	f.agree(next.Sequence)
 	second.settle()
 	for _, d := range append(first.whole(next.Bundle), first.patchOf(old.Bundle, next.Bundle)) {
-		<-second.builder.add(d, second.builder.slots)
+		<-second.builder.add(d, planned)
 		second.sameAs(first, d)
 	}
 	share := second.builder.share

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -52,8 +53,19 @@ func (e *ownError) Unwrap() error { return e.err }
 // fault says that a source is to blame.
 func fault(err error) error { return fmt.Errorf("%w: %w", ErrFault, err) }
 
-// run fetches what is missing of the bundle.
-func (t *task) run(ctx context.Context) error {
+// run fetches what is missing of the bundle. A panic is the program's fault, on bytes of a source: it costs the bundle,
+// not the process.
+func (t *task) run(ctx context.Context) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			t.filler.config.Logger.Error("panic", "bundle", t.id.Short(), "cause", cause, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", cause)
+		}
+	}()
+	return t.fill(ctx)
+}
+
+func (t *task) fill(ctx context.Context) error {
 	f := t.filler
 	ctx = WithHops(ctx, t.hops)
 	defer t.close()
