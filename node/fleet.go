@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -73,9 +74,13 @@ type fleet struct {
 	rekeying sync.Mutex // one change of keys after the other
 	keys     [][]byte   // the primary first; guarded by rekeying
 
-	mu    sync.Mutex
-	hints map[digest.Digest]gossip.Member // who holds a bundle that is being brought in
-	next  chan struct{}                   // closed when members came, went or changed; then there is another one
+	once  sign.Once // requests that had an effect
+	since time.Time // when this node was started
+
+	mu      sync.Mutex
+	drained time.Time                       // when the last drain, or its end, was asked for
+	hints   map[digest.Digest]gossip.Member // who holds a bundle that is being brought in
+	next    chan struct{}                   // closed when members came, went or changed; then there is another one
 }
 
 // newFleet opens the sockets of gossip, and asks nobody yet.
@@ -85,6 +90,8 @@ func newFleet(n *Node) (*fleet, error) {
 		return nil, nil //nolint:nilnil // a node alone has no fleet
 	}
 	f := &fleet{node: n, config: config, keys: config.Keys, hints: map[digest.Digest]gossip.Member{}, next: make(chan struct{})}
+	f.since = n.config.Now()
+	f.drained = f.since
 	var err error
 	if config.KeyFile != "" {
 		raw, err := os.ReadFile(config.KeyFile)
@@ -95,7 +102,7 @@ func newFleet(n *Node) (*fleet, error) {
 			return nil, fmt.Errorf("fleet key %s: %w", config.KeyFile, err)
 		}
 	}
-	if f.ring, err = sign.NewRing(f.keys...); err != nil {
+	if f.ring, err = sign.NewRing(config.Name, f.keys...); err != nil {
 		return nil, err
 	}
 	if f.config.URL == "" {
@@ -195,6 +202,17 @@ func (n *Node) announceAll() {
 
 // run gossips until ctx ends, and tells the others then.
 func (f *fleet) run(ctx context.Context) error { return f.gossip.Run(ctx) }
+
+// drainedAt notes when a drain, or its end, was asked for, and reports whether no later one was.
+func (f *fleet) drainedAt(when time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if when.Before(f.drained) {
+		return false
+	}
+	f.drained = when
+	return true
+}
 
 // changed is called by package gossip when members came, went or changed.
 func (f *fleet) changed() {

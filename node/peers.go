@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -18,7 +19,8 @@ import (
 )
 
 // ask sends a request to another node, signed by the fleet key, and returns the body of its answer, of at most limit
-// bytes. An answer that says no is a [*protocol.Problem].
+// bytes. An answer that says no is a [*protocol.Problem]. One to a path of the fleet has to be signed by the fleet key,
+// too.
 func (n *Node) ask(
 	ctx context.Context, to gossip.Member, method, target string, body []byte, limit int64,
 ) ([]byte, error) {
@@ -33,6 +35,12 @@ func (n *Node) ask(
 	}
 	if int64(len(raw)) > limit {
 		return nil, fmt.Errorf("node %s: its answer has more than %d bytes", to.Name, limit)
+	}
+	if strings.HasPrefix(target, protocol.FleetPath) {
+		field := resp.Request.Header.Get(fasthttp.HeaderAuthorization)
+		if err := n.fleet.ring.VerifyAnswer(field, digest.Sum(raw), resp.Header.Get(sign.AnswerField)); err != nil {
+			return nil, fmt.Errorf("node %s: %w", to.Name, err)
+		}
 	}
 	return raw, nil
 }
@@ -53,7 +61,7 @@ func (n *Node) open(
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set(fasthttp.HeaderAuthorization, n.fleet.ring.Sign(sign.Request{
-		Method: method, Target: u.RequestURI(), Body: digest.Sum(body),
+		To: to.Name, Method: method, Target: u.RequestURI(), Body: digest.Sum(body),
 	}, n.config.Now()))
 	resp, err := n.peering.Do(req)
 	if err != nil {
@@ -95,17 +103,36 @@ func (n *Node) fromFleet(r *request, body []byte) error {
 		return problem(protocol.CodeNotFound, "this node belongs to no fleet", "start it with --fleet")
 	}
 	err := n.fleet.ring.Verify(sign.Request{
+		To:     n.fleet.config.Node,
 		Method: string(r.Method()),
 		Target: string(r.Request.Header.RequestURI()),
 		Body:   digest.Sum(body),
-	}, string(r.Request.Header.Peek(fasthttp.HeaderAuthorization)), n.config.Now())
+	}, r.authorization(), n.config.Now())
 	if err != nil {
 		return problem(protocol.CodeUnsigned, err.Error(), "only nodes of the fleet may ask for this")
 	}
 	return nil
 }
 
-// readFleet reads the body of a request that is signed by the fleet key, as JSON.
+func (r *request) authorization() string {
+	return string(r.Request.Header.Peek(fasthttp.HeaderAuthorization))
+}
+
+// signed has the answers of a handler that are in memory signed by the fleet key. The handler has to verify the request.
+func (n *Node) signed(do handler) handler {
+	return func(r *request) error {
+		if err := do(r); err != nil {
+			return err
+		}
+		if !r.Response.IsBodyStream() {
+			r.Response.Header.Set(sign.AnswerField, n.fleet.ring.SignAnswer(r.authorization(), digest.Sum(r.Response.Body())))
+		}
+		return nil
+	}
+}
+
+// readFleet reads the body of a request that is signed by the fleet key, as JSON. It is for requests that have an
+// effect, so it takes each of them once.
 func (n *Node) readFleet(r *request, limit int64, into any) error {
 	body, err := r.readAll(limit)
 	if err != nil {
@@ -113,6 +140,9 @@ func (n *Node) readFleet(r *request, limit int64, into any) error {
 	}
 	if err := n.fromFleet(r, body); err != nil {
 		return err
+	}
+	if err := n.fleet.once.Take(r.authorization(), n.config.Now()); err != nil {
+		return problem(protocol.CodeUnsigned, err.Error(), "sign it anew")
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return problem(protocol.CodeBadRequest, "the body is not the JSON that is expected", "")
@@ -124,17 +154,17 @@ func (n *Node) readFleet(r *request, limit int64, into any) error {
 func (n *Node) findFleet(path string) (resource, [3]string, bool) {
 	switch path {
 	case protocol.FleetStatusPath:
-		return resource{get: n.fleetStatus, getRoute: routeFleet}, [3]string{}, true
+		return resource{get: n.signed(n.fleetStatus), getRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetHoldPath:
-		return resource{post: n.fleetHold, postRoute: routeFleet}, [3]string{}, true
+		return resource{post: n.signed(n.fleetHold), postRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetDrainPath:
-		return resource{post: n.fleetDrain, postRoute: routeFleet}, [3]string{}, true
+		return resource{post: n.signed(n.fleetDrain), postRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetKeysPath:
-		return resource{post: n.fleetKeys, postRoute: routeFleet}, [3]string{}, true
+		return resource{post: n.signed(n.fleetKeys), postRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetStatsPath:
-		return resource{get: n.fleetStats, getRoute: routeFleet}, [3]string{}, true
+		return resource{get: n.signed(n.fleetStats), getRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetChoicesPath:
-		return resource{get: n.fleetChoices, getRoute: routeFleet}, [3]string{}, true
+		return resource{get: n.signed(n.fleetChoices), getRoute: routeFleet}, [3]string{}, true
 	case protocol.FleetDerivedPath:
 		return resource{get: n.fleetDerived, getRoute: routeFleet}, [3]string{}, true
 	}
@@ -192,6 +222,13 @@ func (n *Node) fleetDrain(r *request) error {
 	var in protocol.Drain
 	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
 		return err
+	}
+	if ahead := in.At.Sub(n.config.Now()); ahead.Abs() > sign.Skew {
+		return problem(protocol.CodeBadRequest, "at is not the time of now", "compare the clocks of the nodes")
+	}
+	if !n.fleet.drainedAt(in.At) {
+		return problem(protocol.CodeConflict, "this node was started, drained or undrained after that",
+			"ask again; if that does not help, compare the clocks of the nodes")
 	}
 	n.setDraining(in.Drain)
 	return r.writeJSON(http.StatusOK, n.status())

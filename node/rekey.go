@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zeebo/blake3"
 
 	"brink/gossip"
+	"brink/origin/sign"
 	"brink/protocol"
 )
 
@@ -127,6 +129,10 @@ func (n *Node) fleetKeys(r *request) error {
 	var in protocol.Sealed
 	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
 		return err
+	}
+	// Whatever this node had taken before it was started, it does not remember.
+	if sent, ok := sign.Sent(r.authorization()); !ok || sent.Before(n.fleet.since.Truncate(time.Second)) {
+		return problem(protocol.CodeUnsigned, "the request is from before this node was started", "rotate the key again")
 	}
 	file, err := unseal(n.fleet.currentKeys(), in.Box)
 	if err != nil {

@@ -276,7 +276,7 @@ func TestShare_StrangersAndGarbageAreRefused(t *testing.T) {
 			return node.get(path)
 		}
 		return node.get(path, "Authorization", node.fleet.ring.Sign(sign.Request{
-			Method: http.MethodGet, Target: path, Body: digest.Sum(nil),
+			To: node.fleet.config.Node, Method: http.MethodGet, Target: path, Body: digest.Sum(nil),
 		}, time.Now()))
 	}
 	none := digest.Digest{}.String()

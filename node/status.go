@@ -132,6 +132,9 @@ func (n *Node) serveFleet(w http.ResponseWriter, r *http.Request) {
 func (n *Node) serveDrain(w http.ResponseWriter, r *http.Request) {
 	name, drain := r.URL.Query().Get("node"), r.URL.Query().Get("undo") == ""
 	if n.fleet == nil || name == "" || name == n.fleet.config.Node {
+		if n.fleet != nil {
+			n.fleet.drainedAt(n.config.Now())
+		}
 		n.setDraining(drain)
 		n.answer(w, http.StatusOK, n.status())
 		return
@@ -141,7 +144,7 @@ func (n *Node) serveDrain(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		var answer protocol.NodeStatus
-		err := n.askJSON(r.Context(), m, http.MethodPost, protocol.FleetDrainPath, protocol.Drain{Drain: drain}, &answer)
+		err := n.askJSON(r.Context(), m, http.MethodPost, protocol.FleetDrainPath, protocol.Drain{Drain: drain, At: n.config.Now()}, &answer)
 		if err != nil {
 			n.refuse(w, http.StatusBadGateway, protocol.CodeUnavailable, err.Error())
 			return

@@ -57,7 +57,7 @@ func NewClient() *http.Client {
 
 // PeerConfig says which node a [Peer] asks.
 type PeerConfig struct {
-	Name string       // of the node
+	Name string       // of the node, as it knows itself
 	URL  string       // base URL of its HTTP
 	Ring *sign.Ring   // signs requests; nil: they are not signed
 	HTTP *http.Client // as NewClient returns it
@@ -173,7 +173,7 @@ func (p *Peer) do(ctx context.Context, method, path string, body []byte) (*http.
 	}
 	req.Header.Set(HopsField, strconv.Itoa(Hops(ctx)+1))
 	if p.config.Ring != nil {
-		request := sign.Request{Method: method, Target: req.URL.RequestURI(), Body: digest.Sum(body)}
+		request := sign.Request{To: p.config.Name, Method: method, Target: req.URL.RequestURI(), Body: digest.Sum(body)}
 		req.Header.Set("Authorization", p.config.Ring.Sign(request, time.Now()))
 	}
 	resp, err := p.config.HTTP.Do(req)

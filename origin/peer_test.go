@@ -35,7 +35,7 @@ type fakeNode struct {
 
 func newFakeNode(t *testing.T, b *storetest.Bundle) *fakeNode {
 	t.Helper()
-	ring, err := sign.NewRing([]byte("a key of the fleet"))
+	ring, err := sign.NewRing("test", []byte("a key of the fleet"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func (n *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // who asked has gone
 	}
-	request := sign.Request{Method: r.Method, Target: r.RequestURI, Body: digest.Sum(body)}
+	request := sign.Request{To: n.URL, Method: r.Method, Target: r.RequestURI, Body: digest.Sum(body)}
 	if err := n.ring.Verify(request, r.Header.Get("Authorization"), time.Now()); err != nil {
 		n.t.Errorf("%s %s: %v", r.Method, r.RequestURI, err)
 	}

@@ -1,6 +1,10 @@
 package protocol
 
-import "brink/digest"
+import (
+	"time"
+
+	"brink/digest"
+)
 
 // Fields by which a publisher asks for more than one node before it is told that a channel has moved: on how many nodes
 // the release is to be durable, the one that answers included, and in how many regions.
@@ -20,6 +24,7 @@ type Replica struct {
 
 // Paths between the nodes of a fleet. All requests to them are signed by the fleet key.
 const (
+	FleetPath        = "/v1/fleet/" // begins all of them
 	FleetStatusPath  = "/v1/fleet/status"
 	FleetHoldPath    = "/v1/fleet/hold"
 	FleetDrainPath   = "/v1/fleet/drain"
@@ -39,9 +44,11 @@ type Hold struct {
 	From      string        `json:"from"`   // the node that asks
 }
 
-// Drain asks a node to say that it is not ready, or that it is again.
+// Drain asks a node to say that it is not ready, or that it is again. The latest one counts, in whatever order they
+// arrive.
 type Drain struct {
-	Drain bool `json:"drain"`
+	Drain bool      `json:"drain"`
+	At    time.Time `json:"at"` // when it was asked for
 }
 
 // NodeStatus is what a node of a fleet says of itself.

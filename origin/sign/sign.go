@@ -1,13 +1,15 @@
 // Package sign lets nodes of one fleet know each other's HTTP requests: a keyed digest over what is asked for, in the
 // field Authorization.
 //
-// The life of one call: the sender gives method, target and the digest of the body to [Ring.Sign] and sends what it
-// returns; the receiver gives the same of what came in to [Ring.Verify], which recomputes it under each key that the
-// fleet has.
+// The life of one call: the sender gives the receiver's name, method, target and the digest of the body to [Ring.Sign]
+// and sends what it returns; the receiver gives its own name and the same of what came in to [Ring.Verify], which
+// recomputes it under each key that the fleet has. It signs its answer with [Ring.SignAnswer], where the sender has to
+// rely on that.
 //
-// The invariant: a field that verifies was made by somebody who has a fleet key, for exactly this method, target and
-// body, within [Skew] of the receiver's clock. That is all it says. It can be sent again within that time, so nothing
-// that must happen once may rest on it; and it lets nobody publish, for what counts is signed by the keys of an org.
+// The invariant: a field that verifies was made by somebody who has a fleet key, for exactly this node of this fleet,
+// this method, target and body, within [Skew] of the receiver's clock. That is all it says. It can be sent again within
+// that time, to the same node: [Once] refuses that for what has an effect. And it lets nobody publish, for what counts
+// is signed by the keys of an org.
 package sign
 
 import (
@@ -34,8 +36,11 @@ import (
 // where the nonce is 26 characters of base32 and the mac 64 hex digits.
 const Scheme = "Brink-Fleet"
 
+// AnswerField is the field of an answer that a node of the fleet has signed: the mac, in hex digits.
+const AnswerField = "Brink-Fleet-Answer"
+
 // Skew is how far the clocks of sender and receiver may be apart, either way, and so for how long a request that was
-// overheard can be sent again.
+// overheard can be sent again, where nothing refuses that.
 const Skew = 2 * time.Minute
 
 // MinKey is the least length of a fleet key in bytes: what a key of 128 bits takes.
@@ -47,6 +52,9 @@ const MaxField = 160
 // context makes keys of this use differ from keys that anything else derives from the same secret (section 2.3 of the
 // BLAKE3 paper).
 const context = "brink fleet http v1"
+
+// answerMethod is the method under which answers are signed. Methods of requests are in upper case.
+const answerMethod = "answer"
 
 // Returned by [Ring.Verify].
 var (
@@ -60,6 +68,7 @@ var (
 
 // Request is what a signature covers.
 type Request struct {
+	To     string        // name of the node that is asked
 	Method string        // in upper case
 	Target string        // path and query as they are sent, still escaped
 	Body   digest.Digest // of the body as it is sent; that of no bytes when there is none
@@ -68,13 +77,14 @@ type Request struct {
 // Ring holds the keys of a fleet: the first signs and any verifies, so that a key can be replaced while nodes know
 // different ones. Use [NewRing]. It is safe for concurrent use.
 type Ring struct {
-	keys atomic.Pointer[[]*blake3.Hasher] // keyed and with nothing written; cloned for each use
+	fleet string
+	keys  atomic.Pointer[[]*blake3.Hasher] // keyed and with nothing written; cloned for each use
 }
 
-// NewRing returns a ring of the keys, each of at least [MinKey] bytes, of which there must be one. It keeps none of the
-// slices.
-func NewRing(keys ...[]byte) (*Ring, error) {
-	r := new(Ring)
+// NewRing returns a ring of the keys of a fleet, each of at least [MinKey] bytes, of which there must be one. It keeps
+// none of the slices.
+func NewRing(fleet string, keys ...[]byte) (*Ring, error) {
+	r := &Ring{fleet: fleet}
 	return r, r.Replace(keys...)
 }
 
@@ -105,7 +115,7 @@ func (r *Ring) Replace(keys ...[]byte) error {
 func (r *Ring) Sign(request Request, now time.Time) string {
 	stamp := strconv.FormatInt(now.Unix(), 10)
 	nonce := rand.Text()
-	mac := sum((*r.keys.Load())[0], request, stamp, nonce)
+	mac := r.sum((*r.keys.Load())[0], request, stamp, nonce)
 	return Scheme + " " + stamp + "." + nonce + "." + hex.EncodeToString(mac[:])
 }
 
@@ -123,7 +133,7 @@ func (r *Ring) Verify(request Request, field string, now time.Time) error {
 	}
 	right := 0
 	for _, key := range *r.keys.Load() {
-		mac := sum(key, request, stamp, nonce)
+		mac := r.sum(key, request, stamp, nonce)
 		right |= subtle.ConstantTimeCompare(mac[:], claimed)
 	}
 	if right == 0 {
@@ -133,6 +143,37 @@ func (r *Ring) Verify(request Request, field string, now time.Time) error {
 		return fmt.Errorf("%w: it was signed %d seconds from now", ErrSkew, seconds-now.Unix())
 	}
 	return nil
+}
+
+// SignAnswer returns the value of [AnswerField] for the answer to a request that [Ring.Verify] has accepted with field.
+func (r *Ring) SignAnswer(field string, body digest.Digest) string {
+	mac := r.sum((*r.keys.Load())[0], Request{Method: answerMethod, Target: field, Body: body}, "", "")
+	return hex.EncodeToString(mac[:])
+}
+
+// VerifyAnswer returns nil if an answer to the request that was sent with field has been signed by a fleet key, else
+// [ErrWrong].
+func (r *Ring) VerifyAnswer(field string, body digest.Digest, signature string) error {
+	claimed, err := hex.DecodeString(signature)
+	if err != nil || len(signature) != digest.TextSize {
+		return fmt.Errorf("answer: %w", ErrUnsigned)
+	}
+	right := 0
+	for _, key := range *r.keys.Load() {
+		mac := r.sum(key, Request{Method: answerMethod, Target: field, Body: body}, "", "")
+		right |= subtle.ConstantTimeCompare(mac[:], claimed)
+	}
+	if right == 0 {
+		return fmt.Errorf("answer: %w", ErrWrong)
+	}
+	return nil
+}
+
+// Sent returns when the request of a field was signed, to the second. The field has to be verified before.
+func Sent(field string) (time.Time, bool) {
+	stamp, _, _, ok := parse(field)
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	return time.Unix(seconds, 0), ok && err == nil
 }
 
 // parse takes a field apart; mac is the decoded one.
@@ -157,10 +198,10 @@ func parse(field string) (stamp, nonce string, mac []byte, ok bool) {
 const nonceSize = 26
 
 // sum is the mac. Every part but the last is preceded by its length, so that no two requests give the same bytes.
-func sum(key *blake3.Hasher, request Request, stamp, nonce string) (mac [digest.Size]byte) {
+func (r *Ring) sum(key *blake3.Hasher, request Request, stamp, nonce string) (mac [digest.Size]byte) {
 	h := key.Clone()
 	var size [4]byte
-	for _, part := range []string{request.Method, request.Target, stamp, nonce} {
+	for _, part := range []string{r.fleet, request.To, request.Method, request.Target, stamp, nonce} {
 		binary.BigEndian.PutUint32(size[:], uint32(len(part)))
 		_, _ = h.Write(size[:]) // it promises to return no error
 		_, _ = h.WriteString(part)

@@ -16,7 +16,7 @@ func key(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 
 func ring(t testing.TB, keys ...[]byte) *Ring {
 	t.Helper()
-	r, err := NewRing(keys...)
+	r, err := NewRing("test", keys...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func ring(t testing.TB, keys ...[]byte) *Ring {
 }
 
 func request() Request {
-	return Request{Method: "POST", Target: "/v1/chunks?x=1", Body: digest.Sum([]byte("body"))}
+	return Request{To: "edge-1", Method: "POST", Target: "/v1/chunks?x=1", Body: digest.Sum([]byte("body"))}
 }
 
 func TestRing_VerifiesWhatItSigned(t *testing.T) {
@@ -47,6 +47,7 @@ func TestRing_RefusesWhatWasChanged(t *testing.T) {
 	r := ring(t, key(1))
 	field := r.Sign(request(), now)
 	for name, change := range map[string]func(*Request){
+		"node":   func(q *Request) { q.To = "edge-2" },
 		"method": func(q *Request) { q.Method = "GET" },
 		"path":   func(q *Request) { q.Target = "/v1/other?x=1" },
 		"query":  func(q *Request) { q.Target = "/v1/chunks?x=2" },
@@ -113,7 +114,7 @@ func TestRing_KeysCanBeReplacedOneByOne(t *testing.T) {
 	if err := after.Verify(request(), before.Sign(request(), now), now); err != nil {
 		t.Errorf("after a Replace that failed: %v", err)
 	}
-	if _, err := NewRing(); err == nil {
+	if _, err := NewRing("test"); err == nil {
 		t.Error("a ring without a key was made")
 	}
 }
@@ -138,12 +139,13 @@ func TestRing_TellsWhatIsNoSignature(t *testing.T) {
 func TestRing_Golden(t *testing.T) {
 	const field = "Brink-Fleet 1795435200.AAAAAAAAAAAAAAAAAAAAAAAAAA." + golden
 	if err := ring(t, key(1)).Verify(request(), field, time.Unix(1795435200, 0)); err != nil {
-		mac := sum((*ring(t, key(1)).keys.Load())[0], request(), "1795435200", "AAAAAAAAAAAAAAAAAAAAAAAAAA")
+		r := ring(t, key(1))
+		mac := r.sum((*r.keys.Load())[0], request(), "1795435200", "AAAAAAAAAAAAAAAAAAAAAAAAAA")
 		t.Errorf("%v: the mac is %x now", err, mac)
 	}
 }
 
-const golden = "f209e0ba3c61e9ebcb718c3a49ac6fabd3155ed48d15e684e7be9c1df6965588"
+const golden = "427ad8909de0bd3d23cd5ee29501aaee7d6f0bacf97dba3ebad5e03141cfe595"
 
 func FuzzRing_Verify(f *testing.F) {
 	r := ring(f, key(1))
@@ -157,6 +159,97 @@ func FuzzRing_Verify(f *testing.F) {
 		}
 		if err := r.Verify(q, r.Sign(q, now), now); err != nil {
 			t.Errorf("its own signature of %q %q: %v", method, target, err)
+		}
+	})
+}
+
+func TestRing_IsOfOneFleet(t *testing.T) {
+	other, err := NewRing("other", key(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Verify(request(), ring(t, key(1)).Sign(request(), now), now); !errors.Is(err, ErrWrong) {
+		t.Errorf("a request of a fleet with the same key: %v, want ErrWrong", err)
+	}
+}
+
+func TestRing_SignsAnswers(t *testing.T) {
+	r, body := ring(t, key(1)), digest.Sum([]byte("yes"))
+	field := r.Sign(request(), now)
+	signature := r.SignAnswer(field, body)
+	if err := ring(t, key(2), key(1)).VerifyAnswer(field, body, signature); err != nil {
+		t.Error(err)
+	}
+	for what, err := range map[string]error{
+		"another key":     ring(t, key(2)).VerifyAnswer(field, body, signature),
+		"another body":    r.VerifyAnswer(field, digest.Sum([]byte("no")), signature),
+		"another request": r.VerifyAnswer(r.Sign(request(), now), body, signature),
+		"a request's mac": r.VerifyAnswer(field, body, field[len(field)-digest.TextSize:]),
+	} {
+		if !errors.Is(err, ErrWrong) {
+			t.Errorf("%s: %v, want ErrWrong", what, err)
+		}
+	}
+	for _, none := range []string{"", "x", signature + "00", signature[2:]} {
+		if err := r.VerifyAnswer(field, body, none); !errors.Is(err, ErrUnsigned) {
+			t.Errorf("answer signed by %q: %v, want ErrUnsigned", none, err)
+		}
+	}
+}
+
+func TestOnce_RefusesRepeats(t *testing.T) {
+	r := ring(t, key(1))
+	var once Once
+	field := r.Sign(request(), now)
+	if err := once.Take(field, now); err != nil {
+		t.Fatal(err)
+	}
+	// Until the last moment at which the ring takes it.
+	for _, later := range []time.Duration{0, time.Second, Skew / 2, Skew} {
+		if r.Verify(request(), field, now.Add(later)) != nil {
+			t.Fatal("the ring does not take it any more")
+		}
+		if err := once.Take(field, now.Add(later)); !errors.Is(err, ErrRepeated) {
+			t.Errorf("again after %s: %v, want ErrRepeated", later, err)
+		}
+		if err := once.Take(r.Sign(request(), now), now.Add(later)); err != nil {
+			t.Errorf("another one: %v", err)
+		}
+	}
+	if err := once.Take("Bearer x", now); !errors.Is(err, ErrUnsigned) {
+		t.Errorf("what is not signed: %v", err)
+	}
+}
+
+func TestOnce_IsBounded(t *testing.T) {
+	r := ring(t, key(1))
+	var once Once
+	fill := func(at time.Time) (err error) {
+		for range MaxOnce {
+			if err = once.Take(r.Sign(Request{}, at), at); err != nil {
+				break
+			}
+		}
+		return err
+	}
+	if err := fill(now); err != nil {
+		t.Fatal(err)
+	}
+	if err := once.Take(r.Sign(request(), now), now); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one more than it remembers: %v, want ErrTooMany", err)
+	}
+	if err := fill(now.Add(Skew + time.Second)); err != nil || len(once.seen) > MaxOnce {
+		t.Errorf("when the first do not count any more: %v, with %d", err, len(once.seen))
+	}
+}
+
+func FuzzOnce(f *testing.F) {
+	f.Add(ring(f, key(1)).Sign(request(), now))
+	f.Add("Brink-Fleet 99999999999999999999.AAAAAAAAAAAAAAAAAAAAAAAAAA." + golden)
+	f.Fuzz(func(t *testing.T, field string) {
+		var once Once
+		if once.Take(field, now) == nil && !errors.Is(once.Take(field, now), ErrRepeated) {
+			t.Errorf("%q is taken twice", field)
 		}
 	})
 }
