@@ -30,23 +30,33 @@ func (n *Node) move(r *request) error {
 	if err != nil {
 		return err
 	}
-	m, err := n.verify(raw, r.names[0], r.names[1])
-	if err != nil {
-		return err
-	}
 	want, err := n.wanted(r)
 	if err != nil {
 		return err
 	}
-	// One after the other, until each is in force: whoever comes next meets what is, and not what is about to be.
+	m, lapsed := n.channels.held(r.names[0], r.names[1])
+	// Anybody may send the manifest in force once more, because the answer to its publisher may have been lost.
+	if m == nil || lapsed || m.Digest() != digest.Sum(raw) {
+		if m, err = n.verify(raw, r.names[0], r.names[1]); err != nil {
+			return err
+		}
+		if err := n.moveTo(m, expect); err != nil {
+			return err
+		}
+	}
+	return r.writeJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
+}
+
+// moveTo brings a manifest into force in the place of the one that is expected. It is done one after the other, until
+// each is in force: whoever comes next meets what is, and not what is about to be.
+func (n *Node) moveTo(m *channel.Manifest, expect digest.Digest) error {
 	key := m.App + "/" + m.Channel
 	n.moves.enter(key)
 	defer n.moves.leave(key)
 	current, lapsed := n.channels.held(m.App, m.Channel)
 	if current != nil {
 		if current.Digest() == m.Digest() {
-			// The same once more: its answer may have been lost.
-			return r.writeJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
+			return nil // the same once more
 		}
 		if expect != current.Digest() {
 			return problem(
@@ -77,7 +87,7 @@ func (n *Node) move(r *request) error {
 	n.config.Logger.Info("channel moved", "app", m.App, "channel", m.Channel, "sequence", m.Sequence,
 		"version", m.Release.Version, "bundle", m.Release.Bundle.Short())
 	n.activate(n.ctx, m)
-	return r.writeJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
+	return nil
 }
 
 // turns lets one at a time do something with each of many things. The zero value is ready.

@@ -44,28 +44,29 @@ import (
 
 // Node is one running edge. Use [New], then [Node.Run] once.
 type Node struct {
-	config     Config
-	store      *store.Store
-	channels   *channels
-	builder    *builder
-	web        *web
-	ionic      *ionic
-	capgo      *capgo.Server
-	stats      *stats
-	hot        *hot
-	uploads    *uploads
-	moves      turns               // of channels
-	succession sync.Mutex          // one trust document after the other
-	decoding   *semaphore.Weighted // indexes of offers that are decoded at the same time
-	inflate    *zstd.Decoder       // of indexes of offers
-	bodies     *budget             // bodies of strangers
-	indexes    *budget             // indexes that orgs have signed
-	answers    *budget             // what answers hold for themselves
-	codec      *bundle.Codec
-	metrics    *metrics
-	pages      pages
-	access     access
-	health     health
+	config       Config
+	store        *store.Store
+	channels     *channels
+	builder      *builder
+	web          *web
+	ionic        *ionic
+	capgo        *capgo.Server
+	stats        *stats
+	hot          *hot
+	uploads      *uploads
+	moves        turns // of channels
+	replications replications
+	succession   sync.Mutex          // one trust document after the other
+	decoding     *semaphore.Weighted // indexes of offers that are decoded at the same time
+	inflate      *zstd.Decoder       // of indexes of offers
+	bodies       *budget             // bodies of strangers
+	indexes      *budget             // indexes that orgs have signed
+	answers      *budget             // what answers hold for themselves
+	codec        *bundle.Codec
+	metrics      *metrics
+	pages        pages
+	access       access
+	health       health
 
 	choices *choices
 	journal journal

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"brink/channel"
+	"brink/digest"
 	"brink/gossip"
 	"brink/protocol"
 )
@@ -49,43 +51,137 @@ func (w replicas) met(by []protocol.Replica) bool {
 	return len(by) >= w.nodes && len(regions) >= w.regions
 }
 
+// replications are what is known of the nodes that hold the manifests in force. One manifest is asked about once at a
+// time, and once in a while, however many want to know: whoever has seen a manifest can send it again.
+type replications struct {
+	mu        sync.Mutex
+	byChannel map[string]*replication
+}
+
+// replication is what other nodes said of one manifest. Its fields are guarded by replications.mu.
+type replication struct {
+	manifest digest.Digest
+	have     []protocol.Replica // this node first
+	changed  chan struct{}      // closed when have has changed, or no more is asked; then there is another one
+	over     bool               // no more is asked
+	again    time.Time          // when it may be asked anew, or when the members of the fleet have changed
+	members  <-chan struct{}    // closed when they have
+}
+
+// fresh reports whether what is known is all that can be. The caller holds replications.mu.
+func (r *replication) fresh(now time.Time) bool {
+	select {
+	case <-r.members:
+		return !r.over
+	default:
+		return !r.over || now.Before(r.again)
+	}
+}
+
+// change wakes those who wait. The caller holds replications.mu.
+func (r *replication) change() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
 // replicate returns when so many nodes hold m durably as are wanted, or when no more will in time. It returns those
-// that do, this one first, and nothing when only this one was wanted. It waits for members that are starting, or were
-// when this node last heard of them: whoever has just started a fleet has its nodes counted.
+// that do, this one first, and nothing when only this one was wanted. The caller must not hold the channel's turn: this
+// may take long.
 func (n *Node) replicate(m *channel.Manifest, want replicas) []protocol.Replica {
 	if n.fleet == nil || want.nodes <= 1 && want.regions <= 1 {
 		return nil
 	}
-	self := protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region}
-	have := []protocol.Replica{self}
+	all := &n.replications
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	r := n.replication(m)
+	for !want.met(r.have) && !r.over {
+		changed := r.changed
+		all.mu.Unlock()
+		select {
+		case <-changed:
+		case <-n.ctx.Done():
+		}
+		all.mu.Lock()
+		if n.ctx.Err() != nil {
+			break
+		}
+	}
+	return slices.Clone(r.have)
+}
+
+// replication returns what is known of a manifest, and begins to ask if nobody has lately. The caller holds
+// replications.mu.
+func (n *Node) replication(m *channel.Manifest) *replication {
+	all, key := &n.replications, m.App+"/"+m.Channel
+	r, now := all.byChannel[key], n.config.Now()
+	if r != nil && r.manifest == m.Digest() && r.fresh(now) {
+		return r
+	}
+	r = &replication{
+		manifest: m.Digest(),
+		have:     []protocol.Replica{{Node: n.fleet.config.Node, Region: n.fleet.config.Region}},
+		changed:  make(chan struct{}),
+		members:  n.fleet.change(),
+	}
+	if all.byChannel == nil {
+		all.byChannel = map[string]*replication{}
+	}
+	all.byChannel[key] = r
+	n.work.Go(func() {
+		defer func() {
+			all.mu.Lock()
+			defer all.mu.Unlock()
+			r.over, r.again = true, n.config.Now().Add(replicaWait)
+			r.members = n.fleet.change()
+			r.change()
+		}()
+		n.askAll(m, func(one protocol.Replica) {
+			all.mu.Lock()
+			defer all.mu.Unlock()
+			r.have = append(r.have, one)
+			r.change()
+		})
+	})
+	return r
+}
+
+// askAll asks the other nodes to hold a manifest, and calls holds for each that does, one after the other. It waits for
+// members that are starting, or were when this node last heard of them: whoever has just started a fleet has its nodes
+// counted.
+func (n *Node) askAll(m *channel.Manifest, holds func(protocol.Replica)) {
 	ctx, cancel := context.WithTimeout(n.ctx, replicaWait)
-	var asking sync.WaitGroup
+	asking := n.group()
 	defer asking.Wait()
-	defer cancel() // those that are not needed any more take it from what they hear by gossip
+	defer cancel()
 	asked := map[string]bool{}
 	answers := make(chan *protocol.Replica, protocol.MaxReplicas)
 	for waiting := 0; ; {
 		change := n.fleet.change()
-		for _, other := range spread(n.fleet.others(), self.Region) {
+		for _, other := range spread(n.fleet.others(), n.fleet.config.Region) {
 			if asked[other.Name] || len(asked) == cap(answers) {
 				continue
 			}
 			asked[other.Name] = true
 			waiting++
-			asking.Go(func() { answers <- n.askHold(ctx, other, m) })
+			asking.Go(func() {
+				var one *protocol.Replica
+				defer func() { answers <- one }()
+				one = n.askHold(ctx, other, m)
+			})
 		}
-		if want.met(have) || waiting == 0 && !n.fleet.starting() {
-			return have
+		if waiting == 0 && !n.fleet.starting() {
+			return
 		}
 		select {
 		case one := <-answers:
 			waiting--
 			if one != nil {
-				have = append(have, *one)
+				holds(*one)
 			}
 		case <-change:
 		case <-ctx.Done():
-			return have
+			return
 		}
 	}
 }

@@ -1,12 +1,19 @@
 package node
 
 import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"brink/channel"
 	"brink/gossip"
+	"brink/protocol"
 	"brink/publish"
 )
 
@@ -46,6 +53,57 @@ func TestFleet_ReplicasHoldWhatIsAcknowledged(t *testing.T) {
 	result, err = p.Publish(t.Context(), requestOf(t, "1.1.0"))
 	if err == nil || len(result.Replicas) != 3 || !strings.Contains(err.Error(), "3 of 4") {
 		t.Errorf("with too few nodes the replicas are %+v, %v", result.Replicas, err)
+	}
+}
+
+// TestFleet_RepeatsHoldNobodyUp has a node that never answers, and strangers who send what it was asked about again.
+func TestFleet_RepeatsHoldNobodyUp(t *testing.T) {
+	var asked atomic.Int64
+	release := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == protocol.FleetHoldPath {
+			asked.Add(1)
+			<-release
+		}
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	t.Cleanup(hangs.Close)
+	f := startFleet(t, 2, func(i int, c *Config) {
+		if i == 1 {
+			c.Fleet.URL = hangs.URL
+		}
+	})
+	node := f.nodes[0]
+	until(t, "they know each other", func() bool { return len(node.fleet.others()) == 1 })
+	node.publish("1.0.0")
+	_, manifest := node.get(protocol.ChannelPath(testApp, "production"))
+	const strangers = 5
+	var repeats sync.WaitGroup
+	var answered atomic.Int64
+	for range strangers {
+		repeats.Go(func() {
+			resp, body := node.do(http.MethodPut, protocol.ChannelPath(testApp, "production"), bytes.NewReader(manifest),
+				"If-None-Match", "*", protocol.FieldReplicas, "64")
+			answered.Add(1)
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("the manifest in force once more: %d %s", resp.StatusCode, body)
+			}
+		})
+	}
+	until(t, "all of them wait for the other node", func() bool {
+		_, metrics := node.admin("/metrics")
+		return asked.Load() > 0 && strings.Contains(metrics, fmt.Sprintf("brink_http_handlers_active %d\n", strangers))
+	})
+	if r := node.publish("1.1.0"); r.Sequence != 2 {
+		t.Errorf("the publisher got sequence %d", r.Sequence)
+	}
+	if answered.Load() > 0 {
+		t.Error("the publisher had to wait until strangers were answered")
+	}
+	close(release)
+	repeats.Wait()
+	if asked.Load() != 1 {
+		t.Errorf("the other node was asked %d times for %d repeats", asked.Load(), strangers)
 	}
 }
 
