@@ -41,13 +41,18 @@ func (n *Node) adminHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
+	return n.guardAdmin(mux)
 }
 
 func (n *Node) answer(w http.ResponseWriter, status int, what any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(what); err != nil {
+	if err := writeJSON(w, status, what); err != nil {
 		n.config.Logger.Debug("operator went away", "error", err)
 	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, what any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	return json.NewEncoder(w).Encode(what)
 }

@@ -38,10 +38,13 @@ const (
 
 // Config says how a node runs. The zero value of a field means its default unless it says otherwise.
 type Config struct {
-	Data   string   // folder of the store; required
-	Listen string   // address of the public listener
-	Admin  string   // address of the operators' listener; empty: none. It must not be reachable by others
-	Trust  [][]byte // the orgs' trust documents, as signed; at least one
+	Data   string // folder of the store; required
+	Listen string // address of the public listener
+	Admin  string // address of the operators' listener; empty: none. It must not be reachable by others
+	// AdminHosts are names, in lower case and without a port, by which operators' tools call that listener, besides its
+	// address and localhost. Requests by any other name are refused.
+	AdminHosts []string
+	Trust      [][]byte // the orgs' trust documents, as signed; at least one
 
 	CertFile, KeyFile string // TLS; re-read when they change. Both or none
 	Key               []byte // of the certificate, PEM, in the place of KeyFile
@@ -108,6 +111,11 @@ func (c *Config) Validate() error {
 	}
 	if (c.CertFile == "") != (c.KeyFile == "" && len(c.Key) == 0) {
 		errs = append(errs, errors.New("a certificate and its key go together"))
+	}
+	for _, host := range c.AdminHosts {
+		if host != strings.ToLower(host) || host == "" || strings.ContainsAny(host, ":/[]") {
+			errs = append(errs, fmt.Errorf("admin host %q is not a host name in lower case, without a port", host))
+		}
 	}
 	for host, site := range c.Sites {
 		if err := errors.Join(channel.CheckApp(site.App), channel.CheckChannel(site.Channel)); err != nil {

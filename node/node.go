@@ -219,6 +219,7 @@ func (n *Node) listen() error {
 		if n.admin, err = net.Listen("tcp", n.config.Admin); err != nil {
 			return err
 		}
+		warnOfAdmin(n.config.Logger, n.admin.Addr())
 	}
 	n.server = &fasthttp.Server{
 		Handler:                      n.handle,

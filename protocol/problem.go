@@ -33,6 +33,7 @@ const (
 	CodeDamaged          = "bundle_damaged"       // bytes of it were lost on this node; it never serves wrong ones
 	CodeReadOnly         = "read_only"            // the node takes no writes, as when its disk is full
 	CodeUnsigned         = "unsigned"             // only nodes of the same fleet may ask for this
+	CodeForeign          = "foreign_request"      // to operators' listener: it may come from a web page of somebody else
 	CodeUnavailable      = "unavailable"          // the node is starting or stopping
 	CodeBusy             = "busy"                 // too many uploads at once
 	CodeInternal         = "internal_error"       // the node's own fault

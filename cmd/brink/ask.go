@@ -33,6 +33,9 @@ func send(ctx context.Context, method, node, path string, body []byte, limit int
 	if err != nil {
 		return nil, err
 	}
+	if method != http.MethodGet {
+		req.Header.Set(protocol.FieldAdmin, "1")
+	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 // serveFlags are the settings of a node.
 type serveFlags struct {
 	data, listen, admin    string
+	adminHosts             []string
 	trust                  []string
 	tlsCert, tlsKey        string
 	quota, hot, scrubRate  size
@@ -44,6 +45,8 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 		"`ADDRESS` for devices and publishers; port 0 takes a free one")
 	flags.StringVar(&s.admin, "admin", "",
 		"private `ADDRESS` for operators: health, metrics, profiles (none unless given)")
+	flags.StringArrayVar(&s.adminHosts, "admin-host", nil,
+		"`NAME` by which operators' tools call --admin, besides its address and localhost (repeatable)")
 	flags.StringArrayVar(&s.trust, "trust", nil, "an org's trust document, a `FILE` or the document itself (repeatable)")
 	flags.StringVar(&s.tlsCert, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
 	flags.StringVar(&s.tlsKey, "tls-key", "", "`KEY` of the certificate, PEM: "+secretSources)
@@ -147,7 +150,7 @@ const maxTLSKey = 64 << 10
 // config makes a node's configuration of the flags. Without a trust document it is not complete yet.
 func (s *serveFlags) config(sh *shell, cmd *cobra.Command) (node.Config, error) {
 	c := node.Config{
-		Data: s.data, Listen: s.listen, Admin: s.admin, CertFile: s.tlsCert,
+		Data: s.data, Listen: s.listen, Admin: s.admin, AdminHosts: s.adminHosts, CertFile: s.tlsCert,
 		Quota: int64(s.quota), ScrubRate: int64(s.scrubRate), KeepReleases: s.keepReleases,
 		Hot: orNone(int64(s.hot)), PatchReleases: orNone(s.patchReleases), Uploads: s.uploads,
 		Prepare: orNone(s.prepare), Drain: orNone(s.drain), Finish: s.finish,

@@ -1,0 +1,119 @@
+package node
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"brink/protocol"
+)
+
+func TestAdmin_WebPagesHaveNoEffect(t *testing.T) {
+	f := start(t, func(c *Config) { c.AdminHosts = []string{"metrics.internal"} })
+	ask := func(method, path, host string, fields ...string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+f.AdminAddr()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host != "" {
+			req.Host = host
+		}
+		for i := 0; i < len(fields); i += 2 {
+			req.Header.Set(fields[i], fields[i+1])
+		}
+		resp, err := f.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var body bytes.Buffer
+		_, _ = body.ReadFrom(resp.Body)
+		return resp.StatusCode, protocol.ReadProblem(resp.StatusCode, body.Bytes()).Code
+	}
+	own := "http://" + f.AdminAddr()
+	for _, row := range []struct {
+		method, path, host string
+		fields             []string
+		foreign            bool
+	}{
+		{"POST", "/fleet/drain", "", nil, true}, // as a form sends it
+		{"POST", "/fleet/drain", "", []string{"Content-Type", "text/plain"}, true},
+		{"POST", "/fleet/drain", "", []string{"Brink-Admin", "1", "Origin", "https://evil.example"}, true},
+		{"POST", "/fleet/drain", "", []string{"Brink-Admin", "1", "Origin", "null"}, true},
+		{"POST", "/fleet/drain", "", []string{"Brink-Admin", "1", "Sec-Fetch-Site", "cross-site"}, true},
+		{"POST", "/fleet/drain", "", []string{"Brink-Admin", "1", "Sec-Fetch-Site", "same-site"}, true},
+		{"POST", "/fleet/drain", "rebind.example", []string{"Brink-Admin", "1"}, true},
+		{"POST", "/fleet/rotate", "rebind.example", nil, true},
+		{"POST", "/debug/pprof/symbol", "", nil, true},
+		{"DELETE", "/anything", "", nil, true},
+		{"GET", "/metrics", "rebind.example", nil, true},
+		{"GET", "/metrics", "rebind.example:9090", nil, true},
+		{"GET", "/debug/pprof/", "localhost.evil.example", nil, true},
+		{"GET", "/debug/pprof/profile", "", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"}, true},
+		{"GET", "/metrics", "192.0.2.1", nil, true},
+
+		{"GET", "/metrics", "", nil, false},
+		{"GET", "/metrics", "LOCALHOST:9090", nil, false},
+		{"GET", "/metrics", "[::1]:9090", nil, false},
+		{"GET", "/metrics", "metrics.internal:9090", nil, false},
+		{"GET", "/livez", "", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, false},
+		{"GET", "/livez", "", []string{"Sec-Fetch-Site", "same-origin", "Origin", own}, false},
+	} {
+		status, code := ask(row.method, row.path, row.host, row.fields...)
+		if foreign := status == http.StatusForbidden && code == protocol.CodeForeign; foreign != row.foreign {
+			t.Errorf("%s %s of %q with %q: %d %s", row.method, row.path, row.host, row.fields, status, code)
+		}
+	}
+	if !f.health.check().Ready {
+		t.Error("the node is draining")
+	}
+	for _, fields := range [][]string{
+		{"Brink-Admin", "1"}, {"Content-Type", "application/json; charset=utf-8", "Origin", own},
+	} {
+		if status, code := ask("POST", "/fleet/drain", "", fields...); status != 200 || f.health.check().Ready {
+			t.Errorf("an operator with %q can not drain the node: %d %s", fields, status, code)
+		}
+		f.setDraining(false)
+	}
+}
+
+func TestAdmin_WarnsOfAddressesThatOthersReach(t *testing.T) {
+	for address, warns := range map[string]bool{
+		"127.0.0.1:1": false, "[::1]:1": false, "10.1.2.3:1": false, "192.168.0.1:1": false, "[fd00::1]:1": false,
+		"0.0.0.0:1": true, "[::]:1": true, "192.0.2.1:1": true, "[2001:db8::1]:1": true,
+	} {
+		tcp, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logs bytes.Buffer
+		warnOfAdmin(slog.New(slog.NewTextHandler(&logs, nil)), tcp)
+		if strings.Contains(logs.String(), "WARN") != warns {
+			t.Errorf("%s: the log says %q", address, logs.String())
+		}
+	}
+}
+
+func FuzzAdminGuard(f *testing.F) {
+	f.Add("POST", "rebind.example", "https://evil.example", "cross-site", "text/plain")
+	f.Add("GET", "[::1%25lo]:80", "null", "", "")
+	g := &adminGuard{}
+	f.Fuzz(func(t *testing.T, method, host, origin, site, kind string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Method, r.Host = method, host
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Sec-Fetch-Site", site)
+		r.Header.Set("Content-Type", kind)
+		if g.check(r) != nil {
+			return
+		}
+		if strings.Contains(host, "evil") || site == "cross-site" && method != "GET" && method != "HEAD" {
+			t.Errorf("%s of %q from %q %q is let through", method, host, origin, site)
+		}
+	})
+}
