@@ -27,6 +27,8 @@ type partial struct {
 	ETag     string        `json:"etag"` // strong: it names the representation's bytes, on any node
 	Encoding string        `json:"encoding"`
 	Total    int64         `json:"total"` // bytes of the representation; -1 when not known
+	// Dictionary names the archive that a patch is to be applied to; zero for a full archive.
+	Dictionary digest.SHA256 `json:"dictionary,omitzero"`
 }
 
 const (
@@ -70,9 +72,12 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 		return err
 	}
 	req.Header.Set("Accept-Encoding", "zstd")
-	have := t.client.partial(release)
+	have := t.kept(release)
 	if have != nil && have.size > 0 {
 		req.Header.Set("Accept-Encoding", have.accept())
+		if !have.info.Dictionary.IsZero() {
+			req.Header.Set("Available-Dictionary", have.info.Dictionary.Field())
+		}
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
 		req.Header.Set("If-Range", have.info.ETag)
 	}
@@ -98,20 +103,30 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 		}
 		return errors.Join(errors.New("the part that is kept is not of this archive"), t.client.forget())
 	}
-	return t.receive(ctx, release, resp, result)
+	return t.receive(ctx, release, req, resp, result)
 }
 
-// receive takes a whole response, keeping its bytes in case it is cut.
-func (t *transfer) receive(ctx context.Context, release *channel.Release, resp *http.Response, result *Result) error {
+// receive takes a whole response to req, keeping its bytes in case it is cut.
+func (t *transfer) receive(
+	ctx context.Context,
+	release *channel.Release,
+	req *http.Request,
+	resp *http.Response,
+	result *Result,
+) error {
 	if most := maxEncoded(release, resp.Header.Get("Content-Encoding")); resp.ContentLength > most {
 		return tooLong(most)
 	}
-	have, err := t.client.begin(partial{
+	info := partial{
 		Bundle:   release.Bundle,
 		ETag:     resp.Header.Get("ETag"),
 		Encoding: resp.Header.Get("Content-Encoding"),
 		Total:    resp.ContentLength,
-	})
+	}
+	if info.Encoding == "dcz" && req.Header.Get("Available-Dictionary") != "" {
+		info.Dictionary = t.client.state.Current.SHA256
+	}
+	have, err := t.client.begin(info)
 	if err != nil {
 		return err
 	}
@@ -139,7 +154,7 @@ func (t *transfer) consume(
 		body := &boundedReader{r: t.progress(resp), left: most - have.size, most: most}
 		source = io.MultiReader(source, io.TeeReader(body, appended))
 	}
-	plain, err := decode(have.info.Encoding, source, release.Size)
+	plain, err := t.decode(have.info, source, release.Size)
 	if err != nil {
 		return err
 	}
@@ -147,7 +162,7 @@ func (t *transfer) consume(
 	if err := t.client.unpack(ctx, release, plain); err != nil {
 		return err
 	}
-	result.Encoding = have.info.Encoding
+	result.Encoding, result.Patched = have.info.Encoding, have.info.Encoding == "dcz"
 	if result.Encoding == "" {
 		result.Encoding = "identity"
 	}
@@ -159,8 +174,12 @@ const minWindow = 8 << 20
 
 // decode returns the plain bytes of a representation, of which there should be size. Its memory is bounded by that, and
 // not by what the frame says.
-func decode(encoding string, r io.Reader, size int64) (io.ReadCloser, error) {
-	switch encoding {
+func (t *transfer) decode(info partial, r io.Reader, size int64) (io.ReadCloser, error) {
+	switch info.Encoding {
+	case "dcz":
+		if !info.Dictionary.IsZero() {
+			return bundle.DecodePatch(r, t.base.archive, info.Dictionary)
+		}
 	case "", "identity":
 		return io.NopCloser(r), nil
 	case "zstd":
@@ -172,7 +191,7 @@ func decode(encoding string, r io.Reader, size int64) (io.ReadCloser, error) {
 		}
 		return damagedReader{ReadCloser: decoder.IOReadCloser(), source: source}, nil
 	}
-	return nil, fmt.Errorf("content encoding %q was not asked for", encoding)
+	return nil, fmt.Errorf("content encoding %q was not asked for", info.Encoding)
 }
 
 // damagedReader tells an error of the decoder, after which the download starts over, from one of the transfer.
@@ -198,10 +217,25 @@ type kept struct {
 
 // accept returns the Accept-Encoding that asks for the same representation again.
 func (k *kept) accept() string {
-	if k.info.Encoding == "" {
+	switch k.info.Encoding {
+	case "":
 		return "identity"
+	case "dcz":
+		return "dcz, zstd" // without the patch, a node would send the archive as it is
 	}
 	return k.info.Encoding
+}
+
+// kept returns what is kept of the archive of a release, if it can be gone on with: a patch needs what it was made for.
+func (t *transfer) kept(release *channel.Release) *kept {
+	have := t.client.partial(release)
+	if have == nil || have.info.Dictionary.IsZero() {
+		return have
+	}
+	if t.base.archive == nil || have.info.Dictionary != t.client.state.Current.SHA256 {
+		return nil
+	}
+	return have
 }
 
 // continues reports whether resp goes on exactly where the kept bytes end, with the same representation.

@@ -20,8 +20,16 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 	if c.whole(ctx, target) {
 		return nil // an earlier version that is still kept
 	}
-	if have := c.partial(release); have != nil && have.size > 0 {
-		return t.full(ctx, release, result) // most of it may be there already
+	if have := t.kept(release); have != nil && have.size > 0 {
+		// Most of it may be there already.
+		if have.info.Dictionary.IsZero() {
+			return t.full(ctx, release, result)
+		}
+		err := t.fullOnce(ctx, release, result)
+		if err == nil || ctx.Err() != nil || t.leave(err) {
+			return err
+		}
+		return t.insteadOfPatch(ctx, release, result, err)
 	}
 	if t.base.archive != nil && release.Size <= bundle.MaxPatch {
 		if t.inline != nil {
@@ -35,8 +43,20 @@ func (t *transfer) install(ctx context.Context, release *channel.Release, result
 		if err == nil || ctx.Err() != nil || t.leave(err) {
 			return err
 		}
-		c.config.Logger.Warn("patch failed, fetching the full archive", "release", release.Version, "error", err)
+		return t.insteadOfPatch(ctx, release, result, err)
 	}
+	return t.full(ctx, release, result)
+}
+
+// insteadOfPatch fetches the full archive after a patch has failed with err. Nothing of the patch is gone on with.
+func (t *transfer) insteadOfPatch(ctx context.Context, release *channel.Release, result *Result, err error) error {
+	t.client.config.Logger.Warn("patch failed, fetching the full archive", "release", release.Version, "error", err)
+	if have := t.kept(release); have != nil && !have.info.Dictionary.IsZero() {
+		if err := t.client.forget(); err != nil {
+			return err
+		}
+	}
+	result.Resumed = false
 	return t.full(ctx, release, result)
 }
 
@@ -93,22 +113,8 @@ func (t *transfer) patch(ctx context.Context, release *channel.Release, result *
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.Header.Get("Content-Encoding") != "dcz" {
-		return t.receive(ctx, release, resp, result)
-	}
 	// What has come is decoded and written while the rest is on its way: a patch of some size takes several round trips.
-	most := maxEncoded(release, "dcz")
-	sent := &boundedReader{r: t.progress(resp), left: most, most: most}
-	body, err := bundle.DecodePatch(sent, t.base.archive, name)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if err := t.client.unpack(ctx, release, body); err != nil {
-		return err
-	}
-	result.Patched, result.Encoding = true, "dcz"
-	return nil
+	return t.receive(ctx, release, req, resp, result)
 }
 
 // applyInline installs the release from the patch that came with the answer to the check. All of it is there, so it is

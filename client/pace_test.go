@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -196,6 +197,50 @@ func TestClient_GoesOnAtTheNextNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestClient_GoesOnWithAPatchAtTheNextNode: so it is with a patch, and what comes of it wrong costs no more than the
+// patch.
+func TestClient_GoesOnWithAPatchAtTheNextNode(t *testing.T) {
+	t.Parallel()
+	for name, right := range map[string]bool{"well": true, "spoilt": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node, dir, now := newFakeNode(t), t.TempDir(), time.Now()
+			node.publish("1.0.0", larger("1.0.0", 1))
+			c := device(t, node, dir)
+			update(t, c)
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			node.publish("1.1.0", larger("1.1.0", 2))
+			synctest.Test(t, func(t *testing.T) {
+				well := &slow{
+					only: func(*http.Request) bool { return false },
+					handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if right || r.Header.Get("Range") == "" {
+							node.serve(w, r)
+							return
+						}
+						plain := httptest.NewRecorder()
+						node.serve(plain, r)
+						maps.Copy(w.Header(), plain.Header())
+						w.WriteHeader(plain.Code)
+						_, _ = w.Write(noise(9, plain.Body.Len()))
+					}),
+				}
+				bad := &slow{handler: http.HandlerFunc(node.serve), only: archive, pass: 100_000}
+				c := device(t, node, dir, asking(hosts{"bad": bad, "well": well}, 1, now, "bad", "well"))
+				if r := update(t, c); r.Resumed != right || r.Patched != right || right && r.BytesReceived > 160_000 {
+					t.Errorf("update: %+v", r)
+				}
+				wantCurrent(t, dir, larger("1.1.0", 2))
+				if err := c.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
 }
 
 // TestClient_WaitsForASlowLink: ten answers that share a link of 2 KiB a second are not too slow.

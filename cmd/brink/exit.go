@@ -174,6 +174,9 @@ func classify(err error) report {
 		return report{Code: "can_not_listen", Hint: "name another address; port 0 takes a free one", exit: exitFailure}
 	case isUnwell(err):
 		return report{Code: "not_ready", exit: exitUnreachable}
+	case is(client.ErrSlow):
+		const hint = "name another node with --node, or try again: what came is kept"
+		return report{Code: "slow", Hint: hint, exit: exitUnreachable}
 	case isUnreachable(err):
 		const hint = "is the node running, and is the address right?"
 		return report{Code: "unreachable", Hint: hint, exit: exitUnreachable}

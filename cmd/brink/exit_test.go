@@ -58,6 +58,7 @@ func TestDescribe_GivesEveryErrorItsCode(t *testing.T) {
 		{bundle.ErrMalformed, 7, "damaged"},
 		{store.ErrLocked, 8, "held"},
 		{client.ErrLocked, 8, "held"},
+		{client.ErrSlow, 6, "slow"},
 		{context.Canceled, 130, "interrupted"},
 		{&url.Error{Op: "Get", Err: context.Canceled}, 130, "interrupted"},
 	} {
