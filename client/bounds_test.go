@@ -214,6 +214,19 @@ func FuzzReadAnswer(f *testing.F) {
 	})
 }
 
+func FuzzDecodePartial(f *testing.F) {
+	name := strings.Repeat("a", 64)
+	f.Add([]byte(`{"bundle":"` + name + `","etag":"\"a\"","encoding":"zstd","total":5}`))
+	f.Add([]byte(`{"bundle":"` + name + `","etag":"\"a\"","encoding":"dcz","total":-1,"dictionary":"` + name + `"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		wantCheap(t, len(raw), func() { _, _ = decodePartial(raw) })
+		if info, ok := decodePartial(raw); ok && (info.ETag == "" || info.Total < -1 ||
+			(info.Encoding == "dcz") == info.Dictionary.IsZero()) {
+			t.Errorf("accepted: %+v", info)
+		}
+	})
+}
+
 func FuzzParseSpan(f *testing.F) {
 	for _, field := range []string{"bytes 0-4/5", "bytes 5-9/*", "bytes */5", "bytes 5-4/9", "bytes 0-9223372036854775807/5"} {
 		f.Add(field)

@@ -249,20 +249,29 @@ func (k *kept) continues(resp *http.Response) bool {
 // only saves bytes.
 func (c *Client) partial(release *channel.Release) *kept {
 	raw, err := c.root.ReadFile(partialInfo)
-	if err != nil || len(raw) > maxState {
+	if err != nil {
 		return nil
 	}
-	var k kept
-	if json.Unmarshal(raw, &k.info) != nil || k.info.Bundle != release.Bundle ||
-		!strings.HasPrefix(k.info.ETag, `"`) {
+	info, ok := decodePartial(raw)
+	if !ok || info.Bundle != release.Bundle {
 		return nil
 	}
-	info, err := c.root.Stat(partialBody)
-	if err != nil || info.Size() > maxEncoded(release, k.info.Encoding) {
+	body, err := c.root.Stat(partialBody)
+	if err != nil || body.Size() > maxEncoded(release, info.Encoding) {
 		return nil
 	}
-	k.size = info.Size()
-	return &k
+	return &kept{info: info, size: body.Size()}
+}
+
+// decodePartial reads the description of a download. It says no to one that can not be gone on with.
+func decodePartial(raw []byte) (partial, bool) {
+	var info partial
+	if len(raw) > maxState || json.Unmarshal(raw, &info) != nil {
+		return partial{}, false
+	}
+	patch := info.Encoding == "dcz"
+	known := patch || info.Encoding == "zstd" || info.Encoding == ""
+	return info, known && patch != info.Dictionary.IsZero() && strings.HasPrefix(info.ETag, `"`) && info.Total >= -1
 }
 
 // begin starts to keep a download. The info is in place before the first byte of the body, so that bytes never count
