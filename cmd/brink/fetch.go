@@ -45,7 +45,8 @@ Give --node several times to have the nearest asked first, and others when it fa
 		})
 	cmd.Args = args("DIR")
 	flags := cmd.Flags()
-	flags.StringArrayVar(&c.Nodes, "node", nil, "`URL` of a node (repeatable: the nearest is asked first, others when it fails)")
+	flags.StringArrayVar(&c.Nodes, "node", nil,
+		"`URL` of a node (repeatable: the nearest is asked first, others when it fails)")
 	flags.StringVar(&c.App, "app", "", "`NAME` of the app")
 	flags.StringVar(&c.Channel, "channel", "", "`NAME` of the channel")
 	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or the document itself")
