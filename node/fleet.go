@@ -89,7 +89,10 @@ func newFleet(n *Node) (*fleet, error) {
 	if config.Name == "" {
 		return nil, nil //nolint:nilnil // a node alone has no fleet
 	}
-	f := &fleet{node: n, config: config, keys: config.Keys, hints: map[digest.Digest]gossip.Member{}, next: make(chan struct{})}
+	f := &fleet{
+		node: n, config: config, keys: config.Keys,
+		hints: map[digest.Digest]gossip.Member{}, next: make(chan struct{}),
+	}
 	f.since = n.config.Now()
 	f.drained = f.since
 	var err error
