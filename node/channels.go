@@ -171,7 +171,7 @@ func (c *channels) owner(app string) (*channel.Trust, error) {
 		return trust, nil
 	}
 	return nil, problem(protocol.CodeUnknownApp, fmt.Sprintf("no org of this node claims the app %q", app),
-		"start the node with a trust document whose app patterns match it; here are: "+c.trusts.orgs())
+		"start the node with a trust document whose app patterns match it")
 }
 
 // app answers GET /v1/apps/{app}.
@@ -203,7 +203,7 @@ func (n *Node) trust(r *request) error {
 	trust := n.channels.trusts.get(r.names[0])
 	if trust == nil {
 		return problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.names[0]),
-			"here are: "+n.channels.trusts.orgs())
+			"start the node with its trust document")
 	}
 	return n.serveSigned(r, trust.Raw(), trust.Digest())
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"path"
 
 	"github.com/valyala/fasthttp"
 
@@ -76,14 +74,6 @@ func (n *Node) serveFile(r *request, what served, s subject) error {
 		size: s.size,
 		body: &plainBody{subject: s, node: n},
 	})
-}
-
-// contentType guesses the media type of a file by its name. Scripts and text are UTF-8, which the web has agreed on.
-func contentType(name string) string {
-	if kind := mime.TypeByExtension(path.Ext(name)); kind != "" {
-		return kind
-	}
-	return "application/octet-stream"
 }
 
 // index answers GET /v1/bundles/{bundle}/index.

@@ -378,3 +378,38 @@ func TestNode_SaysWhatIsNotThere(t *testing.T) {
 		t.Errorf("preflight: %d %v", resp.StatusCode, resp.Header)
 	}
 }
+
+func TestNode_NobodyGuessesTheTypeOfFiles(t *testing.T) {
+	f := start(t)
+	files := map[string]string{
+		"index.html": "<p>", "a.js": "1", "b.mjs": "1", "c.css": "p{}", "d.json": "{}", "e.svg": "<svg/>", "f.WOFF2": "x",
+		"g.unknown": "<script>", "h": "<html>", "i.wasm": "x",
+	}
+	id := f.publishFiles("1.0.0", files).Bundle
+	for name, want := range map[string]string{
+		"index.html": "text/html; charset=utf-8", "a.js": "text/javascript; charset=utf-8",
+		"b.mjs": "text/javascript; charset=utf-8", "c.css": "text/css; charset=utf-8", "d.json": "application/json",
+		"e.svg": "image/svg+xml", "f.WOFF2": "font/woff2", "g.unknown": "application/octet-stream",
+		"h": "application/octet-stream", "i.wasm": "application/wasm",
+	} {
+		for _, path := range []string{filePath(id, name), "/web/" + testApp + "/production/" + name, "/capgo/files/" + id.String() + "/" + name} {
+			resp, _ := f.get(path)
+			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != want ||
+				resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: %d %q, want %q and nosniff", path, resp.StatusCode, resp.Header.Get("Content-Type"), want)
+			}
+		}
+	}
+	if resp, _ := f.get(protocol.ArchivePath(id)); resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Error("the archive is to be guessed")
+	}
+}
+
+func TestNode_ListsNoOrgsToStrangers(t *testing.T) {
+	f := start(t)
+	for _, path := range []string{protocol.AppPath("org.nobody"), protocol.TrustPath("nobody"), protocol.ChannelPath("org.nobody", "x")} {
+		if resp, body := f.get(path); resp.StatusCode != 404 || strings.Contains(string(body), "acme") {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+}

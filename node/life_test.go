@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,6 +159,58 @@ func TestNode_DrainsInOrder(t *testing.T) {
 	if _, err := net.Dial("tcp", f.Addr()); err == nil {
 		t.Error("the node accepts after it stopped")
 	}
+}
+
+// TestNode_ResetsNoRequestWhenItStops has clients that reuse connections and ask as fast as they can.
+func TestNode_ResetsNoRequestWhenItStops(t *testing.T) {
+	f := start(t, func(c *Config) { c.Drain = 300 * time.Millisecond })
+	const clients = 8
+	var begun, done sync.WaitGroup
+	begun.Add(clients)
+	for range clients {
+		done.Go(func() {
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
+			for i := 0; ; i++ {
+				// A POST, which the client does not repeat when its connection turns out to be closed.
+				reused := false
+				req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+					GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
+				}), http.MethodPost, f.URL()+protocol.CheckPath(testApp), strings.NewReader("{}"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				resp, err := client.Do(req)
+				if i == 0 {
+					begun.Done()
+				}
+				if err != nil { // the kernel itself ends connections that wait to be accepted when the socket closes
+					if reused || !f.draining.Load() {
+						t.Errorf("request %d: %v", i, err)
+					}
+					return
+				}
+				draining := f.draining.Load()
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				if !draining {
+					continue
+				}
+				// This answer may have been on its way when the drain began; the next one was not.
+				if resp, err := client.Get(f.URL() + "/livez"); err == nil {
+					if !resp.Close {
+						t.Error("an answer of a node that drains keeps the connection")
+					}
+					_ = resp.Body.Close()
+				}
+			}
+		})
+	}
+	begun.Wait()
+	f.stop()
+	done.Wait()
 }
 
 func TestNode_StopsWhenItWasToldToBeforeItBegan(t *testing.T) {

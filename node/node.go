@@ -77,6 +77,7 @@ type Node struct {
 	peering *http.Client // for requests to other nodes
 
 	fleetFaults, equivocations, healed atomic.Int64
+	draining                           atomic.Bool
 
 	listener *wire.Listener
 	server   *fasthttp.Server
@@ -335,18 +336,30 @@ func (n *Node) drainFor(wait time.Duration) {
 	}
 }
 
+// lastRequests is how long connections that were opened at the last moment have for their request. What is idle after
+// that is closed.
+const lastRequests = 250 * time.Millisecond
+
 // stop ends the public side.
 func (n *Node) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.Finish)
 	defer cancel()
+	// The server would close connections on which it has read no request yet, and so reset one that is on its way. While the node
+	// drains, each connection ends by itself with the next answer.
+	closing := n.listener.Close()
+	if n.config.Drain > 0 && n.listener.Stats().Open > 0 {
+		<-time.After(lastRequests)
+	}
 	err := n.server.ShutdownWithContext(ctx)
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // it was, just now
+	}
+	if !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		n.config.Logger.Warn("requests are cut: they did not finish in time", "open", n.listener.Stats().Open)
 		err = nil
-	}
-	// A server that was told to stop before it had begun would accept for ever: the socket ends that.
-	if closing := n.listener.Close(); !errors.Is(closing, net.ErrClosed) {
-		err = errors.Join(err, closing)
 	}
 	n.listener.CloseConns()
 	return err
@@ -419,6 +432,9 @@ func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 		if cause := recover(); cause != nil {
 			n.panickedAt(routeNames[r.route], cause)
 			n.fail(r, fmt.Errorf("panic: %v", cause))
+		}
+		if n.draining.Load() {
+			ctx.SetConnectionClose()
 		}
 		took := time.Since(start)
 		n.metrics.end(r.route, ctx.Response.StatusCode(), took)

@@ -106,6 +106,7 @@ func (n *Node) serve(r *request, s served, rep representation) error {
 		return nil
 	}
 	r.SetContentType(s.contentType)
+	h.Set("X-Content-Type-Options", "nosniff") // https://fetch.spec.whatwg.org/#x-content-type-options-header
 	h.Set(fasthttp.HeaderAcceptRanges, "bytes")
 	if rep.coding != semantics.Identity {
 		h.Set(fasthttp.HeaderContentEncoding, rep.coding.String())

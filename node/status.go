@@ -160,8 +160,10 @@ func (n *Node) refuse(w http.ResponseWriter, status int, code, message string) {
 	n.answer(w, status, protocol.Problem{Code: code, Message: message})
 }
 
-// setDraining makes the node say that it is not ready, or that it is again. It goes on answering all requests.
+// setDraining makes the node say that it is not ready, or that it is again. It goes on answering all requests, but each
+// connection ends with its next answer, so that clients open the next one elsewhere.
 func (n *Node) setDraining(drain bool) {
+	n.draining.Store(drain)
 	if drain {
 		n.health.enter(phaseDraining)
 		n.tell(gossip.Draining)

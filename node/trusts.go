@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"brink/channel"
@@ -58,12 +57,6 @@ func (t *trusts) claiming(app string) *channel.Trust {
 		}
 	}
 	return nil
-}
-
-func (t *trusts) orgs() string {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return strings.Join(slices.Sorted(maps.Keys(t.byOrg)), ", ")
 }
 
 // adopt holds the trust documents that were given against those that were in force before. One that the former roots
