@@ -91,6 +91,101 @@ func TestChoices_RefusesWhatCouldNotBeFoundAgain(t *testing.T) {
 	}
 }
 
+func TestChoices_InventedDevicesLockNobodyOut(t *testing.T) {
+	f := start(t)
+	c := newChoices(f.store, time.Now)
+	c.most = 100
+	choose := func(device string) {
+		t.Helper()
+		if err := c.take(noted{App: testApp, Device: device, choice: choice{Channel: "beta", Since: time.Now()}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chosen := func(device string) string {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		one, _ := c.find(choiceKind + testApp + "/" + device)
+		return one.Channel
+	}
+	for i := range 50 {
+		choose(fmt.Sprint("real-", i))
+		if c.Chosen(testApp, fmt.Sprint("real-", i)) != "beta" { // it asks for updates
+			t.Fatal("a choice is not there at once")
+		}
+	}
+	for i := range 500 {
+		choose(fmt.Sprint("invented-", i))
+	}
+	if err := c.Choose(testApp, "late", "beta"); err != nil || c.Chosen(testApp, "late") != "beta" {
+		t.Errorf("a device can choose nothing after that: %v", err)
+	}
+	if err := c.flush(); err != nil {
+		t.Fatal(err)
+	}
+	c = newChoices(f.store, time.Now) // what was confirmed is kept
+	c.most = 100
+	for i := range 500 {
+		choose(fmt.Sprint("more-", i))
+	}
+	for i := range 50 {
+		if device := fmt.Sprint("real-", i); chosen(device) != "beta" {
+			t.Errorf("%s has lost its choice to devices that never ask for updates", device)
+		}
+	}
+	if chosen("late") != "beta" || chosen("more-499") != "beta" || chosen("more-0") != "" {
+		t.Error("it is not the oldest ones that give way")
+	}
+	if err := c.flush(); err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	for range f.store.States(choiceKind + testApp + "/") {
+		kept++
+	}
+	if kept != 100 {
+		t.Errorf("%d choices are kept, want 100", kept)
+	}
+	// Even where all of them ask for updates, the next one has its turn.
+	for i := range 200 {
+		choose(fmt.Sprint("asking-", i))
+		c.Chosen(testApp, fmt.Sprint("asking-", i))
+	}
+	if chosen("asking-199") != "beta" || chosen("asking-0") != "" {
+		t.Error("where all are confirmed, the oldest does not give way")
+	}
+}
+
+func TestChoices_ShareOneWrite(t *testing.T) {
+	c := newChoices(start(t).store, time.Now)
+	c.writing.Lock() // none is written now
+	const devices = 64
+	errs := make(chan error, devices)
+	for i := range devices {
+		go func() { errs <- c.Choose(testApp, fmt.Sprint("device-", i), "beta") }()
+	}
+	until(t, "all of them wait for one write", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.batch != nil && len(c.batch.states) == devices
+	})
+	select {
+	case err := <-errs:
+		t.Errorf("a choice is acknowledged before it is durable: %v", err)
+	default:
+	}
+	c.writing.Unlock()
+	for range devices {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range devices {
+		if _, err := c.store.State(choiceKind + testApp + "/" + fmt.Sprint("device-", i)); err != nil {
+			t.Errorf("device %d: %v", i, err)
+		}
+	}
+}
+
 func TestJournal_TellsWhatIsNewOrAll(t *testing.T) {
 	var j journal
 	first := j.begin(time.Now())

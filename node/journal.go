@@ -157,6 +157,9 @@ func (n *Node) pullChoices(ctx context.Context, from gossip.Member, p gossip.Poi
 				n.config.Logger.Debug("choice of a device is not kept", "node", from.Name, "error", err)
 			}
 		}
+		if err := n.choices.flush(); err != nil {
+			return err
+		}
 		if answer.Next == "" {
 			if from.Name == p.Name && answer.Sequence > p.Sequence {
 				p.Sequence = answer.Sequence

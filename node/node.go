@@ -176,6 +176,7 @@ func New(config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.announceAll()
+	n.work.Go(func() { n.choices.run(n.ctx) })
 	n.stats.begin()
 	n.work.Go(func() { n.stats.run(n.ctx) })
 	n.work.Go(func() { n.watchExpiry(n.ctx) })
@@ -344,8 +345,8 @@ const lastRequests = 250 * time.Millisecond
 func (n *Node) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.Finish)
 	defer cancel()
-	// The server would close connections on which it has read no request yet, and so reset one that is on its way. While the node
-	// drains, each connection ends by itself with the next answer.
+	// The server would close connections on which it has read no request yet, and so reset one that is on its way. While
+	// the node drains, each connection ends by itself with the next answer.
 	closing := n.listener.Close()
 	if n.config.Drain > 0 && n.listener.Stats().Open > 0 {
 		<-time.After(lastRequests)

@@ -118,7 +118,7 @@ func (r *request) authorization() string {
 	return string(r.Request.Header.Peek(fasthttp.HeaderAuthorization))
 }
 
-// signed has the answers of a handler that are in memory signed by the fleet key. The handler has to verify the request.
+// signed has the answers of a handler signed by the fleet key, if they are in memory. The handler verifies the request.
 func (n *Node) signed(do handler) handler {
 	return func(r *request) error {
 		if err := do(r); err != nil {

@@ -144,7 +144,8 @@ func (n *Node) serveDrain(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		var answer protocol.NodeStatus
-		err := n.askJSON(r.Context(), m, http.MethodPost, protocol.FleetDrainPath, protocol.Drain{Drain: drain, At: n.config.Now()}, &answer)
+		question := protocol.Drain{Drain: drain, At: n.config.Now()}
+		err := n.askJSON(r.Context(), m, http.MethodPost, protocol.FleetDrainPath, question, &answer)
 		if err != nil {
 			n.refuse(w, http.StatusBadGateway, protocol.CodeUnavailable, err.Error())
 			return

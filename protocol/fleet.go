@@ -13,8 +13,8 @@ const (
 	FieldRegions  = "Brink-Regions"
 )
 
-// FieldAdmin is a field that requests to the operators' listener have when they change something, with any value: no web
-// page of another origin can send it.
+// FieldAdmin is a field that requests to the operators' listener have when they change something, with any value. No
+// web page of another origin can send it.
 const FieldAdmin = "Brink-Admin"
 
 // MaxReplicas bounds what may be asked for.
