@@ -12,12 +12,12 @@ import (
 	"brink/protocol"
 )
 
-// many publishes a bundle of so many files, and returns its name.
+// many uploads a bundle of so many files of one content and with long names, and returns its name.
 func (f *fixture) many(files int) digest.Digest {
 	f.t.Helper()
-	all := www("1.0.0")
+	all := map[string]string{}
 	for i := range files {
-		all[fmt.Sprintf("some/folder/%d/with-a-file.txt", i)] = fmt.Sprint(i)
+		all[fmt.Sprintf("%s/%s/%d.txt", strings.Repeat("a", 250), strings.Repeat("b", 250), i)] = "7"
 	}
 	dir := folder(f.t, all)
 	ix, offer := f.offerOf(dir, f.key, nil)
@@ -32,7 +32,7 @@ func (f *fixture) many(files int) digest.Digest {
 // An index is sent as it is stored: whoever asks for a part of it, or whether it has changed, costs next to nothing.
 func TestNode_IndexIsNotMadeForEachRequest(t *testing.T) {
 	f := start(t)
-	id := f.many(2000)
+	id := f.many(700)
 	resp, whole := f.get(protocol.IndexPath(id))
 	tag := resp.Header.Get("ETag")
 	if tag != protocol.Tag(digest.Sum(whole)) || len(whole) < 400_000 {
@@ -70,7 +70,7 @@ func TestNode_IndexIsNotMadeForEachRequest(t *testing.T) {
 // Clients that do not take what they asked for hold no more than there is for them, and keep nobody out.
 func TestNode_SlowReadersHoldABoundedAmount(t *testing.T) {
 	f := start(t, func(c *Config) { c.Wire.Unsent = 4 << 10 })
-	id := f.many(8000)
+	id := f.many(2500)
 	const most = 4 << 20
 	f.answers.mu.Lock()
 	f.answers.size = most
