@@ -80,8 +80,8 @@ func (l *loan) grow(n int64) error {
 
 var errCrowded = problem(protocol.CodeBusy, "too much is being sent at the same time", "try again in a moment")
 
-// giveUp ends one loan, and reports whether there was any that could be ended. It may be that of the one who asks, which
-// is told so by grow. The caller holds mu.
+// giveUp ends one loan, and reports whether there was any that could be ended. It may be the one that asks, which grow
+// sees. The caller holds mu.
 func (b *budget) giveUp(asks *loan) bool {
 	var most *account
 	for _, a := range b.accounts {

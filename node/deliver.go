@@ -112,43 +112,45 @@ type indexBody struct {
 }
 
 func (b *indexBody) stream() (io.ReadSeekCloser, error) {
-	return &indexStream{ReadSeekCloser: b.object.Reader(), node: b.node, bundle: b.bundle}, nil
+	return &indexStream{in: b.object.Reader(), node: b.node, bundle: b.bundle}, nil
 }
 
 // indexStream reads an index. One that turns out to be lost or damaged is had from memory, or fetched again, while
 // whoever wants it waits.
 type indexStream struct {
-	io.ReadSeekCloser
-
+	in     io.ReadSeekCloser
 	node   *Node
 	bundle digest.Digest
 	offset int64
 	healed bool
 }
 
+// Close implements [io.Closer].
+func (s *indexStream) Close() error { return s.in.Close() }
+
 // Seek implements [io.Seeker]. It reads what is at the offset, so that an error is known before the answer begins.
 func (s *indexStream) Seek(offset int64, whence int) (int64, error) {
 	var err error
-	if s.offset, err = s.ReadSeekCloser.Seek(offset, whence); err != nil {
+	if s.offset, err = s.in.Seek(offset, whence); err != nil {
 		return s.offset, err
 	}
 	begin := s.offset
 	if _, err := s.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
 		return begin, err
 	}
-	s.offset, err = s.ReadSeekCloser.Seek(begin, io.SeekStart)
+	s.offset, err = s.in.Seek(begin, io.SeekStart)
 	return s.offset, err
 }
 
 // Read implements [io.Reader].
 func (s *indexStream) Read(p []byte) (int, error) {
-	n, err := s.ReadSeekCloser.Read(p)
+	n, err := s.in.Read(p)
 	if n == 0 && errors.Is(err, store.ErrNotFound) && !s.healed {
 		s.healed = true
 		if err := s.heal(); err != nil {
 			return 0, err
 		}
-		n, err = s.ReadSeekCloser.Read(p)
+		n, err = s.in.Read(p)
 	}
 	s.offset += int64(n)
 	return n, err
@@ -163,8 +165,8 @@ func (s *indexStream) heal() error {
 	if _, err := again.Seek(s.offset, io.SeekStart); err != nil {
 		return err
 	}
-	err = s.ReadSeekCloser.Close()
-	s.ReadSeekCloser = nopCloser{again}
+	err = s.in.Close()
+	s.in = nopCloser{again}
 	return err
 }
 

@@ -24,8 +24,8 @@ const intentWait = 20 * time.Second
 // maxIndexes bounds, in bytes, the indexes that are on their way in, of all orgs. Two of the largest fit.
 const maxIndexes = 2 * bundle.MaxIndex
 
-// newInflate returns what decodes indexes. It writes into memory of the size that was signed, keeps no window beside it,
-// and works on two at the same time.
+// newInflate returns what decodes indexes. It writes into memory of the size that was signed, keeps no window beside
+// it, and works on two at the same time.
 func newInflate() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(bundle.MaxIndex),
 		zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
@@ -58,7 +58,7 @@ func (n *Node) offer(r *request) error {
 // offerSigned answers an offer whose intent counts.
 func (n *Node) offerSigned(
 	r *request, trust *channel.Trust, raw []byte, intent *channel.Intent, body *bufio.Reader,
-) error {
+) (err error) {
 	key := uploadKey{org: trust.Org(), bundle: intent.Bundle, index: intent.Index}
 	if err := n.admit(trust, intent.Bundle, intent.Size, !r.QueryArgs().GetBool("dry_run")); err != nil {
 		return err
@@ -73,8 +73,9 @@ func (n *Node) offerSigned(
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, n.uploads.leave(up)) }()
 	r.release() // of the index, which is decoded
-	return errors.Join(n.demand(r, up), n.uploads.leave(up))
+	return n.demand(r, up)
 }
 
 // readIntent reads and checks the first part of an offer.

@@ -94,8 +94,7 @@ func (u *uploads) enter(
 		u.byKey[key], u.byName[up.name] = up, up
 		up.users++
 		u.mu.Unlock()
-		up.Ingest, up.failed = open()
-		close(up.ready)
+		u.begin(up, open)
 	} else {
 		u.use(up)
 		u.mu.Unlock()
@@ -105,6 +104,20 @@ func (u *uploads) enter(
 		return nil, errors.Join(up.failed, u.leave(up))
 	}
 	return up, nil
+}
+
+// begin has the ingest of an upload opened, and tells those who wait for it, even if open panics.
+func (u *uploads) begin(up *upload, open func() (*store.Ingest, error)) {
+	up.failed = errBusy
+	done := false
+	defer func() {
+		close(up.ready)
+		if !done {
+			_ = u.leave(up) // nothing was reserved
+		}
+	}()
+	up.Ingest, up.failed = open()
+	done = true
 }
 
 // makeRoom gives up uploads of the org until one more may be opened. The caller holds mu.
@@ -262,23 +275,22 @@ func (u *uploads) close() error {
 
 // upload answers PUT /v1/uploads/{upload}: the missing chunks in one stream. What came in before a cut is kept, and the
 // upload with it, so that the next try sends only the rest.
-func (n *Node) upload(r *request) error {
+func (n *Node) upload(r *request) (err error) {
 	conn := r.Conn()
 	up, s := n.uploads.send(r.names[0], func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	if up == nil {
 		return problem(protocol.CodeUnknownUpload, "there is no such upload",
 			"it has ended or timed out: open it again, what was sent is kept")
 	}
+	defer func() { err = errors.Join(err, n.uploads.leave(up)) }()
 	answer, err := n.receive(r, up, s)
-	if n.uploads.sent(up, s) && err != nil {
-		err = problem(protocol.CodeBusy, "too many connections send to this upload", "publish again")
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		if err = up.Commit(n.ctx); !errors.Is(err, store.ErrIncomplete) { // else it may still become complete
-			n.uploads.end(up)
-		}
+	if err = up.Commit(n.ctx); !errors.Is(err, store.ErrIncomplete) { // else it may still become complete
+		n.uploads.end(up)
 	}
-	if err := errors.Join(err, n.uploads.leave(up)); err != nil {
+	if err != nil {
 		return err
 	}
 	n.config.Logger.Info("bundle stored", "bundle", answer.Bundle.Short(), "chunks", answer.Chunks,
@@ -286,8 +298,14 @@ func (n *Node) upload(r *request) error {
 	return r.writeJSON(http.StatusOK, answer)
 }
 
-func (n *Node) receive(r *request, up *upload, s *sender) (protocol.Uploaded, error) {
-	answer := protocol.Uploaded{Bundle: up.key.bundle}
+// receive puts in the chunks that come.
+func (n *Node) receive(r *request, up *upload, s *sender) (answer protocol.Uploaded, err error) {
+	answer.Bundle = up.key.bundle
+	defer func() {
+		if n.uploads.sent(up, s) && err != nil {
+			err = problem(protocol.CodeBusy, "too many connections send to this upload", "publish again")
+		}
+	}()
 	stream := bundle.NewStreamReader(r.body())
 	before := map[digest.Digest]bool{}
 	for {

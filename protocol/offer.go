@@ -11,8 +11,8 @@ import (
 	"brink/digest"
 )
 
-// TypeOffer is the media type of an offer, which opens an upload. It has two parts, so that the signature can be checked
-// before the second one, which may be large, is read at all:
+// TypeOffer is the media type of an offer, which opens an upload. It has two parts, so that the signature can be
+// checked before the second one, which may be large, is read at all:
 //
 //	the bundle intent, as signed, and a line feed
 //	the index that the intent names, as it is encoded or as one zstd frame of that

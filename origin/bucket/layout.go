@@ -47,8 +47,8 @@ const (
 	maxCatalog = 16 << 20
 )
 
-// mapLimit bounds the map of a bundle whose encoded index has at most so many bytes. An entry of a map takes up to twice
-// the bytes that a chunk takes in an index.
+// mapLimit bounds the map of a bundle whose encoded index has at most so many bytes. An entry of a map takes up to
+// twice the bytes that a chunk takes in an index.
 func mapLimit(index int64) int64 { return min(maxMap, 4*index+64<<10) }
 
 // mapSchema and catalogSchema are the schema numbers that this version reads and writes.
