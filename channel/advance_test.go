@@ -8,10 +8,9 @@ import (
 
 // chain returns six versions of a trust document. Each has other roots than the one before, which both sign, and has
 // expired by the time that the next is made.
-func chain(t *testing.T) (raw [][]byte, last time.Time) {
+func chain(t *testing.T) (raw [][]byte) {
 	t.Helper()
-	c := acme()
-	last = now
+	c, last := acme(), now
 	names := []string{"root", "second", "third", "fourth", "fifth", "sixth"}
 	for i, name := range names {
 		c.Version, c.Issued, c.Expires = uint64(i+1), last, last.Add(24*time.Hour)
@@ -23,12 +22,12 @@ func chain(t *testing.T) (raw [][]byte, last time.Time) {
 		raw = append(raw, signTrust(t, c, signers...))
 		last = last.Add(30 * 24 * time.Hour)
 	}
-	return raw, last
+	return raw
 }
 
 // TestTrust_AdvanceWalksTheChain: whoever slept through five replacements of all roots comes to the newest document.
 func TestTrust_AdvanceWalksTheChain(t *testing.T) {
-	raw, _ := chain(t)
+	raw := chain(t)
 	first := must(LoadTrust(raw[0]))(t)
 	fetched := 0
 	version := func(v uint64) ([]byte, error) {
@@ -62,7 +61,7 @@ func TestTrust_AdvanceWalksTheChain(t *testing.T) {
 
 // TestTrust_AdvanceBelievesNobody: without the signatures of the roots before, no chain leads anywhere.
 func TestTrust_AdvanceBelievesNobody(t *testing.T) {
-	raw, _ := chain(t)
+	raw := chain(t)
 	first := must(LoadTrust(raw[0]))(t)
 	forged := acme()
 	forged.Roots, forged.Version = public("mallory"), 3

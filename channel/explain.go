@@ -29,8 +29,9 @@ func Explain(m *Manifest, d Device, now time.Time) (Decision, []Finding) {
 // String returns the name of the rule.
 func (r rule) String() string {
 	return [...]string{
-		ruleCritical: "critical", ruleExpiry: "expiry", ruleOverride: "override", ruleRollout: "rollout", ruleInstalled: "installed",
-		ruleAudience: "audience", ruleNative: "native", ruleDirection: "direction", ruleStep: "step",
+		ruleCritical: "critical", ruleExpiry: "expiry", ruleOverride: "override", ruleRollout: "rollout",
+		ruleInstalled: "installed",
+		ruleAudience:  "audience", ruleNative: "native", ruleDirection: "direction", ruleStep: "step",
 	}[r]
 }
 

@@ -20,8 +20,8 @@ const trustFile = "trust.json"
 // maxTrustFile bounds, in bytes, what is read of trustFile.
 const maxTrustFile = channel.MaxTrust + 1<<10
 
-// keptTrust is the newest trust document that the device has verified, and the one that it followed from: a native app that
-// comes with another document begins anew from that.
+// keptTrust is the newest trust document that the device has verified, and the one that it followed from: a native app
+// that comes with another document begins anew from that.
 type keptTrust struct {
 	From     digest.Digest   `json:"from"`     // of the document that the app came with
 	Document json.RawMessage `json:"document"` // the envelope, byte for byte as it was signed

@@ -116,7 +116,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge("brink_ready", "1 when the node wants requests.", ready)
 	gauge("brink_channels", "Channels in force.", float64(n.channels.count()))
-	gauge("brink_expiring", "Manifests and trust documents in force that end soon or have ended.", float64(len(n.ending())))
+	gauge("brink_expiring", "Manifests and trust documents that end soon or have ended.", float64(len(n.ending())))
 	if cache := n.hot.cache; cache != nil {
 		counter("brink_hot_hits_total", "Representations found in RAM.", float64(cache.Metrics.Hits()))
 		counter("brink_hot_misses_total", "Representations not found in RAM.", float64(cache.Metrics.Misses()))

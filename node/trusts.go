@@ -169,8 +169,8 @@ func (n *Node) succeed(org string, raw []byte, fetch versions) error {
 	return n.review(org)
 }
 
-// completeTrust brings in the versions of an org's trust document that are not kept here yet, newest first. Each must be
-// one from which the next follows.
+// completeTrust brings in the versions of an org's trust document that are not kept here yet, newest first. Each must
+// be one from which the next follows.
 func (n *Node) completeTrust(org string, fetch versions) error {
 	next := n.channels.trusts.get(org)
 	if next == nil {
@@ -194,7 +194,8 @@ func (n *Node) completeTrust(org string, fetch versions) error {
 			return err
 		}
 		if one.Version() != uint64(version) || one.Org() != org {
-			return fmt.Errorf("version %d of the trust document of %s was sent for version %d", one.Version(), one.Org(), version)
+			return fmt.Errorf("version %d of the trust document of %s was sent for version %d",
+				one.Version(), one.Org(), version)
 		}
 		if _, err := one.Succeed(next.Raw()); err != nil {
 			return fmt.Errorf("version %d of the trust document of %s: %w", version, org, err)

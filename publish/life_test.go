@@ -32,7 +32,12 @@ func TestLife_OfManifests(t *testing.T) {
 		life time.Duration
 		want time.Duration // 0: never
 	}{
-		{0, DefaultLife}, {0, DefaultLife}, {24 * time.Hour, 24 * time.Hour}, {0, 24 * time.Hour}, {Forever, 0}, {0, 0},
+		{0, DefaultLife},
+		{0, DefaultLife},
+		{24 * time.Hour, 24 * time.Hour},
+		{0, 24 * time.Hour},
+		{Forever, 0},
+		{0, 0},
 		{time.Hour, time.Hour},
 	} {
 		m := publish(step.life)

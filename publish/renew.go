@@ -20,9 +20,9 @@ type Renewed struct {
 	DryRun   bool      `json:"dry_run"`
 }
 
-// Renew lets the manifest of a channel be good for longer, from now on for Config.Life (default: as long as it was), and
-// changes nothing else; a key suffices that may do nothing else ([channel.ActionRenew]). One that never expires, or has
-// within or more left, stays as it is. Errors are those of [Publisher.Publish], and [ErrUnpublished].
+// Renew lets the manifest of a channel be good for longer, from now on for Config.Life (default: as long as it was),
+// and changes nothing else; a key suffices that may do nothing else ([channel.ActionRenew]). One that never expires, or
+// has within or more left, stays as it is. Errors are those of [Publisher.Publish], and [ErrUnpublished].
 func (p *Publisher) Renew(
 	ctx context.Context, app, name string, within time.Duration, dryRun bool,
 ) (renewed Renewed, err error) {

@@ -33,8 +33,8 @@ func (s *Store) Trusts(do func(org string, raw []byte, err error) bool) error {
 	return s.eachRecord(trustKind, do)
 }
 
-// PutTrustVersion keeps one version of an org's trust document for good, beside the one in force: those who slept through
-// several replacements need each of them. It returns [ErrConflict] when another document is kept as that version. On
+// PutTrustVersion keeps one version of an org's trust document for good, beside the one in force: those who slept
+// through several replacements need each of them. It returns [ErrConflict] when another document is kept as that version. On
 // return it is durable.
 func (s *Store) PutTrustVersion(ctx context.Context, org string, version uint64, raw []byte) error {
 	if err := channel.CheckOrg(org); err != nil {

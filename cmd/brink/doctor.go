@@ -94,7 +94,7 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 	flags.StringVar(&d.node, "node", "", "`URL` of a node")
 	flags.StringVar(&d.app, "app", "", "`NAME` of the app")
 	flags.StringVar(&d.channel, "channel", "", "`NAME` of the channel")
-	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or the document itself; without it signatures are not checked")
+	trustFlag(cmd, &trust, "the org's trust document, a `FILE` or the document itself; without it nothing is checked")
 	flags.StringVar(&d.device.ID, "device-id", "", "`ID` of the device")
 	flags.StringVar(&platform, "platform", string(channel.Android), "`NAME` of the platform of the device")
 	flags.StringVar(&d.device.Native, "native-version", "1.0.0", "`VERSION` of the native app around the bundle")

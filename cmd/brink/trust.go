@@ -29,7 +29,7 @@ func readTrust(value string) ([]byte, error) {
 		return nil, &usageError{message: "--trust is neither the path of a trust document nor one itself"}
 	}
 	raw, err := readFile(value, channel.MaxTrust)
-	return raw, withHint(err, "brink org new makes a trust document; whoever has the root keys of the org can give it to you")
+	return raw, withHint(err, "brink org new makes a trust document; whoever has the org's root keys can give it to you")
 }
 
 // isDocument reports whether a setting is a trust document and no path of one.
