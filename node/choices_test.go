@@ -97,7 +97,8 @@ func TestChoices_InventedDevicesLockNobodyOut(t *testing.T) {
 	c.most = 100
 	choose := func(device string) {
 		t.Helper()
-		if err := c.take(noted{App: testApp, Device: device, choice: choice{Channel: "beta", Since: time.Now()}}); err != nil {
+		one := choice{Channel: "beta", Since: time.Now()}
+		if err := c.take(noted{App: testApp, Device: device, choice: one}); err != nil {
 			t.Fatal(err)
 		}
 	}

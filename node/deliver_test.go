@@ -392,7 +392,9 @@ func TestNode_NobodyGuessesTheTypeOfFiles(t *testing.T) {
 		"e.svg": "image/svg+xml", "f.WOFF2": "font/woff2", "g.unknown": "application/octet-stream",
 		"h": "application/octet-stream", "i.wasm": "application/wasm",
 	} {
-		for _, path := range []string{filePath(id, name), "/web/" + testApp + "/production/" + name, "/capgo/files/" + id.String() + "/" + name} {
+		for _, path := range []string{
+			filePath(id, name), "/web/" + testApp + "/production/" + name, "/capgo/files/" + id.String() + "/" + name,
+		} {
 			resp, _ := f.get(path)
 			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != want ||
 				resp.Header.Get("X-Content-Type-Options") != "nosniff" {
@@ -407,7 +409,9 @@ func TestNode_NobodyGuessesTheTypeOfFiles(t *testing.T) {
 
 func TestNode_ListsNoOrgsToStrangers(t *testing.T) {
 	f := start(t)
-	for _, path := range []string{protocol.AppPath("org.nobody"), protocol.TrustPath("nobody"), protocol.ChannelPath("org.nobody", "x")} {
+	for _, path := range []string{
+		protocol.AppPath("org.nobody"), protocol.TrustPath("nobody"), protocol.ChannelPath("org.nobody", "x"),
+	} {
 		if resp, body := f.get(path); resp.StatusCode != 404 || strings.Contains(string(body), "acme") {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
 		}

@@ -177,7 +177,8 @@ func TestNode_OrgsDoNotTouchEachOther(t *testing.T) {
 	// A bundle that is not here can be described in any way. This one takes the name of acme's archive as a dictionary.
 	absent := own
 	absent.Version, absent.Bundle, absent.SHA256 = "0.9.0", digest.Digest{1}, old.SHA256
-	if resp, body := f.put(otherApp, manifestOf(t, umbrella.key, "umbrella", otherApp, 2, own, absent)); resp.StatusCode != 200 {
+	raw := manifestOf(t, umbrella.key, "umbrella", otherApp, 2, own, absent)
+	if resp, body := f.put(otherApp, raw); resp.StatusCode != 200 {
 		t.Fatalf("%d %s", resp.StatusCode, body)
 	}
 	if got := patched(); got != "dcz" {
