@@ -314,7 +314,7 @@ func (p *Publisher) change(
 	turn func(*session, *channel.Manifest) (*channel.Manifest, error),
 ) (Result, error) {
 	return p.run(Result{App: app, Channel: name, DryRun: dryRun}, func(s *session) error {
-		if err := s.meet(ctx, app); err != nil {
+		if err := s.resolveTrust(ctx, app); err != nil {
 			return err
 		}
 		current, err := s.manifest(ctx, app, name)
@@ -348,7 +348,7 @@ func (p *Publisher) change(
 func (p *Publisher) Channel(ctx context.Context, app, name string) (*channel.Manifest, error) {
 	var current served
 	_, err := p.run(Result{}, func(s *session) error {
-		if err := s.meet(ctx, app); err != nil {
+		if err := s.resolveTrust(ctx, app); err != nil {
 			return err
 		}
 		var err error

@@ -239,7 +239,7 @@ func (p *Publisher) run(result Result, work func(*session) error) (Result, error
 type session struct {
 	*Publisher
 	result *Result
-	trust  *channel.Trust // the publisher's own, or its newest successor; set by meet
+	trust  *channel.Trust // the publisher's own, or its newest successor; set by resolveTrust
 }
 
 func (s *session) publish(ctx context.Context, r Request) error {
@@ -258,7 +258,7 @@ func (s *session) publish(ctx context.Context, r Request) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", r.Dir, err)
 	}
-	if err := s.meet(ctx, r.App); err != nil {
+	if err := s.resolveTrust(ctx, r.App); err != nil {
 		return err
 	}
 	release := s.release(r, ix)
@@ -297,7 +297,7 @@ func (s *session) put(
 	if err != nil {
 		return err
 	}
-	if err := s.plantTrust(ctx); err != nil {
+	if err := s.putTrust(ctx); err != nil {
 		return err
 	}
 	if err := s.upload(ctx, r, ix, files); err != nil {

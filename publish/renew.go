@@ -14,7 +14,7 @@ type Renewed struct {
 	Channel  string    `json:"channel"`
 	Sequence uint64    `json:"sequence"`         // of the manifest, which stays
 	Renewal  uint64    `json:"renewal"`          // how often it was renewed by now
-	Expired  time.Time `json:"expired,omitzero"` // when it ends or has ended without this renewal; absent: it never does
+	Before   time.Time `json:"before,omitzero"`  // when it ended before this renewal; absent: never
 	Expires  time.Time `json:"expires,omitzero"` // when it ends now
 	Skipped  bool      `json:"skipped"`          // it never expires, or has time left
 	DryRun   bool      `json:"dry_run"`
@@ -27,7 +27,7 @@ func (p *Publisher) Renew(
 	ctx context.Context, app, name string, within time.Duration, dryRun bool,
 ) (renewed Renewed, err error) {
 	_, err = p.run(Result{App: app, Channel: name, DryRun: dryRun}, func(s *session) error {
-		if err := s.meet(ctx, app); err != nil {
+		if err := s.resolveTrust(ctx, app); err != nil {
 			return err
 		}
 		current, err := s.manifest(ctx, app, name)
@@ -39,7 +39,7 @@ func (p *Publisher) Renew(
 			return fmt.Errorf("channel %s: %w", name, ErrUnpublished)
 		}
 		renewed = Renewed{
-			App: app, Channel: name, Sequence: m.Sequence, Renewal: m.Renewal(), Expired: m.Expires, Expires: m.Expires,
+			App: app, Channel: name, Sequence: m.Sequence, Renewal: m.Renewal(), Before: m.Expires, Expires: m.Expires,
 			DryRun: dryRun,
 		}
 		if m.Expires.IsZero() || m.Expires.Sub(now) >= within {

@@ -8,10 +8,10 @@ import (
 	"brink/protocol"
 )
 
-// meet settles by which trust document everything that the other side says is checked: the publisher's own, or a
+// resolveTrust settles by which trust document everything that the other side says is checked: the publisher's own, or a
 // successor of it that the other side has. Nothing else that comes from there counts, so that a node or a bucket which
 // is in a thief's hands has nothing signed that the org's keys did not sign before.
-func (s *session) meet(ctx context.Context, app string) error {
+func (s *session) resolveTrust(ctx context.Context, app string) error {
 	trust := s.Publisher.trust
 	newest, err := s.newestTrust(ctx, trust)
 	if err != nil {
@@ -70,9 +70,9 @@ func (s *session) trustVersion(ctx context.Context, org string, version uint64) 
 	return raw, err
 }
 
-// plantTrust gives an origin the trust document by which its releases are checked, unless it has it: nodes that read
-// from there learn of successors there.
-func (s *session) plantTrust(ctx context.Context) error {
+// putTrust writes the trust document to an origin, unless it has it: nodes that read from there learn of successors
+// there.
+func (s *session) putTrust(ctx context.Context) error {
 	if s.config.Origin == nil || s.result.DryRun {
 		return nil
 	}

@@ -287,7 +287,14 @@ func (d *doctor) signature() (string, error) {
 		return "", withHint(fmt.Errorf("the manifest expired on %s", m.Expires.Format(time.RFC3339)),
 			"publish to the channel, which makes a new one")
 	}
-	return fmt.Sprintf("sequence %d is signed by who may", m.Sequence), nil
+	detail := fmt.Sprintf("sequence %d is signed by who may", m.Sequence)
+	if channel.EndsSoon(m.Issued, m.Expires, d.now()) {
+		detail += ", and ends on " + moment(m.Expires) + ": renew it with brink channel renew"
+	}
+	if at := d.trust.Expires(); channel.EndsSoon(d.trust.Issued(), at, d.now()) {
+		detail += "; the trust document ends on " + moment(at)
+	}
+	return detail, nil
 }
 
 func (d *doctor) archive(ctx context.Context) (string, error) {
