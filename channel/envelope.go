@@ -80,6 +80,10 @@ func open(raw []byte, payloadType string) (*envelope, error) {
 	if len(raw) > bound {
 		return nil, refuse(CodeTooLarge, "", "document has %d bytes, want at most %d", len(raw), bound)
 	}
+	// The one form has a brace for the envelope and one for each signature. More would be decoded for nothing.
+	if n := bytes.Count(raw, []byte("{")); n > 1+MaxSignatures {
+		return nil, malformed("envelope has %d objects, want at most %d", n, 1+MaxSignatures)
+	}
 	e := &envelope{raw: bytes.Clone(raw)}
 	if err := json.Unmarshal(raw, &e.Envelope); err != nil {
 		return nil, malformed("envelope: %v", err)

@@ -2,12 +2,14 @@ package client
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"brink/channel"
+	"brink/digest"
 )
 
 // succeed has the node hand out a next version of the trust document: with a new root, signed by the one before, and
@@ -127,8 +129,32 @@ func TestTrust_AnAppThatIsBuiltAnewDecides(t *testing.T) {
 }
 
 func FuzzDecodeTrust(f *testing.F) {
-	f.Add([]byte(`{"from":"","document":{}}`))
-	f.Fuzz(func(_ *testing.T, raw []byte) {
-		_, _, _ = decodeTrust(raw)
+	root, err := channel.NewKey(bytes.NewReader(make([]byte, 32)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	document, err := channel.NewTrust(channel.TrustConfig{
+		Org: "acme", Issued: time.Unix(1e9, 0), Roots: []channel.PublicKey{root.Public()},
+	}, root)
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := json.Marshal(keptTrust{From: digest.Sum(document), Document: document})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		trust, from, err := decodeTrust(raw)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(keptTrust{From: from, Document: trust.Raw()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, _, err := decodeTrust(again); err != nil || same.Digest() != trust.Digest() {
+			t.Errorf("what was read is kept as %s: %v", again, err)
+		}
 	})
 }
