@@ -55,7 +55,7 @@ func (sh *shell) manifest(ctx context.Context, c channelFlags) (*channel.Manifes
 	if err != nil {
 		return nil, err
 	}
-	p, err := publish.New(publish.Config{Node: c.node, Trust: trust, Advanced: sh.advanced(c.trust)})
+	p, err := publish.New(publish.Config{Node: c.node, Trust: trust})
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,9 @@ func (sh *shell) signer(cmd *cobra.Command, s *signFlags, change ...func(*publis
 	}
 	meter := sh.meter()
 	config.Trust, config.Keys, config.Life = trust, keys, time.Duration(s.expires)
-	config.Advanced = sh.advanced(s.trust)
+	if !s.dryRun {
+		config.Advanced = sh.advanced(s.trust)
+	}
 	config.Progress = func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) }
 	if cmd.Flags().Changed("expect-sequence") {
 		config.ExpectSequence = &s.expect
