@@ -39,6 +39,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
+	"brink/protocol"
 )
 
 // Errors that callers can tell apart. A manifest that is refused is a [*channel.RefusedError], an answer of a node
@@ -156,7 +157,7 @@ func New(config Config) (*Client, error) {
 		c.dialer = newDialer()
 		c.http.Transport = c.dialer.transport(config.Connections)
 	}
-	c.http.CheckRedirect = stay
+	c.http.CheckRedirect = protocol.CheckRedirect
 	if err := c.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), c.Close())
 	}

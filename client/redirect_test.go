@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+
+	"brink/protocol"
 )
 
 // TestClient_FollowsNoRedirectElsewhere: what a device tells of itself is for the node that it was given.
@@ -54,7 +56,7 @@ func TestClient_FollowsNoCircleOfRedirects(t *testing.T) {
 			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 		})}}
 	})
-	if _, err := c.Update(t.Context()); err == nil || asked.Load() != 1+maxRedirects {
+	if _, err := c.Update(t.Context()); err == nil || asked.Load() != 1+protocol.MaxRedirects {
 		t.Errorf("%d requests, %v", asked.Load(), err)
 	}
 }

@@ -31,7 +31,7 @@ func (s *session) get(ctx context.Context, path string, limit int64) ([]byte, er
 // [*protocol.Problem].
 func (s *session) do(req *http.Request, limit int64) ([]byte, error) {
 	client := *s.config.HTTP
-	client.CheckRedirect = stay
+	client.CheckRedirect = protocol.CheckRedirect
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
@@ -47,25 +47,6 @@ func (s *session) do(req *http.Request, limit int64) ([]byte, error) {
 		return nil, errors.New("the node's answer is too long")
 	}
 	return raw, nil
-}
-
-// maxRedirects bounds how often a node may send a publisher on.
-const maxRedirects = 3
-
-// stay follows a node's redirects on the node itself only, and never from https to http: what is published is for the
-// node that was named. It is for [http.Client.CheckRedirect].
-func stay(req *http.Request, via []*http.Request) error {
-	from := via[len(via)-1].URL
-	switch {
-	case len(via) > maxRedirects:
-		return fmt.Errorf("more than %d redirects", maxRedirects)
-	case from.Scheme == "https" && req.URL.Scheme != "https":
-		return fmt.Errorf("a redirect from https to %s is not followed", req.URL.Scheme)
-	case req.URL.Host != from.Host && (req.URL.Scheme == from.Scheme || req.URL.Hostname() != from.Hostname()):
-		return fmt.Errorf("a redirect to another host is not followed: if %s is meant, give it as the node",
-			req.URL.Hostname())
-	}
-	return nil
 }
 
 // decode reads a JSON answer.

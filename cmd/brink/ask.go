@@ -36,7 +36,7 @@ func send(ctx context.Context, method, node, path string, body []byte, limit int
 	if method != http.MethodGet {
 		req.Header.Set(protocol.FieldAdmin, "1")
 	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport, CheckRedirect: protocol.CheckRedirect}).Do(req)
 	if err != nil {
 		return nil, err
 	}

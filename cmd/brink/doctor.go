@@ -79,7 +79,7 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 			transport := http.DefaultTransport.(*http.Transport).Clone()
 			transport.DisableCompression = true
 			defer transport.CloseIdleConnections()
-			d.http = &http.Client{Transport: transport, Timeout: timeout}
+			d.http = &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: protocol.CheckRedirect}
 			d.walk(cmd.Context())
 			if err := sh.show(struct {
 				Node  string `json:"node"`

@@ -105,7 +105,7 @@ func askHealth(ctx context.Context, url string, ready bool) (health, error) {
 	// The certificate names the node as the world calls it, and the question goes to this machine's address; nothing of
 	// worth is asked or told.
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport, CheckRedirect: protocol.CheckRedirect}).Do(req)
 	if err != nil {
 		return health{}, err
 	}
