@@ -2,10 +2,12 @@ package node
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -116,4 +118,18 @@ func FuzzAdminGuard(f *testing.F) {
 			t.Errorf("%s of %q from %q %q is let through", method, host, origin, site)
 		}
 	})
+}
+
+// TestAdmin_TellsNoArguments: a key may have been given to the program as an argument.
+func TestAdmin_TellsNoArguments(t *testing.T) {
+	f := start(t)
+	resp, err := f.http.Get("http://" + f.AdminAddr() + "/debug/pprof/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || string(body) != os.Args[0] || len(os.Args) < 2 {
+		t.Errorf("the command line is told as %q, %v", body, err)
+	}
 }
