@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
@@ -79,7 +80,8 @@ func TestHostile_AnswersAreFarLargerThanSigned(t *testing.T) {
 	next := first.with("js/main.js", noise(rnd, 128<<10))
 	p.publish(t, n.url, first.write(t, p.file("first")), "1.0.0")
 	p.fetch(t, n.url, "device")
-	p.publish(t, n.url, next.write(t, p.file("next")), "1.1.0")
+	made := p.publish(t, n.url, next.write(t, p.file("next")), "1.1.0")
+	archive, _ := get(t, n.url+"/v1/bundles/"+made.Bundle+"/archive")
 	honest := checkAnswer(t, n, app, production)
 
 	for name, test := range map[string]struct {
@@ -97,6 +99,8 @@ func TestHostile_AnswersAreFarLargerThanSigned(t *testing.T) {
 			check: with(t, honest, "trust", 99),
 		},
 		"archive":               {flood: flood{is: isArchive, block: []byte(noise(rnd, 64<<10))}},
+		"archive and more":      {flood: flood{is: isArchive, first: text(archive), block: make([]byte, 64<<10)}},
+		"file without an end":   {flood: flood{is: isArchive, first: text(endless(t)), block: make([]byte, 64<<10)}},
 		"archive with a length": {flood: flood{is: isArchive, header: length(1 << 50), block: make([]byte, 64<<10)}},
 		"part": {flood: flood{
 			is: isArchive, status: http.StatusPartialContent, header: part, block: []byte(noise(rnd, 64<<10)),
@@ -168,6 +172,17 @@ func with(t *testing.T, answer, name string, value any) string {
 		t.Fatal(err)
 	}
 	return string(raw)
+}
+
+// endless is the beginning of an archive whose first file is very large.
+func endless(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	err := tar.NewWriter(&b).WriteHeader(&tar.Header{Name: theirs, Mode: 0o644, Size: 1 << 50, Format: tar.FormatGNU})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // length, encoding and part make the headers of answers.
