@@ -254,10 +254,12 @@ func (c *Client) Confirm() error {
 }
 
 // Rollback returns to the previous version, without a network, and remembers the one it leaves as failed: it is not
-// applied again until the channel serves something else. It returns [ErrNoPrevious] when none is kept.
+// applied again until the channel serves something else. It returns [ErrNoPrevious] when none is kept, or when the root
+// keys have begun the channel anew since it was installed: a thief may have signed it, and no manifest would bring the
+// device up from there.
 func (c *Client) Rollback() (Result, error) {
 	start := c.config.Now()
-	if c.state.Current == nil || c.state.Previous == nil {
+	if c.state.Current == nil || c.state.Previous == nil || c.state.revoked(c.state.Previous) {
 		return Result{}, ErrNoPrevious
 	}
 	next := c.state
@@ -283,7 +285,7 @@ func (c *Client) finish(r Result, counted *traffic, start time.Time) Result {
 	r.App, r.Channel = c.config.App, c.config.Channel
 	if current := c.state.Current; current != nil {
 		r.Version, r.Bundle = current.Version, &current.Bundle
-		if c.state.Previous != nil {
+		if c.state.Previous != nil && !c.state.revoked(c.state.Previous) {
 			r.Previous = c.state.Previous.Version
 		}
 	}

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
+	"brink/channel"
 	"brink/digest"
 )
 
@@ -47,6 +49,17 @@ type installed struct {
 	Bundle  digest.Digest `json:"bundle"`
 	SHA256  digest.SHA256 `json:"sha256"` // of the archive: its name as a dictionary
 	Size    int64         `json:"size"`   // of the archive, in bytes
+	// Channel is the one that served it, and Epoch that of the manifest (channel.Epoch).
+	Channel string `json:"channel,omitempty"`
+	Epoch   uint64 `json:"epoch,omitempty"`
+}
+
+// revoked reports whether a release was served in an epoch of its channel that the root keys have ended since: whoever
+// held a stolen key may have signed it.
+func (s state) revoked(i *installed) bool {
+	return slices.ContainsFunc(s.Channels, func(f followed) bool {
+		return f.Seen.Channel == i.Channel && channel.EpochOf(f.Seen.Sequence) > i.Epoch
+	})
 }
 
 const (

@@ -108,6 +108,8 @@ func (t *transfer) apply(ctx context.Context, release *channel.Release, next sta
 		Bundle:  release.Bundle,
 		SHA256:  release.SHA256,
 		Size:    release.Size,
+		Channel: next.channel().Seen.Channel,
+		Epoch:   channel.EpochOf(next.channel().Seen.Sequence),
 	}
 	if next.Previous != nil && next.Previous.Bundle == next.Current.Bundle {
 		next.Previous = nil

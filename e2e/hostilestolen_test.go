@@ -48,10 +48,13 @@ func TestHostile_StolenKeyUsesUpTheSequences(t *testing.T) {
 	args := p.publishArgs(n.url, next.write(t, p.file("next")), "1.1.0", production)
 	p.must(t, append(args, "--anew")...)
 
-	// Devices have the first trust document still. One of them runs the thief's release, and keeps it as the one before
-	// until the next update.
+	// Devices have the first trust document still. One of them runs the thief's release, whose files it keeps until the
+	// next update, for the app may be running; it does not go back to it.
 	if got := thief.fetch(t, n.url, "robbed"); got.Version != "1.1.0" {
 		t.Errorf("the device that ran the thief's release has %+v", got)
+	}
+	if o := thief.run(t, append(thief.fetchArgs(n.url, "robbed"), "--rollback")...); o.code != 5 {
+		t.Errorf("a rollback to the thief's release ended with %d: %s", o.code, o.stdout)
 	}
 	wantTree(t, p.file("robbed"), next)
 	next = tree{"index.html": "after next"}
