@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"net/http"
+	"os"
 	"testing"
 
 	"brink/protocol"
@@ -26,6 +27,7 @@ func TestHostile_NodeForgesReleases(t *testing.T) {
 		"the org's trust document": subvert(t, own, divert(t, isTrust, n)),
 		"no trust document":        subvert(t, later, refuse(isTrust, http.StatusNotFound, protocol.CodeUnknownOrg)),
 		"no JSON":                  subvert(t, later, replay(isTrust, "<html>")),
+		"that of another org":      subvert(t, later, replay(isTrust, p.otherTrust(t))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,6 +53,19 @@ func (p *program) forge(t *testing.T, version int) *node {
 		thief.publish(t, n.url, loot().with("version", version).write(t, folder), version)
 	}
 	return n
+}
+
+// otherTrust returns the trust document of an org of another name, by the same keys.
+func (p *program) otherTrust(t *testing.T) string {
+	t.Helper()
+	const file = "umbrella.trust.json"
+	p.must(t, "org", "new", "umbrella", "--root", "root.key", "--publisher", p.key+".pub", "--apps", "com.acme.*",
+		"--out", file)
+	raw, err := os.ReadFile(p.file(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // TestHostile_NodeReplaysOlderReleases has a node answer with what it was told long ago: to devices that run something

@@ -46,6 +46,7 @@ func TestHostile_NodeForgesToPublishers(t *testing.T) {
 		"its own trust document":   {subvert(t, own), "foreign_trust"},
 		"a later one of its own":   {subvert(t, later), "foreign_trust"},
 		"the org's trust document": {subvert(t, own, divert(t, isTrust, n)), "unknown_key"},
+		"that of another org":      {subvert(t, own, replay(isTrust, p.otherTrust(t))), "foreign_trust"},
 		"no trust document":        {subvert(t, own, refuse(isTrust, 404, "unknown_org")), "unknown_key"},
 	} {
 		t.Run(name, func(t *testing.T) {
