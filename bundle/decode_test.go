@@ -22,7 +22,7 @@ func allocated(f func()) uint64 {
 }
 
 // affordable is what reading n bytes of a stranger may allocate.
-func affordable(n int) uint64 { return 16*uint64(n) + 1<<20 }
+func affordable(n int) uint64 { return (16*uint64(n) + 1<<20) * raceCost }
 
 // large returns the encoding of an index of many files, each of some chunks.
 func large(t testing.TB, files, chunks int) []byte {
