@@ -19,6 +19,18 @@ func allocated(f func()) uint64 {
 // affordable is how many bytes may be allocated for an input of n bytes.
 func affordable(n int) uint64 { return 16*uint64(n) + 1<<20 }
 
+// wantCheap fails when f allocates more than the input accounts for. The fixtures of a first call do not count.
+func wantCheap(t *testing.T, input []byte, f func()) {
+	t.Helper()
+	var cost uint64
+	for range 2 {
+		if cost = allocated(f); cost <= affordable(len(input)) {
+			return
+		}
+	}
+	t.Errorf("%d bytes allocated for %d", cost, len(input))
+}
+
 // filled repeats a part of JSON up to a size, between a beginning and an end.
 func filled(begin, part, end string, size int) []byte {
 	return []byte(begin + strings.Repeat(part, (size-len(begin)-len(end))/len(part)) + end)

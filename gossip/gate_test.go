@@ -63,6 +63,18 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
+// wantCheap fails when f allocates more than 16 times the bytes of its input and 1 MiB.
+func wantCheap(t *testing.T, input int, f func()) {
+	t.Helper()
+	var cost uint64
+	for range 2 { // others may allocate at the same time, but hardly twice
+		if cost = allocated(f); cost <= 16*uint64(input)+1<<20 {
+			return
+		}
+	}
+	t.Errorf("%d bytes allocated for %d", cost, input)
+}
+
 // One who has the label and no key states 19 MiB on each of many streams: that costs next to nothing.
 func TestGate_LengthsOfStrangersReserveNothing(t *testing.T) {
 	g := open(t)
