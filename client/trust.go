@@ -111,6 +111,9 @@ func (t *transfer) verify(ctx context.Context, answer *answer) (*channel.Manifes
 func (t *transfer) advance(ctx context.Context) bool {
 	c := t.client
 	org := c.trust.Org()
+	// For the whole walk: a node may name a version that is far ahead, and have each one before it wait.
+	ctx, cancel := context.WithTimeout(ctx, checkWait)
+	defer cancel()
 	newest, err := t.document(ctx, protocol.TrustPath(org))
 	if err != nil || newest == nil {
 		c.config.Logger.Warn("no newer trust document", "node", t.node, "error", err)
@@ -132,8 +135,6 @@ func (t *transfer) advance(ctx context.Context) bool {
 
 // document fetches a trust document, nil if the node does not have it.
 func (t *transfer) document(ctx context.Context, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, checkWait)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.node+path, nil)
 	if err != nil {
 		return nil, err
