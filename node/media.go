@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// mediaTypes are the media types of files by their extension, as the registry of IANA has them. The table of the host is
-// not used: it differs between hosts, and the nodes of a fleet must say the same. Scripts and text are UTF-8, which the
-// web has agreed on.
+// mediaTypes are the media types of files by their extension, as the registry of IANA has them. The table of the host
+// is not used: it differs between hosts, and the nodes of a fleet must say the same. Scripts and text are UTF-8, which
+// the web has agreed on.
 //
 //nolint:gochecknoglobals // a table that is never changed
 var mediaTypes = map[string]string{

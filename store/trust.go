@@ -34,8 +34,8 @@ func (s *Store) Trusts(do func(org string, raw []byte, err error) bool) error {
 }
 
 // PutTrustVersion keeps one version of an org's trust document for good, beside the one in force: those who slept
-// through several replacements need each of them. It returns [ErrConflict] when another document is kept as that version. On
-// return it is durable.
+// through several replacements need each of them. It returns [ErrConflict] when another document is kept as that
+// version. On return it is durable.
 func (s *Store) PutTrustVersion(ctx context.Context, org string, version uint64, raw []byte) error {
 	if err := channel.CheckOrg(org); err != nil {
 		return fmt.Errorf("put trust document: %w", err)
