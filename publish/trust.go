@@ -9,8 +9,8 @@ import (
 )
 
 // resolveTrust settles by which trust document everything that the other side says is checked: the publisher's own, or
-// a successor of it that the other side has. Nothing else that comes from there counts, so that a node or a bucket which
-// is in a thief's hands has nothing signed that the org's keys did not sign before.
+// a successor of it that the other side has. Nothing else that comes from there counts, so a node or a bucket in a
+// thief's hands has nothing signed that the org's keys did not sign before.
 func (s *session) resolveTrust(ctx context.Context, app string) error {
 	trust := s.Publisher.trust
 	newest, err := s.newestTrust(ctx, trust)
