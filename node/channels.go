@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"brink/channel"
 	"brink/digest"
@@ -15,6 +16,8 @@ import (
 
 // channels holds the channel manifests that are in force, for all apps.
 type channels struct {
+	changes atomic.Uint64 // of what is in force, trust documents included
+
 	mu sync.RWMutex // guards the maps
 	// byApp has the manifests of each app, sorted by channel. A list is never changed: another one takes its place, so
 	// that readers need no copy.
@@ -68,6 +71,7 @@ func (c *channels) held(app, name string) (m *channel.Manifest, lapsed bool) {
 func (c *channels) lapse(m *channel.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.changes.Add(1)
 	c.lapsed[m.App+"/"+m.Channel] = m
 	if i, found := find(c.byApp[m.App], m.Channel); found {
 		c.named.add(c.byApp[m.App][i], -1)
@@ -89,6 +93,7 @@ func (c *channels) countLapsed() int {
 func (c *channels) set(m *channel.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.changes.Add(1)
 	list := slices.Clone(c.byApp[m.App])
 	switch i, found := find(list, m.Channel); {
 	case !found:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"brink/channel"
@@ -21,9 +22,31 @@ type ending struct {
 	expires time.Time
 }
 
+// endings keeps what ends soon, since anybody may ask /readyz and finding it looks at every channel.
+type endings struct {
+	mu      sync.Mutex
+	found   []ending
+	at      time.Time // when found was
+	changes uint64    // of channels and trust documents until then
+}
+
+// endingAge is how old what was found may be.
+const endingAge = time.Minute
+
 // ending returns the trust documents and channel manifests in force that end soon or have ended, the first one first.
-func (n *Node) ending() (list []ending) {
-	now := n.config.Now()
+// The caller must not change the list.
+func (n *Node) ending() []ending {
+	e := &n.endings
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now, changes := n.config.Now(), n.channels.changes.Load()
+	if age := now.Sub(e.at); e.at.IsZero() || age < 0 || age >= endingAge || changes != e.changes {
+		e.found, e.at, e.changes = n.findEnding(now), now, changes
+	}
+	return e.found
+}
+
+func (n *Node) findEnding(now time.Time) (list []ending) {
 	for _, trust := range n.channels.trusts.all() {
 		if channel.EndsSoon(trust.Issued(), trust.Expires(), now) {
 			list = append(list, ending{"trust document of " + trust.Org(), trust.Expires()})

@@ -56,6 +56,7 @@ type Node struct {
 	uploads      *uploads
 	moves        turns // of channels
 	replications replications
+	endings      endings
 	succession   sync.Mutex          // one trust document after the other
 	decoding     *semaphore.Weighted // indexes of offers that are decoded at the same time
 	inflate      *zstd.Decoder       // of indexes of offers

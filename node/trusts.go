@@ -164,6 +164,7 @@ func (n *Node) succeed(org string, raw []byte, fetch versions) error {
 		return err
 	}
 	n.channels.trusts.set(trust)
+	n.channels.changes.Add(1)
 	n.config.Logger.Info("trust document replaced", "org", org, "version", trust.Version())
 	n.announceTrust(trust)
 	return n.review(org)
