@@ -18,5 +18,5 @@
 // device that follows a channel made by the operations of this package can accept every later manifest, whichever it
 // missed in between, and moves to a lower version, or back to what its native app came with, only where a signed
 // statement says so: a rollback took its own version back, an override names the device, a rollout gives the release
-// that it runs to others, the channel was reverted, or the root keys made it begin anew ([Epoch]).
+// that it runs to others, the channel was reverted, or the root keys reset it ([Epoch]).
 package channel

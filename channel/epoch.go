@@ -63,7 +63,7 @@ func (c *TrustConfig) Reset(apps, channels []Pattern) {
 // checkEpoch checks that a sequence is of the epoch of its channel.
 func (t *Trust) checkEpoch(m *Manifest) error {
 	if got, want := EpochOf(m.Sequence), t.Epoch(m.App, m.Channel); got != want {
-		return refuse(CodeWrongEpoch, "publish to the channel anew",
+		return refuse(CodeWrongEpoch, "publish to the channel with --anew",
 			"manifest has sequence %d of epoch %d, and version %d of the trust document wants epoch %d",
 			m.Sequence, got, t.Version(), want)
 	}

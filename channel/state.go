@@ -22,7 +22,7 @@ type State struct {
 // Accept is what a device asks of a manifest beyond its signature, which [Trust.VerifyManifest] has checked. It returns
 // the state to keep, durably and before the device acts on the manifest; Version is left as it is, for the device to
 // set when it has moved. Accepting the same manifest again changes nothing. With a manifest of a higher epoch ([Epoch])
-// Version becomes empty: the root keys have made the channel begin anew, wherever it leads.
+// Version becomes empty: the root keys have reset the channel, whichever version it serves.
 //
 // It refuses a manifest of another app or channel; one with a lower sequence than the device has seen, which would
 // bring back an old statement; one of the same sequence that says something else; and one that serves a lower version

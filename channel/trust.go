@@ -43,7 +43,7 @@ type trustDocument struct {
 	Threshold int    `json:"threshold"`
 	Roles     []Role `json:"roles,omitempty"`
 	Quota     int64  `json:"quota,omitempty"` // bytes in a store, 0: none
-	// Epochs are the channels whose sequences began anew, see Epoch.
+	// Epochs are the channels whose sequences the roots have reset, see Epoch.
 	Epochs []Epoch `json:"epochs,omitempty"`
 
 	unknown unknown

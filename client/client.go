@@ -255,7 +255,7 @@ func (c *Client) Confirm() error {
 
 // Rollback returns to the previous version, without a network, and remembers the one it leaves as failed: it is not
 // applied again until the channel serves something else. It returns [ErrNoPrevious] when none is kept, or when the root
-// keys have begun the channel anew since it was installed: a thief may have signed it, and no manifest would bring the
+// keys have reset the channel since it was installed: a thief may have signed it, and no manifest would bring the
 // device up from there.
 func (c *Client) Rollback() (Result, error) {
 	start := c.config.Now()

@@ -21,7 +21,7 @@ const trustFile = "trust.json"
 const maxTrustFile = channel.MaxTrust + 1<<10
 
 // keptTrust is the newest trust document that the device has verified, and the one that it followed from: a native app
-// that comes with another document begins anew from that.
+// that comes with another document starts over from that.
 type keptTrust struct {
 	From     digest.Digest   `json:"from"`     // of the document that the app came with
 	Document json.RawMessage `json:"document"` // the envelope, byte for byte as it was signed
@@ -46,7 +46,7 @@ func (c *Client) loadTrust() (*channel.Trust, error) {
 		return nil, fmt.Errorf("%s: %w", trustFile, err)
 	}
 	if from != given.Digest() || later.Org() != given.Org() || later.Version() < given.Version() {
-		return given, nil // the app was built anew, with a document of its own
+		return given, nil // the app was rebuilt with a document of its own
 	}
 	return later, nil
 }

@@ -20,7 +20,7 @@ func orgUpdateCommand(sh *shell) *cobra.Command {
 		`What you do not name stays as it is. The document takes the place of FILE unless --out names another file.
 Nodes and devices accept it because root keys that they know have signed it. A --role that does not exist yet is
 made: it needs --publisher and --apps. --reset is for a channel whose sequence a stolen key has used up: take that key
-out in the same version; then publish to the channel with --anew, and devices begin anew from there.`,
+out in the same version; then publish to the channel with --anew, and devices follow.`,
 		`
   brink org update acme.trust.json --root root.key --publisher ci2.key.pub
   brink org update acme.trust.json --root root.key --remove-publisher ci.key.pub
@@ -51,7 +51,7 @@ out in the same version; then publish to the channel with --anew, and devices be
 	cmd.Flags().StringArrayVar(&remove, "remove-publisher", nil,
 		"`FILE` of a public key that may publish no longer (repeatable)")
 	cmd.Flags().StringArrayVar(&reset, "reset", nil,
-		"`APP/CHANNEL`, or patterns of them, whose sequences begin anew, above all that were ever signed (repeatable)")
+		"`APP/CHANNEL`, or patterns of them, whose sequences are reset, above all that were ever signed (repeatable)")
 	cmd.Flags().StringVar(&role, "role", publisherRole, "`NAME` of the role to change")
 	roots.add(cmd)
 	sh.printsJSON(cmd)
