@@ -127,6 +127,9 @@ func TestPublish_ToAnOriginWithoutANode(t *testing.T) {
 	if r, err := publish("1.0.0", false); err != nil || r.ChunksSent != 0 || !r.Unchanged {
 		t.Errorf("the same again: %+v, %v", r, err)
 	}
+	if o.planted != 1 {
+		t.Errorf("the trust document was put %d times", o.planted)
+	}
 	write("two")
 	if r, err := publish("1.1.0", false); err != nil || r.Sequence != 2 {
 		t.Errorf("the second: %+v, %v", r, err)

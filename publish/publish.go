@@ -240,6 +240,7 @@ type session struct {
 	*Publisher
 	result *Result
 	trust  *channel.Trust // the publisher's own, or its newest successor; set by resolveTrust
+	shared bool           // the other side has that very document
 }
 
 func (s *session) publish(ctx context.Context, r Request) error {

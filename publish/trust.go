@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -38,7 +39,7 @@ func (s *session) resolveTrust(ctx context.Context, app string) error {
 			Hint: "give the trust document of the org that the app belongs to",
 		}
 	}
-	s.trust = trust
+	s.trust, s.shared = trust, bytes.Equal(newest, trust.Raw())
 	return nil
 }
 
@@ -73,7 +74,7 @@ func (s *session) trustVersion(ctx context.Context, org string, version uint64) 
 // putTrust writes the trust document to an origin, unless it has it: nodes that read from there learn of successors
 // there.
 func (s *session) putTrust(ctx context.Context) error {
-	if s.config.Origin == nil || s.result.DryRun {
+	if s.config.Origin == nil || s.result.DryRun || s.shared {
 		return nil
 	}
 	if err := s.config.Origin.PutTrust(ctx, s.trust.Raw()); err != nil {
