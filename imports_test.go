@@ -89,6 +89,13 @@ func rules() []rule {
 			reason: "the rules of HTTP are a leaf of pure functions, tested without a node",
 		},
 		{
+			room: "node/serve",
+			may: []string{
+				"node/semantics", "node/wire", "store", "protocol", "bundle", "channel", "digest",
+			},
+			reason: "requests and answers are the ground of a node: they do not know what is served",
+		},
+		{
 			room: "node/capgo", may: []string{"node/scan", "protocol", "bundle", "channel", "digest"}, never: servers(),
 			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
 		},

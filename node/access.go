@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"brink/node/serve"
 )
 
 // access writes the access log: a share of the requests, and all that the node failed.
@@ -17,7 +19,7 @@ func newAccess(config Config) access {
 	return access{logger: config.Logger, share: config.AccessLog}
 }
 
-func (a access) log(r *request, took time.Duration) {
+func (a access) log(r *serve.Request, route string, took time.Duration) {
 	status := r.Response.StatusCode()
 	if status < 500 && (a.share == 0 || rand.Float64() >= a.share) {
 		return
@@ -25,7 +27,7 @@ func (a access) log(r *request, took time.Duration) {
 	a.logger.Info("request",
 		"method", string(r.Method()),
 		"path", string(r.URI().PathOriginal()),
-		"route", routeNames[r.route],
+		"route", route,
 		"status", status,
 		"bytes", r.Response.Header.ContentLength(),
 		"encoding", string(r.Response.Header.ContentEncoding()),

@@ -10,6 +10,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -205,6 +206,6 @@ func total(bundles map[digest.Digest]int64) (sum int64) {
 }
 
 func overQuota(org string, quota, have int64) error {
-	return problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and holds %d already", org, quota, have),
+	return serve.Problem(protocol.CodeQuota, fmt.Sprintf("org %s may hold %d bytes, and holds %d already", org, quota, have),
 		"the org's root keys set its quota in the trust document")
 }

@@ -10,6 +10,7 @@ import (
 	"brink/channel"
 	"brink/node/scan"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/protocol"
 )
 
@@ -41,8 +42,8 @@ func (p *pages) put(page *[]byte) {
 }
 
 // readCheck reads the body of a check, by way of the page.
-func (r *request) readCheck(in *protocol.CheckRequest, page *[]byte) error {
-	raw, err := r.readInto(*page, protocol.MaxCheck)
+func readCheck(r *serve.Request, in *protocol.CheckRequest, page *[]byte) error {
+	raw, err := r.ReadBodyInto(*page, protocol.MaxCheck)
 	*page = raw
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func (r *request) readCheck(in *protocol.CheckRequest, page *[]byte) error {
 		return nil
 	}
 	*in = protocol.CheckRequest{}
-	return parseJSON(raw, in)
+	return serve.ParseJSON(raw, in)
 }
 
 // scanCheck reads a check as our own clients spell it, and reports whether it was one. If not, the text is for
@@ -159,7 +160,7 @@ func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
 }
 
 // writeCheck answers a check, by way of the page.
-func (r *request) writeCheck(a *protocol.CheckAnswer, page *[]byte) error {
+func writeCheck(r *serve.Request, a *protocol.CheckAnswer, page *[]byte) error {
 	body, err := appendCheck((*page)[:0], a)
 	if err != nil {
 		return err

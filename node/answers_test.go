@@ -69,12 +69,9 @@ func TestNode_IndexIsNotMadeForEachRequest(t *testing.T) {
 
 // Clients that do not take what they asked for hold no more than there is for them, and keep nobody out.
 func TestNode_SlowReadersHoldABoundedAmount(t *testing.T) {
-	f := start(t, func(c *Config) { c.Wire.Unsent = 4 << 10 })
-	id := f.many(2500)
 	const most = 4 << 20
-	f.answers.mu.Lock()
-	f.answers.size = most
-	f.answers.mu.Unlock()
+	f := start(t, func(c *Config) { c.Wire.Unsent, c.maxAnswers = 4<<10, most })
+	id := f.many(2500)
 	_, whole := f.get(protocol.IndexPath(id))
 	for range 40 {
 		conn, err := net.Dial("tcp", f.Addr())
@@ -91,11 +88,11 @@ func TestNode_SlowReadersHoldABoundedAmount(t *testing.T) {
 		if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
 			t.Fatal(err)
 		}
-		if held, _ := f.answers.stats(); held > most {
+		if held, _ := f.answers.Stats(); held > most {
 			t.Fatalf("%d bytes are held by answers that nobody takes", held)
 		}
 	}
-	if held, _ := f.answers.stats(); held == 0 {
+	if held, _ := f.answers.Stats(); held == 0 {
 		t.Error("what readers of an index hold is on no budget")
 	}
 	if resp, again := f.get(protocol.IndexPath(id)); resp.StatusCode != 200 || string(again) != string(whole) {
@@ -124,7 +121,7 @@ func TestNode_AnswersGiveBackWhatTheyHold(t *testing.T) {
 		f.do(http.MethodPost, "/v1/chunks", strings.NewReader(`{"chunks":[]}`))
 	}
 	eventually(t, "nothing is held", func() bool {
-		held, loans := f.answers.stats()
+		held, loans := f.answers.Stats()
 		return held == 0 && loans == 0
 	})
 }

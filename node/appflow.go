@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"brink/digest"
 	"brink/node/appflow"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -71,72 +71,47 @@ func (e appflowEdge) Read(id digest.Digest, f *bundle.File) ([]byte, error) {
 	return e.node.readPlain(e.node.ctx, fileOf(id, f))
 }
 
-// findAppflow returns the resource at a path below /appflow/.
-func (n *Node) findAppflow(rest string) (resource, [3]string, bool) {
-	var names [3]string
-	kind, rest, _ := strings.Cut(rest, "/")
-	first, rest, deeper := strings.Cut(rest, "/")
-	what, tail, _ := strings.Cut(rest, "/")
-	second, third, _ := strings.Cut(tail, "/")
-	raw := [3]string{first, second, third}
-	if kind == "bundles" {
-		raw = [3]string{first, rest}
+// appflowRoutes returns what Ionic Appflow's plugins ask.
+func (n *Node) appflowRoutes() []serve.Route {
+	const apps, bundles = appflowRoot + "/apps/{id}", appflowRoot + "/bundles/{bundle}"
+	check, nowhere := n.sayAppflow(n.checkAppflow), n.sayAppflow(nowhereAppflow)
+	return []serve.Route{
+		serve.Post(apps+"/channels/check-device", "appflow_check", check),
+		serve.Post(apps+"/channels/check-device/", "appflow_check", check),
+		serve.Get(apps+"/snapshots/{bundle}/{form}", "appflow_snapshot", n.sayAppflow(n.redirectAppflow)),
+		serve.Get(bundles+"/"+appflow.ManifestFile, "appflow_list", n.sayAppflow(n.listAppflow)),
+		serve.Get(bundles+"/{path...}", "file", n.file),
+		serve.Get(appflowRoot+"/{path...}", "unknown", nowhere),
+		serve.Post(appflowRoot+"/{path...}", "unknown", nowhere),
 	}
-	for i, escaped := range raw {
-		var err error
-		if names[i], err = url.PathUnescape(escaped); err != nil {
-			return n.nowhereAppflow(), names, true
-		}
-	}
-	switch {
-	case !deeper || first == "":
-	case kind == "apps" && what == "channels" && (tail == "check-device" || tail == "check-device/"):
-		return resource{post: n.sayAppflow(n.checkAppflow), postRoute: routeAppflowCheck}, names, true
-	case kind == "apps" && what == "snapshots":
-		return resource{get: n.sayAppflow(n.redirectAppflow), getRoute: routeAppflowSnapshot}, names, true
-	case kind == "bundles" && names[1] == appflow.ManifestFile:
-		return resource{get: n.sayAppflow(n.listAppflow), getRoute: routeAppflowList}, names, true
-	case kind == "bundles":
-		return resource{get: n.file, getRoute: routeFile}, names, true
-	}
-	return n.nowhereAppflow(), names, true
 }
 
-// nowhereAppflow is what a path leads to that the protocol does not have. It is a resource because a device can read
-// only answers that other origins may read.
-func (n *Node) nowhereAppflow() resource {
-	do := n.sayAppflow(func(*request) error {
-		return problem(protocol.CodeNotFound, "There is nothing at this path", "the host ends in "+appflowRoot)
-	})
-	return resource{get: do, post: do}
+// nowhereAppflow answers what the protocol does not have. It has a route because a device can read only answers that
+// other origins may read.
+func nowhereAppflow(*serve.Request) error {
+	return serve.Problem(protocol.CodeNotFound, "There is nothing at this path", "the host ends in "+appflowRoot)
 }
 
 // sayAppflow has the errors of a handler answered in the shape that the plugins read.
-func (n *Node) sayAppflow(do handler) handler {
-	return func(r *request) error {
+func (n *Node) sayAppflow(do serve.Handler) serve.Handler {
+	return func(r *serve.Request) error {
 		err := do(r)
 		if err == nil {
 			return nil
 		}
-		n.fail(r, err) // logs, and sets what goes with the status
-		r.answerAppflow(appflow.Fail(asProblemSeen(err), r.identity()))
+		p := n.fail(r, err) // logs, and sets what goes with the status
+		if p.Code == protocol.CodeInternal {
+			p.Message = "The node failed to answer"
+		}
+		answerAppflow(r, appflow.Fail(p, identity(r)))
 		return nil
 	}
 }
 
-// asProblemSeen is asProblem without what strangers are not told.
-func asProblemSeen(err error) *protocol.Problem {
-	p := *asProblem(err)
-	if p.Code == protocol.CodeInternal {
-		p.Message = "The node failed to answer"
-	}
-	return &p
-}
-
 // identity names a request among all of this process.
-func (r *request) identity() string { return strconv.FormatUint(r.ID(), 16) }
+func identity(r *serve.Request) string { return strconv.FormatUint(r.ID(), 16) }
 
-func (r *request) answerAppflow(a appflow.Answer) {
+func answerAppflow(r *serve.Request, a appflow.Answer) {
 	r.SetStatusCode(a.Status)
 	r.SetContentType("application/json")
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
@@ -144,29 +119,29 @@ func (r *request) answerAppflow(a appflow.Answer) {
 }
 
 // checkAppflow answers POST /appflow/apps/{id}/channels/check-device.
-func (n *Node) checkAppflow(r *request) error {
-	body, err := r.readAll(protocol.MaxCheck)
+func (n *Node) checkAppflow(r *serve.Request) error {
+	body, err := r.ReadBody(protocol.MaxCheck)
 	if err != nil {
 		return err
 	}
 	answer, err := n.ionic.Check(appflow.Query{
-		ID: r.names[0], Base: n.baseURL(r) + appflowRoot, Request: r.identity(), Body: body,
+		ID: r.Names[0], Base: n.baseURL(r) + appflowRoot, Request: identity(r), Body: body,
 	})
 	if err != nil {
 		return err
 	}
-	r.answerAppflow(answer)
+	answerAppflow(r, answer)
 	return nil
 }
 
 // redirectAppflow answers GET /appflow/apps/{id}/snapshots/{bundle}/{form}: the URLs that check-device gives. Devices
 // use the query of a list of files for the files in it, so it goes along.
-func (n *Node) redirectAppflow(r *request) error {
-	id, err := digest.Parse(r.names[1])
+func (n *Node) redirectAppflow(r *serve.Request) error {
+	id, err := digest.Parse(r.Names[1])
 	if err != nil {
-		return problem(protocol.CodeUnknownBundle, "Snapshot not found", "")
+		return serve.Problem(protocol.CodeUnknownBundle, "Snapshot not found", "")
 	}
-	path, err := n.ionic.Location(id, r.names[2])
+	path, err := n.ionic.Location(id, r.Names[2])
 	if err != nil {
 		return err
 	}
@@ -181,18 +156,18 @@ func (n *Node) redirectAppflow(r *request) error {
 }
 
 // listAppflow answers GET /appflow/bundles/{bundle}/pro-manifest.json.
-func (n *Node) listAppflow(r *request) error {
-	id, err := digest.Parse(r.names[0])
+func (n *Node) listAppflow(r *serve.Request) error {
+	id, err := digest.Parse(r.Names[0])
 	if err != nil {
-		return problem(protocol.CodeUnknownBundle, "Snapshot not found", "")
+		return serve.Problem(protocol.CodeUnknownBundle, "Snapshot not found", "")
 	}
-	what := served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheForever}
+	what := serve.Headers{ContentType: "application/json", Vary: semantics.VaryCoding, Cache: semantics.CacheForever}
 	for range 2 { // one that turns out to be damaged is dropped by the store, and made again
-		var rep representation
+		var rep serve.Representation
 		if rep, err = n.ionic.list(id); err != nil {
 			return err
 		}
-		if err = n.serve(r, what, rep); !errors.Is(err, store.ErrNotFound) {
+		if err = n.sender.Send(r, what, rep); !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 	}
@@ -204,11 +179,11 @@ const listKind = "appflow.1"
 
 // list returns the list of files of a bundle. It is made once, however many wait for it, and kept: by the store, or in
 // the hot set while the store takes nothing.
-func (i *ionic) list(id digest.Digest) (representation, error) {
+func (i *ionic) list(id digest.Digest) (serve.Representation, error) {
 	n := i.node
 	b, err := n.known(id)
 	if err != nil {
-		return representation{}, err
+		return serve.Representation{}, err
 	}
 	key := store.DerivedKey{Source: id, Kind: listKind}
 	object, err := n.store.Derived(key)
@@ -221,9 +196,9 @@ func (i *ionic) list(id digest.Digest) (representation, error) {
 		return i.hold(key, b.Index)
 	}
 	if err != nil {
-		return representation{}, err
+		return serve.Representation{}, err
 	}
-	return representation{name: object.Digest(), size: object.Size(), body: &derivedBody{node: n, object: object}}, nil
+	return serve.Representation{Digest: object.Digest(), Size: object.Size(), Body: &derivedBody{node: n, object: object}}, nil
 }
 
 // keep makes a list of files and stores it.
@@ -243,25 +218,25 @@ func (i *ionic) keep(key store.DerivedKey, ix *bundle.Index) (*store.Object, err
 }
 
 // hold makes a list of files and keeps it in RAM, for as long as it is wanted.
-func (i *ionic) hold(key store.DerivedKey, ix *bundle.Index) (representation, error) {
+func (i *ionic) hold(key store.DerivedKey, ix *bundle.Index) (serve.Representation, error) {
 	name := digest.Sum([]byte(key.String())) // of the key: what it names is not known before it is made
 	whole := i.node.hot.find(name)
 	if whole == nil {
 		var err error
-		whole, err = i.node.hot.load(name, func() (*held, error) {
+		whole, err = i.node.hot.load(name, func() (*serve.Whole, error) {
 			var b bytes.Buffer
 			err := i.write(&b, ix)
-			return &held{data: b.Bytes()}, err
+			return &serve.Whole{Data: b.Bytes()}, err
 		})
 		if err != nil {
-			return representation{}, err
+			return serve.Representation{}, err
 		}
 	}
-	data, err := whole.bytes()
+	data, err := whole.Bytes()
 	if err != nil {
-		return representation{}, err
+		return serve.Representation{}, err
 	}
-	return representation{name: digest.Sum(data), size: int64(len(data)), body: memory(data)}, nil
+	return serve.Representation{Digest: digest.Sum(data), Size: int64(len(data)), Body: serve.Memory(data)}, nil
 }
 
 func (i *ionic) write(w io.Writer, ix *bundle.Index) error {
@@ -274,7 +249,7 @@ func (i *ionic) write(w io.Writer, ix *bundle.Index) error {
 
 // baseURL returns the URL of this node as a device sees it, without a slash at its end: the one that is configured, or
 // the one that the request came to. What a request says of itself leads only its own sender somewhere.
-func (n *Node) baseURL(r *request) string {
+func (n *Node) baseURL(r *serve.Request) string {
 	if n.config.PublicURL != "" {
 		return strings.TrimRight(n.config.PublicURL, "/")
 	}

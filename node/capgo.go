@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"brink/digest"
 	"brink/node/capgo"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/node/tally"
 	"brink/protocol"
 	"brink/store"
@@ -54,50 +54,40 @@ func checkCapgo(path string) error {
 	return nil
 }
 
-// findCapgo returns the resource at a path for Capgo's plugin.
-func (n *Node) findCapgo(path string) (resource, [3]string, bool) {
-	var names [3]string
-	rest, ours := strings.CutPrefix(path, strings.TrimSuffix(n.config.Capgo, "/")+"/")
-	if !ours {
-		return resource{}, names, false
+// capgoRoutes returns what Capgo's plugin asks. Some versions of it end a path with a slash.
+func (n *Node) capgoRoutes() []serve.Route {
+	root := strings.TrimSuffix(n.config.Capgo, "/")
+	list := []serve.Route{
+		serve.Post(root+"/updates/manifest_size", "capgo_sizes", n.sayCapgo(capgo.MaxSizes, n.capgo.Sizes)),
+		serve.Get(root+"/files/{bundle}/{path...}", "capgo_file", n.fileCapgo),
 	}
-	switch rest {
-	case "updates", "updates/":
-		do := n.sayCapgo(capgo.MaxInfo, n.capgo.Updates)
-		return resource{
-			get: n.healthCapgo, getRoute: routeCapgoCheck, post: do, postRoute: routeCapgoCheck,
-		}, names, true
-	case "updates/manifest_size":
-		return resource{post: n.sayCapgo(capgo.MaxSizes, n.capgo.Sizes), postRoute: routeCapgoSizes}, names, true
-	case "stats", "stats/":
-		do := n.sayCapgo(capgo.MaxStats, n.capgo.Stats)
-		return resource{
-			get: n.healthCapgo, getRoute: routeCapgoStats, post: do, postRoute: routeCapgoStats,
-		}, names, true
-	case "channel_self", "channel_self/":
-		do := n.sayCapgo(capgo.MaxInfo, n.capgo.Channel)
-		return resource{
-			get: do, post: do, put: do, remove: do, getRoute: routeCapgoChannel,
-			postRoute: routeCapgoChannel, putRoute: routeCapgoChannel, removeRoute: routeCapgoChannel,
-		}, names, true
+	updates, stats := n.sayCapgo(capgo.MaxInfo, n.capgo.Updates), n.sayCapgo(capgo.MaxStats, n.capgo.Stats)
+	choose := n.sayCapgo(capgo.MaxInfo, n.capgo.Channel)
+	for _, end := range []string{"", "/"} {
+		list = append(
+			list,
+			serve.Get(root+"/updates"+end, "capgo_check", n.healthCapgo),
+			serve.Post(root+"/updates"+end, "capgo_check", updates),
+			serve.Get(root+"/stats"+end, "capgo_stats", n.healthCapgo),
+			serve.Post(root+"/stats"+end, "capgo_stats", stats),
+		)
+		for _, route := range []func(string, string, serve.Handler) serve.Route{
+			serve.Get, serve.Put, serve.Post, serve.Delete,
+		} {
+			list = append(list, route(root+"/channel_self"+end, "capgo_channel", choose))
+		}
 	}
-	if rest, ours = strings.CutPrefix(rest, "files/"); !ours {
-		return resource{}, names, false
-	}
-	id, rest, _ := strings.Cut(rest, "/")
-	file, err := url.PathUnescape(rest)
-	names = [3]string{id, file}
-	return resource{get: n.fileCapgo, getRoute: routeCapgoFile}, names, err == nil && file != ""
+	return list
 }
 
-func (n *Node) healthCapgo(r *request) error {
-	r.answerCapgo(n.capgo.Health())
+func (n *Node) healthCapgo(r *serve.Request) error {
+	answerCapgo(r, n.capgo.Health())
 	return nil
 }
 
 // sayCapgo has a handler of package capgo answer, with bodies of at most limit bytes.
-func (n *Node) sayCapgo(limit int64, do func(capgo.Request) capgo.Answer) handler {
-	return func(r *request) error {
+func (n *Node) sayCapgo(limit int64, do func(capgo.Request) capgo.Answer) serve.Handler {
+	return func(r *serve.Request) error {
 		in := capgo.Request{
 			Method: string(r.Method()),
 			Query:  func(name string) string { return string(r.QueryArgs().Peek(name)) },
@@ -108,16 +98,16 @@ func (n *Node) sayCapgo(limit int64, do func(capgo.Request) capgo.Answer) handle
 			in.Method = fasthttp.MethodGet
 		case !r.IsGet():
 			var err error
-			if in.Body, err = r.readAll(limit); err != nil {
+			if in.Body, err = r.ReadBody(limit); err != nil {
 				return err
 			}
 		}
-		r.answerCapgo(do(in))
+		answerCapgo(r, do(in))
 		return nil
 	}
 }
 
-func (r *request) answerCapgo(a capgo.Answer) {
+func answerCapgo(r *serve.Request, a capgo.Answer) {
 	h := &r.Response.Header
 	r.SetStatusCode(a.Status)
 	r.SetContentType("application/json")
@@ -125,8 +115,7 @@ func (r *request) answerCapgo(a capgo.Answer) {
 	body := a.Body
 	if a.Gzip != nil {
 		h.Set(fasthttp.HeaderVary, semantics.VaryCoding)
-		accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
-		if coding, ok := accept.Choose(semantics.Gzip, semantics.Identity); ok && coding == semantics.Gzip {
+		if coding, ok := r.Accept().Choose(semantics.Gzip, semantics.Identity); ok && coding == semantics.Gzip {
 			h.Set(fasthttp.HeaderContentEncoding, coding.String())
 			body = a.Gzip
 		}
@@ -198,8 +187,8 @@ const cacheUntouched = semantics.CacheForever + ", no-transform"
 
 // fileCapgo answers GET /capgo/files/{bundle}/{path}: a file of a bundle, or with .br behind its path the same as
 // brotli. The plugin takes what comes as it is, so there is no Content-Encoding whatever it accepts.
-func (n *Node) fileCapgo(r *request) error {
-	id, err := r.digestName()
+func (n *Node) fileCapgo(r *serve.Request) error {
+	id, err := r.Digest()
 	if err != nil {
 		return err
 	}
@@ -207,27 +196,27 @@ func (n *Node) fileCapgo(r *request) error {
 	if err != nil {
 		return err
 	}
-	what := served{contentType: "application/octet-stream", vary: semantics.VaryCoding, cache: cacheUntouched}
-	var rep representation
-	if f := b.Index.File(r.names[1]); f != nil {
+	what := serve.Headers{ContentType: "application/octet-stream", Vary: semantics.VaryCoding, Cache: cacheUntouched}
+	var rep serve.Representation
+	if f := b.Index.File(r.Names[1]); f != nil {
 		s := fileOf(id, f)
-		what.contentType = contentType(f.Path)
-		rep = representation{name: s.source, size: s.size, body: &plainBody{subject: s, node: n}}
-	} else if rep, err = n.brotliCapgo(b, r.names[1]); err != nil {
+		what.ContentType = serve.ContentType(f.Path)
+		rep = serve.Representation{Digest: s.source, Size: s.size, Body: &plainBody{subject: s, node: n}}
+	} else if rep, err = n.brotliCapgo(b, r.Names[1]); err != nil {
 		return err
 	}
-	err = n.serve(r, what, rep)
+	err = n.sender.Send(r, what, rep)
 	r.Response.Header.Del(fasthttp.HeaderVary) // it does not vary: there is this one form
 	return err
 }
 
 // brotliCapgo returns a file as brotli, by its path with .br behind it.
-func (n *Node) brotliCapgo(b *store.Bundle, name string) (representation, error) {
-	unknown := problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", b.ID.Short(), name), "")
+func (n *Node) brotliCapgo(b *store.Bundle, name string) (serve.Representation, error) {
+	unknown := serve.Problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", b.ID.Short(), name), "")
 	plain, ours := strings.CutSuffix(name, ".br")
 	f := b.Index.File(plain)
 	if !ours || f == nil || f.Size < capgo.MinBrotli {
-		return representation{}, unknown
+		return serve.Representation{}, unknown
 	}
 	d := derivation{subject: fileOf(b.ID, f), coding: semantics.Brotli}
 	object, err := n.store.Derived(d.key())
@@ -243,15 +232,15 @@ func (n *Node) brotliCapgo(b *store.Bundle, name string) (representation, error)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return representation{}, problem(protocol.CodeUnavailable, "the file is not encoded yet", "ask again")
+		return serve.Representation{}, serve.Problem(protocol.CodeUnavailable, "the file is not encoded yet", "ask again")
 	case err != nil:
-		return representation{}, err
+		return serve.Representation{}, err
 	case object.Size() == 0:
-		return representation{}, unknown
+		return serve.Representation{}, unknown
 	}
-	return representation{
-		name: object.Digest(),
-		size: object.Size(),
-		body: &derivedBody{node: n, object: object},
+	return serve.Representation{
+		Digest: object.Digest(),
+		Size:   object.Size(),
+		Body:   &derivedBody{node: n, object: object},
 	}, nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/origin"
 	"brink/protocol"
 )
@@ -175,23 +175,23 @@ func (c *channels) owner(app string) (*channel.Trust, error) {
 	if trust := c.trusts.claiming(app); trust != nil {
 		return trust, nil
 	}
-	return nil, problem(protocol.CodeUnknownApp, fmt.Sprintf("no org of this node claims the app %q", app),
+	return nil, serve.Problem(protocol.CodeUnknownApp, fmt.Sprintf("no org of this node claims the app %q", app),
 		"start the node with a trust document whose app patterns match it")
 }
 
 // app answers GET /v1/apps/{app}.
-func (n *Node) app(r *request) error {
-	trust, err := n.channels.owner(r.names[0])
+func (n *Node) app(r *serve.Request) error {
+	trust, err := n.channels.owner(r.Names[0])
 	if err != nil {
 		return err
 	}
 	answer := protocol.App{
-		App:      r.names[0],
+		App:      r.Names[0],
 		Org:      trust.Org(),
 		Trust:    protocol.TrustPath(trust.Org()),
 		Channels: []protocol.AppChannel{},
 	}
-	for _, m := range n.channels.of(r.names[0]) {
+	for _, m := range n.channels.of(r.Names[0]) {
 		answer.Channels = append(answer.Channels, protocol.AppChannel{
 			Channel:  m.Channel,
 			Sequence: m.Sequence,
@@ -200,29 +200,29 @@ func (n *Node) app(r *request) error {
 			Reverted: m.Reverted(),
 		})
 	}
-	return r.writeJSON(200, answer)
+	return r.WriteJSON(200, answer)
 }
 
 // trust answers GET /v1/orgs/{org}/trust.
-func (n *Node) trust(r *request) error {
-	trust := n.channels.trusts.get(r.names[0])
+func (n *Node) trust(r *serve.Request) error {
+	trust := n.channels.trusts.get(r.Names[0])
 	if trust == nil {
-		return problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.names[0]),
+		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.Names[0]),
 			"start the node with its trust document")
 	}
-	return n.serveSigned(r, trust.Raw(), trust.Digest())
+	return n.sender.SendSigned(r, trust.Raw(), trust.Digest())
 }
 
 // manifest answers GET /v1/apps/{app}/channels/{channel}.
-func (n *Node) manifest(r *request) error {
-	m, lapsed := n.channels.held(r.names[0], r.names[1])
+func (n *Node) manifest(r *serve.Request) error {
+	m, lapsed := n.channels.held(r.Names[0], r.Names[1])
 	if !lapsed {
 		var err error
-		if m, err = n.inForce(r.names[0], r.names[1]); err != nil {
+		if m, err = n.inForce(r.Names[0], r.Names[1]); err != nil {
 			return err
 		}
 	}
-	return n.serveSigned(r, m.Raw(), m.Digest())
+	return n.sender.SendSigned(r, m.Raw(), m.Digest())
 }
 
 // inForce returns the manifest of a channel, or says what is missing.
@@ -242,16 +242,6 @@ func (n *Node) inForce(app, name string) (*channel.Manifest, error) {
 		}
 		hint = "its channels are: " + strings.Join(names, ", ")
 	}
-	return nil, problem(protocol.CodeUnknownChannel,
+	return nil, serve.Problem(protocol.CodeUnknownChannel,
 		fmt.Sprintf("nothing was published to channel %q of %s", name, app), hint)
-}
-
-// serveSigned answers with signed bytes that another version can replace: they may be kept, but are asked for each
-// time.
-func (n *Node) serveSigned(r *request, raw []byte, name digest.Digest) error {
-	return n.serve(
-		r,
-		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheChecked},
-		representation{name: name, size: int64(len(raw)), body: memory(raw)},
-	)
 }

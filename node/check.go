@@ -3,18 +3,19 @@ package node
 import (
 	"brink/channel"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/protocol"
 )
 
 // check answers POST /v1/apps/{app}/check: is there something new for this device?
-func (n *Node) check(r *request) error {
+func (n *Node) check(r *serve.Request) error {
 	page := n.pages.page()
 	defer n.pages.put(page)
 	var in protocol.CheckRequest
-	if err := r.readCheck(&in, page); err != nil {
+	if err := readCheck(r, &in, page); err != nil {
 		return err
 	}
-	m, err := n.inForce(r.names[0], in.Channel)
+	m, err := n.inForce(r.Names[0], in.Channel)
 	if err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func (n *Node) check(r *request) error {
 	if decision.Release != nil {
 		// A node names nothing that it has lost: the device asks another one, and stays on what it runs till then.
 		if _, err := n.known(decision.Release.Bundle); err != nil {
-			return problem(protocol.CodeDamaged, "the release of the channel is not on this node", "publish it again")
+			return serve.Problem(protocol.CodeDamaged, "the release of the channel is not on this node", "publish it again")
 		}
 		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
 		n.foretell(&in, &answer)
@@ -41,7 +42,7 @@ func (n *Node) check(r *request) error {
 	if in.Seen != m.Statement() || decision.Kind != channel.UpToDate && decision.Kind != channel.None {
 		answer.Manifest = m.Raw()
 	}
-	return r.writeCheck(&answer, page)
+	return writeCheck(r, &answer, page)
 }
 
 // foretell adds to an answer what shortens the device's way to the archive: the patch, if there is one that it takes
@@ -53,7 +54,7 @@ func (n *Node) foretell(in *protocol.CheckRequest, answer *protocol.CheckAnswer)
 	}
 	s := archiveOf(answer.Release)
 	rep, there := n.patch(s, in.Dictionary)
-	if there && rep.size <= min(in.Inline, protocol.MaxInline) {
+	if there && rep.Size <= min(in.Inline, protocol.MaxInline) {
 		if answer.Patch = n.readPatch(answer.Release, rep); answer.Patch != nil {
 			return
 		}
@@ -65,16 +66,16 @@ func (n *Node) foretell(in *protocol.CheckRequest, answer *protocol.CheckAnswer)
 		rep, there = n.derived(derivation{subject: s, coding: semantics.Zstd})
 	}
 	if there {
-		answer.Representation = &protocol.Representation{Encoding: rep.coding.String(), Size: rep.size}
+		answer.Representation = &protocol.Representation{Encoding: rep.Coding.String(), Size: rep.Size}
 	}
 }
 
 // readPatch returns the bytes of a patch, or nil if they can not be had.
-func (n *Node) readPatch(release *channel.Release, rep representation) []byte {
-	whole, err := rep.body.whole()
+func (n *Node) readPatch(release *channel.Release, rep serve.Representation) []byte {
+	whole, err := rep.Body.Whole()
 	if err == nil {
 		var patch []byte
-		if patch, err = whole.bytes(); err == nil {
+		if patch, err = whole.Bytes(); err == nil {
 			return patch
 		}
 	}

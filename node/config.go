@@ -93,6 +93,8 @@ type Config struct {
 
 	freeSpace  func(dir string) (uint64, error) // for tests: what the disk of the data folder has free
 	intentWait time.Duration                    // for tests: see intentWait
+	maxBodies  int64                            // for tests: see maxBodies
+	maxAnswers int64                            // for tests: see maxAnswers
 }
 
 // Site names the channel that a host serves.
@@ -159,6 +161,8 @@ func (c *Config) Validate() error {
 	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))
 	setDefault(&c.Uploads, DefaultUploads)
 	setDefault(&c.intentWait, intentWait)
+	setDefault(&c.maxBodies, maxBodies)
+	setDefault(&c.maxAnswers, maxAnswers)
 	setDefault(&c.Wire.Unsent, DefaultUnsent)
 	setDefault(&c.Prepare, DefaultPrepare)
 	setDefault(&c.Drain, DefaultDrain)

@@ -11,13 +11,14 @@ import (
 	"brink/bundle"
 	"brink/digest"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
 
 // archive answers GET /v1/bundles/{bundle}/archive.
-func (n *Node) archive(r *request) error {
-	id, err := r.digestName()
+func (n *Node) archive(r *serve.Request) error {
+	id, err := r.Digest()
 	if err != nil {
 		return err
 	}
@@ -28,19 +29,19 @@ func (n *Node) archive(r *request) error {
 	s := subject{bundle: id, source: id, size: b.Index.Archive.Size}
 	return n.serveBest(
 		r,
-		served{contentType: protocol.TypeArchive, vary: semantics.VaryDictionary, cache: semantics.CacheForever},
+		serve.Headers{ContentType: protocol.TypeArchive, Vary: semantics.VaryDictionary, Cache: semantics.CacheForever},
 		s,
-		representation{
-			name: id,
-			size: b.Index.Archive.Size,
-			body: &plainBody{subject: s, node: n, ix: b.Index},
+		serve.Representation{
+			Digest: id,
+			Size:   b.Index.Archive.Size,
+			Body:   &plainBody{subject: s, node: n, ix: b.Index},
 		},
 	)
 }
 
 // file answers GET /v1/bundles/{bundle}/files/{path}.
-func (n *Node) file(r *request) error {
-	id, err := r.digestName()
+func (n *Node) file(r *serve.Request) error {
+	id, err := r.Digest()
 	if err != nil {
 		return err
 	}
@@ -48,17 +49,16 @@ func (n *Node) file(r *request) error {
 	if err != nil {
 		return err
 	}
-	f := b.Index.File(r.names[1])
+	f := b.Index.File(r.Names[1])
 	if f == nil {
-		return problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.names[1]),
+		return serve.Problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.Names[1]),
 			"its index lists the files: "+protocol.IndexPath(id))
 	}
 	// Most who ask by the name of a bundle are no browsers: who does not name zstd takes no patches.
-	accept := field(&r.Request.Header, fasthttp.HeaderAcceptEncoding)
-	if len(accept) > 0 && semantics.ParseAccept(accept).Accepts(semantics.Zstd) {
-		r.offer(b.Index, f)
+	if accept := r.Request.Header.Peek(fasthttp.HeaderAcceptEncoding); len(accept) > 0 && r.Accept().Accepts(semantics.Zstd) {
+		offer(r, b.Index, f, true)
 	}
-	return n.serveFile(r, served{vary: semantics.VaryDictionary, cache: semantics.CacheForever}, fileOf(id, f))
+	return n.serveFile(r, serve.Headers{Vary: semantics.VaryDictionary, Cache: semantics.CacheForever}, fileOf(id, f))
 }
 
 // fileOf returns a file of a bundle as a subject.
@@ -67,18 +67,18 @@ func fileOf(id digest.Digest, f *bundle.File) subject {
 }
 
 // serveFile answers with one file of a bundle.
-func (n *Node) serveFile(r *request, what served, s subject) error {
-	what.contentType = contentType(s.path)
-	return n.serveBest(r, what, s, representation{
-		name: s.source,
-		size: s.size,
-		body: &plainBody{subject: s, node: n},
+func (n *Node) serveFile(r *serve.Request, what serve.Headers, s subject) error {
+	what.ContentType = serve.ContentType(s.path)
+	return n.serveBest(r, what, s, serve.Representation{
+		Digest: s.source,
+		Size:   s.size,
+		Body:   &plainBody{subject: s, node: n},
 	})
 }
 
 // index answers GET /v1/bundles/{bundle}/index.
-func (n *Node) index(r *request) error {
-	id, err := r.digestName()
+func (n *Node) index(r *serve.Request) error {
+	id, err := r.Digest()
 	if err != nil {
 		return err
 	}
@@ -92,17 +92,20 @@ func (n *Node) index(r *request) error {
 	if err != nil {
 		return err
 	}
-	return n.serve(
+	return n.sender.Send(
 		r,
-		served{contentType: "application/json", vary: semantics.VaryCoding, cache: semantics.CacheForever},
-		representation{
-			name: object.Digest(),
-			size: object.Size(),
-			body: &indexBody{derivedBody{node: n, object: object}, id},
-			held: streamMemory,
+		serve.Headers{ContentType: "application/json", Vary: semantics.VaryCoding, Cache: semantics.CacheForever},
+		serve.Representation{
+			Digest:  object.Digest(),
+			Size:    object.Size(),
+			Body:    &indexBody{derivedBody{node: n, object: object}, id},
+			Private: streamMemory,
 		},
 	)
 }
+
+// streamMemory bounds, in bytes, what a reader of the store holds: a frame, and its plain bytes.
+const streamMemory = 2 * bundle.MaxChunk
 
 // indexBody is an index that the store holds.
 type indexBody struct {
@@ -111,7 +114,8 @@ type indexBody struct {
 	bundle digest.Digest
 }
 
-func (b *indexBody) stream() (io.ReadSeekCloser, error) {
+// Stream implements [serve.Body].
+func (b *indexBody) Stream() (io.ReadSeekCloser, error) {
 	return &indexStream{in: b.object.Reader(), node: b.node, bundle: b.bundle}, nil
 }
 
@@ -166,71 +170,69 @@ func (s *indexStream) heal() error {
 		return err
 	}
 	err = s.in.Close()
-	s.in = nopCloser{again}
+	s.in = serve.NopCloser{Reader: again}
 	return err
 }
 
 // chunk answers GET /v1/chunks/{digest}. A chunk that is stored as zstd is sent as it is to who takes that.
-func (n *Node) chunk(r *request) error {
-	id, err := r.digestName()
+func (n *Node) chunk(r *serve.Request) error {
+	id, err := r.Digest()
 	if err != nil {
 		return err
 	}
 	frame, err := n.store.Frame(n.ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return problem(protocol.CodeUnknownChunk, fmt.Sprintf("chunk %s is not here", id.Short()), "")
+		return serve.Problem(protocol.CodeUnknownChunk, fmt.Sprintf("chunk %s is not here", id.Short()), "")
 	}
 	if err != nil {
 		return err
 	}
-	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
-	rep := representation{name: id}
+	accept := r.Accept()
+	rep := serve.Representation{Digest: id}
 	if frame.Encoding == bundle.Zstd {
 		coding, ok := accept.Choose(semantics.Zstd, semantics.Identity)
 		if !ok {
 			return errNotAcceptable
 		}
-		rep.coding = coding
+		rep.Coding = coding
 	}
 	raw := frame.Data
-	if rep.coding == semantics.Zstd {
-		rep.name = digest.Sum(raw)
+	if rep.Coding == semantics.Zstd {
+		rep.Digest = digest.Sum(raw)
 	} else if raw, err = n.codec.Plain(frame); err != nil {
 		return err
 	}
-	rep.size, rep.body, rep.held = int64(len(raw)), memory(raw), int64(len(raw))
-	return n.serve(
+	rep.Size, rep.Body, rep.Private = int64(len(raw)), serve.Memory(raw), int64(len(raw))
+	return n.sender.Send(
 		r,
-		served{contentType: "application/octet-stream", vary: semantics.VaryCoding, cache: semantics.CacheForever},
+		serve.Headers{ContentType: "application/octet-stream", Vary: semantics.VaryCoding, Cache: semantics.CacheForever},
 		rep,
 	)
 }
 
-var errNotAcceptable = problem(protocol.CodeNotAcceptable, "none of the encodings that there are is accepted",
+var errNotAcceptable = serve.Problem(protocol.CodeNotAcceptable, "none of the encodings that there are is accepted",
 	"accept identity, or zstd")
 
 // batch answers POST /v1/chunks: many chunks in one stream, those that are not here marked as absent.
-func (n *Node) batch(r *request) error {
+func (n *Node) batch(r *serve.Request) error {
 	var in protocol.Batch
-	if err := r.readJSON(protocol.MaxBatch*(digest.TextSize+3)+1024, &in); err != nil {
+	if err := r.ReadJSON(protocol.MaxBatch*(digest.TextSize+3)+1024, &in); err != nil {
 		return err
 	}
 	if len(in.Chunks) > protocol.MaxBatch {
-		return problem(protocol.CodeTooLarge, fmt.Sprintf("%d chunks in one batch", len(in.Chunks)),
+		return serve.Problem(protocol.CodeTooLarge, fmt.Sprintf("%d chunks in one batch", len(in.Chunks)),
 			fmt.Sprintf("ask for %d at most", protocol.MaxBatch))
-	}
-	loan, err := n.hold(r, streamMemory)
-	if err != nil {
-		return err
 	}
 	r.SetContentType(protocol.TypeChunks)
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	reader, writer := io.Pipe()
+	// The reader is closed whatever happens, and the writer then fails.
+	if err := n.sender.Stream(r, reader, -1, streamMemory); err != nil {
+		return err
+	}
 	n.work.Go(func() {
 		_ = writer.CloseWithError(n.guard(func() error { return n.writeBatch(writer, in.Chunks) })) // always nil
 	})
-	// fasthttp closes the reader whatever happens, and the writer then fails.
-	r.SetBodyStream(onLoan{reader, loan}, -1)
 	return nil
 }
 

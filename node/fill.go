@@ -12,6 +12,7 @@ import (
 	"brink/bundle"
 	"brink/digest"
 	"brink/gossip"
+	"brink/node/serve"
 	"brink/origin"
 	"brink/protocol"
 	"brink/store"
@@ -131,7 +132,7 @@ func (n *Node) known(id digest.Digest) (*store.Bundle, error) {
 
 // asked is known for a request that may have come from another node: it goes on over a few nodes and no further, and
 // the fleet may ask for bundles that no channel here names yet.
-func (n *Node) asked(r *request, id digest.Digest) (*store.Bundle, error) {
+func (n *Node) asked(r *serve.Request, id digest.Digest) (*store.Bundle, error) {
 	b, err := n.store.Bundle(id)
 	if err == nil || n.alone() {
 		return b, missing(id, err)
@@ -157,7 +158,7 @@ func (n *Node) fetch(id digest.Digest, hops int) (*store.Bundle, error) {
 		return nil, missing(id, store.ErrNotFound)
 	case err != nil:
 		n.config.Logger.Warn("bundle can not be brought in", "bundle", id.Short(), "error", err)
-		return nil, problem(protocol.CodeUnavailable, fmt.Sprintf("bundle %s is not here yet", id.Short()),
+		return nil, serve.Problem(protocol.CodeUnavailable, fmt.Sprintf("bundle %s is not here yet", id.Short()),
 			"ask again, or ask another node")
 	}
 	b, err := n.store.Bundle(id)
@@ -167,7 +168,7 @@ func (n *Node) fetch(id digest.Digest, hops int) (*store.Bundle, error) {
 // missing gives the error for a bundle that is not here its code.
 func missing(id digest.Digest, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return problem(protocol.CodeUnknownBundle, fmt.Sprintf("bundle %s is not here", id.Short()), "")
+		return serve.Problem(protocol.CodeUnknownBundle, fmt.Sprintf("bundle %s is not here", id.Short()), "")
 	}
 	return err
 }
@@ -207,17 +208,17 @@ func (c chunks) Chunk(ctx context.Context, want bundle.Chunk) ([]byte, error) {
 
 // intent answers GET /v1/bundles/{bundle}/intent: what the publisher signed, for other nodes of the fleet. It opens
 // uploads until it expires, so nobody else is given it.
-func (n *Node) intent(r *request) error {
+func (n *Node) intent(r *serve.Request) error {
 	if err := n.fromFleet(r, nil); err != nil {
 		return err
 	}
-	id, err := r.digestName()
+	id, err := r.Digest()
 	if err != nil {
 		return err
 	}
 	raw, err := n.store.Intent(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && len(raw) == 0 {
-		return problem(protocol.CodeUnknownBundle, fmt.Sprintf("there is no intent of bundle %s here", id.Short()), "")
+		return serve.Problem(protocol.CodeUnknownBundle, fmt.Sprintf("there is no intent of bundle %s here", id.Short()), "")
 	}
 	if err != nil {
 		return err

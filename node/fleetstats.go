@@ -7,18 +7,19 @@ import (
 	"strconv"
 	"sync"
 
+	"brink/node/serve"
 	"brink/node/tally"
 	"brink/protocol"
 )
 
 // fleetStats answers GET /v1/fleet/stats?app=&days=: what came to this node of an app, for another one to add up.
-func (n *Node) fleetStats(r *request) error {
+func (n *Node) fleetStats(r *serve.Request) error {
 	if err := n.fromFleet(r, nil); err != nil {
 		return err
 	}
 	days, err := r.QueryArgs().GetUint("days")
 	if err != nil {
-		return problem(protocol.CodeBadRequest, "days is no number", "")
+		return serve.Problem(protocol.CodeBadRequest, "days is no number", "")
 	}
 	snapshot, err := n.Stats(string(r.QueryArgs().Peek("app")), days)
 	if err != nil {

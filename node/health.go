@@ -3,6 +3,8 @@ package node
 import (
 	"net/http"
 	"sync"
+
+	"brink/node/serve"
 )
 
 // health is whether the node should get requests, and why not.
@@ -45,17 +47,17 @@ func (h *health) check() Readiness {
 	return answer
 }
 
-func (n *Node) live(r *request) error {
-	return r.writeJSON(http.StatusOK, struct {
+func (n *Node) live(r *serve.Request) error {
+	return r.WriteJSON(http.StatusOK, struct {
 		Live bool `json:"live"`
 	}{true})
 }
 
-func (n *Node) ready(r *request) error {
+func (n *Node) ready(r *serve.Request) error {
 	answer := n.health.check()
 	status := http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	return r.writeJSON(status, answer)
+	return r.WriteJSON(status, answer)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"brink/digest"
+	"brink/node/serve"
 	"brink/node/wire"
 )
 
@@ -26,26 +27,11 @@ type hot struct {
 	most   int64        // of them; each takes a descriptor, and connections need theirs
 }
 
-// held is a representation in RAM, in one of two forms.
+// held is an entry of the set.
 type held struct {
-	name   digest.Digest
-	data   []byte     // to be read only
-	direct *wire.Held // nil: data has it
-}
+	serve.Whole
 
-func (h *held) size() int64 {
-	if h.direct == nil {
-		return int64(len(h.data))
-	}
-	return h.direct.Size()
-}
-
-// bytes returns the representation in one piece, to be read only.
-func (h *held) bytes() ([]byte, error) {
-	if h.direct == nil {
-		return h.data, nil
-	}
-	return readWhole(io.NopCloser(h.direct.Reader(nil, 0, h.direct.Size())), h.direct.Size())
+	name digest.Digest // the whole of it
 }
 
 // largestShare is the part of the set that one representation may take: a single large one must not empty it.
@@ -94,25 +80,25 @@ func (h *hot) largest() int64 { return h.size / largestShare }
 func keyOf(name digest.Digest) uint64 { return binary.LittleEndian.Uint64(name[:8]) }
 
 // find returns what is kept under a name, or nil.
-func (h *hot) find(name digest.Digest) *held {
+func (h *hot) find(name digest.Digest) *serve.Whole {
 	if h.cache == nil {
 		return nil
 	}
 	if found, ok := h.cache.Get(keyOf(name)); ok && found.name == name {
-		return found
+		return &found.Whole
 	}
 	return nil
 }
 
 // load brings in what find has not found: once, however many wait. What read returns is verified.
-func (h *hot) load(name digest.Digest, read func() (*held, error)) (*held, error) {
+func (h *hot) load(name digest.Digest, read func() (*serve.Whole, error)) (*serve.Whole, error) {
 	loaded, err, _ := h.loads.Do(name.String(), func() (any, error) {
-		one, err := read()
+		whole, err := read()
 		if err != nil {
 			return nil, err
 		}
-		one.name = name
-		if h.cache != nil && !h.cache.Set(keyOf(name), one, one.size()) {
+		one := &held{Whole: *whole, name: name}
+		if h.cache != nil && !h.cache.Set(keyOf(name), one, one.Size()) {
 			h.gone(one)
 		}
 		return one, nil
@@ -120,34 +106,34 @@ func (h *hot) load(name digest.Digest, read func() (*held, error)) (*held, error
 	if err != nil {
 		return nil, err
 	}
-	return loaded.(*held), nil
+	return &loaded.(*held).Whole, nil
 }
 
 // read reads a representation of so many bytes into the form in which it is sent best, and closes r. What can not be
 // held as a file, for whatever reason, is sent as bytes; if r was the reason, that shows again.
-func (h *hot) read(r contentReader, size int64) (*held, error) {
+func (h *hot) read(r contentReader, size int64) (*serve.Whole, error) {
 	var failed error
 	if h.direct && h.cache != nil && size >= directFrom && size <= directTo && h.files.Load() < h.most {
 		direct, err := wire.NewHeld(r, size)
 		if err == nil {
 			h.files.Add(1)
-			return &held{direct: direct}, r.Close()
+			return &serve.Whole{Held: direct}, r.Close()
 		}
 		failed = err
 		if _, err := r.Seek(0, io.SeekStart); err != nil {
 			return nil, errors.Join(failed, err, r.Close())
 		}
 	}
-	data, err := readWhole(r, size)
+	data, err := serve.ReadAll(r, size)
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}
-	return &held{data: data}, nil
+	return &serve.Whole{Data: data}, nil
 }
 
 // gone is called for what the set does not keep, or keeps no longer.
 func (h *hot) gone(one *held) {
-	if one != nil && one.direct != nil {
+	if one != nil && one.Held != nil {
 		h.files.Add(-1)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"brink/digest"
+	"brink/node/serve"
 )
 
 func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
@@ -22,17 +23,17 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 	h.files.Store(h.most - 2)
 	for i := range byte(5) {
 		data := noise(i, directFrom)
-		one, err := h.load(digest.Sum(data), func() (*held, error) {
-			return h.read(nopCloser{bytes.NewReader(data)}, directFrom)
+		one, err := h.load(digest.Sum(data), func() (*serve.Whole, error) {
+			return h.read(serve.NopCloser{Reader: bytes.NewReader(data)}, directFrom)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := one.bytes(); err != nil || !bytes.Equal(got, data) {
+		if got, err := one.Bytes(); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("what is held reads as %d bytes, %v", len(got), err)
 		}
-		if (one.direct != nil) != (i < 2) {
-			t.Errorf("representation %d: held by a descriptor: %t", i, one.direct != nil)
+		if (one.Held != nil) != (i < 2) {
+			t.Errorf("representation %d: held by a descriptor: %t", i, one.Held != nil)
 		}
 	}
 	h.cache.Wait()
@@ -57,14 +58,14 @@ func TestHot_SendsAsBytesWhatNoFileTakes(t *testing.T) {
 	}
 	defer h.close()
 	data := noise(1, directFrom)
-	one, err := h.read(noFile{nopCloser{bytes.NewReader(data)}}, directFrom)
+	one, err := h.read(noFile{serve.NopCloser{Reader: bytes.NewReader(data)}}, directFrom)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := one.bytes(); err != nil || one.direct != nil || !bytes.Equal(got, data) || h.files.Load() != 0 {
-		t.Errorf("%d bytes, %v, by a descriptor: %t", len(got), err, one.direct != nil)
+	if got, err := one.Bytes(); err != nil || one.Held != nil || !bytes.Equal(got, data) || h.files.Load() != 0 {
+		t.Errorf("%d bytes, %v, by a descriptor: %t", len(got), err, one.Held != nil)
 	}
-	if _, err := h.read(nopCloser{bytes.NewReader(data[1:])}, directFrom); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := h.read(serve.NopCloser{Reader: bytes.NewReader(data[1:])}, directFrom); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("content that ends too early: %v", err)
 	}
 }
@@ -80,7 +81,7 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 	one := digest.Sum([]byte("one"))
 	other := one
 	other[digest.Size-1] ^= 1
-	if _, err := h.load(one, func() (*held, error) { return &held{data: []byte("one")}, nil }); err != nil {
+	if _, err := h.load(one, func() (*serve.Whole, error) { return &serve.Whole{Data: []byte("one")}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	h.cache.Wait()
@@ -88,10 +89,10 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 		t.Error("what was loaded is not found")
 	}
 	if found := h.find(other); found != nil {
-		t.Errorf("asked for another name, it gives %q", found.data)
+		t.Errorf("asked for another name, it gives %q", found.Data)
 	}
 	refused := errors.New("refused")
-	if _, err := h.load(other, func() (*held, error) { return nil, refused }); !errors.Is(err, refused) {
+	if _, err := h.load(other, func() (*serve.Whole, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("a failed load returns %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -179,20 +180,20 @@ func (n *Node) pullChoices(ctx context.Context, from gossip.Member, p gossip.Poi
 
 // fleetChoices answers GET /v1/fleet/choices?after=&from=: the choices that were made here after a sequence of this
 // node's journal, or all that the node has.
-func (n *Node) fleetChoices(r *request) error {
+func (n *Node) fleetChoices(r *serve.Request) error {
 	if err := n.fromFleet(r, nil); err != nil {
 		return err
 	}
 	after, err := strconv.ParseUint(string(r.QueryArgs().Peek("after")), 10, 64)
 	if err != nil {
-		return problem(protocol.CodeBadRequest, "after is no number", "")
+		return serve.Problem(protocol.CodeBadRequest, "after is no number", "")
 	}
 	from := string(r.QueryArgs().Peek("from"))
 	answer := page{Choices: []noted{}}
 	changes, sequence, enough := n.journal.after(after)
 	if answer.Sequence = sequence; enough && after > 0 && from == "" {
 		answer.Choices = append(answer.Choices, changes...)
-		return r.writeJSON(http.StatusOK, answer)
+		return r.WriteJSON(http.StatusOK, answer)
 	}
 	for key, raw := range n.store.States(choiceKind) {
 		if key < from {
@@ -208,5 +209,5 @@ func (n *Node) fleetChoices(r *request) error {
 			answer.Choices = append(answer.Choices, one)
 		}
 	}
-	return r.writeJSON(http.StatusOK, answer)
+	return r.WriteJSON(http.StatusOK, answer)
 }

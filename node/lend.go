@@ -10,6 +10,7 @@ import (
 
 	"brink/digest"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -17,7 +18,7 @@ import (
 // fleetDerived answers GET /v1/fleet/derived?source=&kind=&base=: a representation, byte for byte as it is stored, for
 // another node. It answers 204 for one that is not worth it, 404 for one that is not here, and 503 for one that is
 // being made. With bundle, path, base_bundle and base_path it is made if this node is the owner.
-func (n *Node) fleetDerived(r *request) error {
+func (n *Node) fleetDerived(r *serve.Request) error {
 	if err := n.fromFleet(r, nil); err != nil {
 		return err
 	}
@@ -36,10 +37,10 @@ func (n *Node) fleetDerived(r *request) error {
 		r.SetStatusCode(http.StatusNoContent)
 		return nil
 	}
-	err = n.serve(
+	err = n.sender.Send(
 		r,
-		served{contentType: "application/octet-stream", vary: semantics.VaryCoding, cache: semantics.CacheNever},
-		representation{name: object.Digest(), size: object.Size(), body: &derivedBody{node: n, object: object}},
+		serve.Headers{ContentType: "application/octet-stream", Vary: semantics.VaryCoding, Cache: semantics.CacheNever},
+		serve.Representation{Digest: object.Digest(), Size: object.Size(), Body: &derivedBody{node: n, object: object}},
 	)
 	if errors.Is(err, store.ErrNotFound) {
 		return errNotLent // it is damaged
@@ -47,7 +48,7 @@ func (n *Node) fleetDerived(r *request) error {
 	return err
 }
 
-var errNotLent = problem(protocol.CodeNotFound, "the representation is not here", "")
+var errNotLent = serve.Problem(protocol.CodeNotFound, "the representation is not here", "")
 
 // derivedKey reads what another node asks for.
 func derivedKey(q *fasthttp.Args) (key store.DerivedKey, err error) {
@@ -64,7 +65,7 @@ func derivedKey(q *fasthttp.Args) (key store.DerivedKey, err error) {
 		err = errors.New("a patch has a base, and nothing else has")
 	}
 	if err != nil {
-		return key, problem(protocol.CodeBadRequest, err.Error(), "")
+		return key, serve.Problem(protocol.CodeBadRequest, err.Error(), "")
 	}
 	return key, nil
 }
@@ -112,7 +113,7 @@ func (n *Node) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, erro
 	select {
 	case <-made:
 	case <-late.C:
-		return nil, problem(protocol.CodeUnavailable, "the representation is being made", "ask again")
+		return nil, serve.Problem(protocol.CodeUnavailable, "the representation is being made", "ask again")
 	case <-n.ctx.Done():
 		return nil, errNotLent
 	}

@@ -394,22 +394,6 @@ func TestConfig_ValidateNamesEverything(t *testing.T) {
 	}
 }
 
-func FuzzNode_Find(f *testing.F) {
-	for _, path := range []string{"/v1/apps/a/check", "/v1/bundles/x/files/a%2fb", "/v1//", "/readyz"} {
-		f.Add(path)
-	}
-	n := &Node{}
-	f.Fuzz(func(t *testing.T, path string) {
-		res, names, known := n.find(path)
-		if known && res.get == nil && res.put == nil && res.post == nil {
-			t.Errorf("%q is known, and nothing can be done with it", path)
-		}
-		if known && strings.HasPrefix(path, "/v1/") && names[0] == "" && path != "/v1/chunks" {
-			t.Errorf("%q has no name", path)
-		}
-	})
-}
-
 func ExampleReadiness() {
 	raw, _ := json.Marshal(Readiness{Ready: true, Reasons: []string{"read-only: disk is full"}})
 	fmt.Println(string(raw))

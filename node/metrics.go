@@ -8,13 +8,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"brink/node/semantics"
+	"brink/node/serve"
 )
 
 // metrics is what Prometheus reads. Labels are bounded: routes, classes of status, codings.
 type metrics struct {
 	registry *prometheus.Registry
-	requests [routeCount][6]prometheus.Counter // by route and class of status, looked up once
-	duration [routeCount]prometheus.Observer
+	requests [][6]prometheus.Counter // by route and class of status, looked up once
+	duration []prometheus.Observer   // by route
 	active   prometheus.Gauge
 	panics   prometheus.Counter
 	garbled  prometheus.Counter
@@ -50,11 +51,13 @@ func newMetrics(n *Node) *metrics {
 		Name: "brink_representation_build_seconds", Help: "Time to make a representation, by coding.",
 		Buckets: prometheus.ExponentialBuckets(0.01, 4, 8), // 10 milliseconds to 160 seconds
 	}, []string{"coding"})
-	for route := range routeCount {
-		for class := range m.requests[route] {
-			m.requests[route][class] = requests.WithLabelValues(routeNames[route], strconv.Itoa(class)+"xx")
+	for _, route := range n.table.Names() {
+		var classes [6]prometheus.Counter
+		for class := range classes {
+			classes[class] = requests.WithLabelValues(route, strconv.Itoa(class)+"xx")
 		}
-		m.duration[route] = duration.WithLabelValues(routeNames[route])
+		m.requests = append(m.requests, classes)
+		m.duration = append(m.duration, duration.WithLabelValues(route))
 	}
 	m.registry.MustRegister(
 		requests,
@@ -75,7 +78,7 @@ func newMetrics(n *Node) *metrics {
 
 func (m *metrics) begin() { m.active.Inc() }
 
-func (m *metrics) end(route route, status int, took time.Duration) {
+func (m *metrics) end(route serve.Label, status int, took time.Duration) {
 	m.active.Dec()
 	m.requests[route][min(status/100, 5)].Inc()
 	m.duration[route].Observe(took.Seconds())

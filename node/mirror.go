@@ -12,6 +12,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/serve"
 	"brink/origin/bucket"
 	"brink/protocol"
 	"brink/store"
@@ -167,11 +168,11 @@ func (o *mirror) through(ctx context.Context, m *channel.Manifest) error {
 				o.node.config.Logger.Warn("origin's manifest is not taken", "app", m.App, "channel", m.Channel, "error", err)
 			}
 		})
-		return problem(protocol.CodeConflict, "the origin has another manifest of this sequence",
+		return serve.Problem(protocol.CodeConflict, "the origin has another manifest of this sequence",
 			"publish again to put your release on top of it")
 	case o.node.config.OriginAck:
 		o.node.config.Logger.Error("origin does not take a release", "app", m.App, "channel", m.Channel, "error", err)
-		return problem(protocol.CodeUnavailable, "the origin does not take the release: "+err.Error(),
+		return serve.Problem(protocol.CodeUnavailable, "the origin does not take the release: "+err.Error(),
 			"nothing has moved here: publish again when the origin is well")
 	}
 	o.node.config.Logger.Warn("origin does not take a release, it is tried again", "app", m.App, "channel", m.Channel,

@@ -13,6 +13,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
+	"brink/node/serve"
 	"brink/protocol"
 )
 
@@ -21,8 +22,8 @@ import (
 //
 // When it answers with success the manifest is durable. It comes into force here after the representations that
 // devices will ask for first were made, or the time for that is over.
-func (n *Node) move(r *request) error {
-	raw, err := r.readAll(channel.MaxManifest)
+func (n *Node) move(r *serve.Request) error {
+	raw, err := r.ReadBody(channel.MaxManifest)
 	if err != nil {
 		return err
 	}
@@ -34,17 +35,17 @@ func (n *Node) move(r *request) error {
 	if err != nil {
 		return err
 	}
-	m, lapsed := n.channels.held(r.names[0], r.names[1])
+	m, lapsed := n.channels.held(r.Names[0], r.Names[1])
 	// Anybody may send the manifest in force once more, because the answer to its publisher may have been lost.
 	if m == nil || lapsed || m.Digest() != digest.Sum(raw) {
-		if m, err = n.verify(raw, r.names[0], r.names[1]); err != nil {
+		if m, err = n.verify(raw, r.Names[0], r.Names[1]); err != nil {
 			return err
 		}
 		if err := n.moveTo(m, expect); err != nil {
 			return err
 		}
 	}
-	return r.writeJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
+	return r.WriteJSON(fasthttp.StatusOK, moved(m, n.replicate(m, want)))
 }
 
 // moveTo brings a manifest into force in the place of the one that is expected. It is done one after the other, until
@@ -59,7 +60,7 @@ func (n *Node) moveTo(m *channel.Manifest, expect digest.Digest) error {
 			return nil // the same once more
 		}
 		if expect != current.Digest() {
-			return problem(
+			return serve.Problem(
 				protocol.CodeConflict,
 				fmt.Sprintf("channel %s is at sequence %d, and not what your change was made from", m.Channel,
 					current.Sequence),
@@ -143,7 +144,7 @@ func moved(m *channel.Manifest, by []protocol.Replica) protocol.Moved {
 }
 
 // expected returns what the request says is in force: the zero digest for nothing.
-func expected(r *request) (digest.Digest, error) {
+func expected(r *serve.Request) (digest.Digest, error) {
 	match := string(r.Request.Header.Peek(fasthttp.HeaderIfMatch))
 	none := string(r.Request.Header.Peek(fasthttp.HeaderIfNoneMatch))
 	switch {
@@ -155,10 +156,10 @@ func expected(r *request) (digest.Digest, error) {
 				return d, nil
 			}
 		}
-		return digest.Digest{}, problem(protocol.CodeBadRequest,
+		return digest.Digest{}, serve.Problem(protocol.CodeBadRequest,
 			"If-Match is not the entity tag of a channel manifest", "")
 	}
-	return digest.Digest{}, problem(protocol.CodePrecondition, "say what the manifest is to replace",
+	return digest.Digest{}, serve.Problem(protocol.CodePrecondition, "say what the manifest is to replace",
 		"send If-Match with the entity tag of the manifest in force, or If-None-Match: * for a new channel")
 }
 

@@ -1,7 +1,7 @@
 // Package node is the running edge: HTTP over fasthttp, the store behind it, and the life of both.
 //
 // The life of one request: a connection comes through package wire, which ends it when it only costs. fasthttp reads
-// the request; [Node.dispatch] finds what the path names and calls its handler. What a handler serves is a
+// the request; package serve finds what the path names and calls its handler. What a handler serves is a
 // representation: bytes that never change, with a strong entity tag. Package semantics says whether to send the whole,
 // a part or nothing; the bytes come from RAM, or from the store, which checks them. An error becomes a problem: a code,
 // a message and a hint, by one table.
@@ -36,9 +36,11 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/node/capgo"
+	"brink/node/serve"
 	"brink/node/wire"
 	"brink/origin"
 	"brink/origin/bucket"
+	"brink/protocol"
 	"brink/store"
 )
 
@@ -60,9 +62,11 @@ type Node struct {
 	succession   sync.Mutex          // one trust document after the other
 	decoding     *semaphore.Weighted // indexes of offers that are decoded at the same time
 	inflate      *zstd.Decoder       // of indexes of offers
-	bodies       *budget             // bodies of strangers
-	indexes      *budget             // indexes that orgs have signed
-	answers      *budget             // what answers hold for themselves
+	bodies       *serve.Budget       // bodies of strangers
+	indexes      *serve.Budget       // indexes that orgs have signed
+	answers      *serve.Budget       // what answers hold for themselves
+	sender       *serve.Sender
+	table        *serve.Table
 	codec        *bundle.Codec
 	metrics      *metrics
 	pages        pages
@@ -101,9 +105,9 @@ func New(config Config) (_ *Node, err error) {
 		channels: newChannels(),
 		uploads:  newUploads(config.Uploads),
 		decoding: semaphore.NewWeighted(1),
-		bodies:   newBudget(maxBodies),
-		indexes:  newBudget(maxIndexes),
-		answers:  newBudget(maxAnswers),
+		bodies:   serve.NewBudget(config.maxBodies),
+		indexes:  serve.NewBudget(maxIndexes),
+		answers:  serve.NewBudget(config.maxAnswers),
 		codec:    bundle.NewCodec(),
 		access:   newAccess(config),
 	}
@@ -137,6 +141,7 @@ func New(config Config) (_ *Node, err error) {
 	if n.hot, err = newHot(config.Hot, config.CertFile == ""); err != nil {
 		return nil, err
 	}
+	n.sender = &serve.Sender{Answers: n.answers, Largest: n.hot.largest(), Guard: n.guard}
 	n.store, err = store.Open(store.Config{
 		Dir:          config.Data,
 		Quota:        config.Quota,
@@ -172,6 +177,9 @@ func New(config Config) (_ *Node, err error) {
 	if n.capgo, err = newCapgo(n); err != nil {
 		return nil, err
 	}
+	if n.table, err = serve.NewTable(n.routes(), n.siteRoutes()); err != nil {
+		return nil, err
+	}
 	n.metrics = newMetrics(n)
 	if err := n.restore(); err != nil {
 		return nil, err
@@ -183,6 +191,13 @@ func New(config Config) (_ *Node, err error) {
 	n.work.Go(func() { n.watchExpiry(n.ctx) })
 	return n, nil
 }
+
+// maxBodies bounds, in bytes, the bodies of all requests of which nothing is known yet but that they may have a body,
+// and maxAnswers what all answers hold for themselves.
+const (
+	maxBodies  = 64 << 20
+	maxAnswers = 64 << 20
+)
 
 // valueLogFile is the size in bytes of one file of the store's value log, each of which the store keeps open.
 const valueLogFile = 64 << 20
@@ -426,40 +441,45 @@ func (n *Node) amiss() []string {
 
 // handle is where fasthttp hands over. A panic is the program's fault: it costs the request, not the node.
 func (n *Node) handle(ctx *fasthttp.RequestCtx) {
-	r := &request{RequestCtx: ctx, bodies: n.bodies}
+	r := serve.NewRequest(ctx, n.bodies)
 	start := time.Now()
 	n.metrics.begin()
 	defer func() {
-		r.release()
+		r.Release()
 		if cause := recover(); cause != nil {
-			n.panickedAt(routeNames[r.route], cause)
+			n.panickedAt(n.table.Name(r.Label), cause)
 			n.fail(r, fmt.Errorf("panic: %v", cause))
 		}
 		if n.draining.Load() {
 			ctx.SetConnectionClose()
 		}
 		took := time.Since(start)
-		n.metrics.end(r.route, ctx.Response.StatusCode(), took)
-		n.access.log(r, took)
+		n.metrics.end(r.Label, ctx.Response.StatusCode(), took)
+		n.access.log(r, n.table.Name(r.Label), took)
 	}()
-	if err := n.dispatch(r); err != nil {
+	if err := n.table.Dispatch(r); err != nil {
 		n.fail(r, err)
 	}
+}
+
+// fail answers with the problem of an error.
+func (n *Node) fail(r *serve.Request, err error) *protocol.Problem {
+	return r.Fail(err, n.table.Name(r.Label), n.config.Logger)
 }
 
 // broken answers what fasthttp could not read as a request.
 func (n *Node) broken(ctx *fasthttp.RequestCtx, err error) {
 	n.metrics.malformed()
-	r := &request{RequestCtx: ctx}
+	r := serve.NewRequest(ctx, n.bodies)
 	var small *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &small):
-		n.fail(r, problem("too_large", "the head of the request is too long", ""))
+		n.fail(r, serve.Problem("too_large", "the head of the request is too long", ""))
 		ctx.SetStatusCode(fasthttp.StatusRequestHeaderFieldsTooLarge)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		ctx.SetStatusCode(fasthttp.StatusRequestTimeout)
 	default:
-		n.fail(r, problem("bad_request", "the request can not be read", ""))
+		n.fail(r, serve.Problem("bad_request", "the request can not be read", ""))
 	}
 	ctx.SetConnectionClose()
 }

@@ -14,6 +14,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -34,15 +35,15 @@ func newInflate() (*zstd.Decoder, error) {
 // offer answers POST /v1/apps/{app}/bundles: a signed bundle intent, and the index it names. Nothing of the index is
 // read before the signature was checked, nothing is decoded before it has the digest that was signed, and what it takes
 // counts against the org that signed.
-func (n *Node) offer(r *request) error {
-	trust, err := n.channels.owner(r.names[0])
+func (n *Node) offer(r *serve.Request) error {
+	trust, err := n.channels.owner(r.Names[0])
 	if err != nil {
 		return err
 	}
-	if err := r.plain(); err != nil {
+	if err := r.RefuseEncoded(); err != nil {
 		return err
 	}
-	body := bufio.NewReaderSize(r.body(), freeBody)
+	body := bufio.NewReaderSize(r.Body(), serve.FreeBody)
 	raw, intent, err := n.readIntent(r, trust, body)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func (n *Node) offer(r *request) error {
 
 // offerSigned answers an offer whose intent counts.
 func (n *Node) offerSigned(
-	r *request, trust *channel.Trust, raw []byte, intent *channel.Intent, body *bufio.Reader,
+	r *serve.Request, trust *channel.Trust, raw []byte, intent *channel.Intent, body *bufio.Reader,
 ) (err error) {
 	key := uploadKey{org: trust.Org(), bundle: intent.Bundle, index: intent.Index}
 	if err := n.admit(trust, intent.Bundle, intent.Size, !r.QueryArgs().GetBool("dry_run")); err != nil {
@@ -74,32 +75,32 @@ func (n *Node) offerSigned(
 		return err
 	}
 	defer func() { err = errors.Join(err, n.uploads.leave(up)) }()
-	r.release() // of the index, which is decoded
+	r.Release() // of the index, which is decoded
 	return n.demand(r, up)
 }
 
 // readIntent reads and checks the first part of an offer.
-func (n *Node) readIntent(r *request, trust *channel.Trust, body *bufio.Reader) ([]byte, *channel.Intent, error) {
+func (n *Node) readIntent(r *serve.Request, trust *channel.Trust, body *bufio.Reader) ([]byte, *channel.Intent, error) {
 	conn := r.Conn()
 	if err := conn.SetReadDeadline(time.Now().Add(n.config.intentWait)); err != nil {
 		return nil, nil, err
 	}
-	in := incoming{request: r, budget: n.bodies}
-	raw, err := protocol.ReadIntent(body, in.room)
+	in := serve.Incoming{Request: r}
+	raw, err := protocol.ReadIntent(body, in.Reserve)
 	if err != nil {
 		if errors.Is(err, protocol.ErrNoIntent) {
-			return nil, nil, problem(protocol.CodeBadRequest, err.Error(), "see docs/protocol.md")
+			return nil, nil, serve.Problem(protocol.CodeBadRequest, err.Error(), "see docs/protocol.md")
 		}
 		if _, crowded := errors.AsType[*protocol.Problem](err); crowded {
 			return nil, nil, err
 		}
-		return nil, nil, in.broken(err)
+		return nil, nil, in.Broken(err)
 	}
-	if in.loan != nil && !in.loan.keep() {
-		return nil, nil, errCrowded
+	if err := in.Keep(); err != nil {
+		return nil, nil, err
 	}
 	raw = bytes.Clone(raw)
-	r.release()
+	r.Release()
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return nil, nil, err
 	}
@@ -107,32 +108,32 @@ func (n *Node) readIntent(r *request, trust *channel.Trust, body *bufio.Reader) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if intent.App != r.names[0] {
-		return nil, nil, problem(protocol.CodeBadRequest, fmt.Sprintf("the intent is for app %s", intent.App), "")
+	if intent.App != r.Names[0] {
+		return nil, nil, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("the intent is for app %s", intent.App), "")
 	}
 	if intent.IndexSize > bundle.MaxIndex || intent.Size > bundle.MaxArchive {
-		return nil, nil, problem(protocol.CodeTooLarge,
+		return nil, nil, serve.Problem(protocol.CodeTooLarge,
 			fmt.Sprintf("an index of %d bytes, an archive of %d", intent.IndexSize, intent.Size),
 			fmt.Sprintf("they may have %d and %d bytes", bundle.MaxIndex, int64(bundle.MaxArchive)))
 	}
 	return raw, intent, nil
 }
 
-var errNotSigned = problem(protocol.CodeMismatch, "the index is not the one that was signed", "")
+var errNotSigned = serve.Problem(protocol.CodeMismatch, "the index is not the one that was signed", "")
 
 // readIndex reads the second part of an offer: the bytes that were signed, and no more. They are not decoded.
-func (n *Node) readIndex(r *request, org string, intent *channel.Intent, body *bufio.Reader) ([]byte, error) {
+func (n *Node) readIndex(r *serve.Request, org string, intent *channel.Intent, body *bufio.Reader) ([]byte, error) {
 	size, limit := intent.IndexSize, intent.IndexSize
 	first, err := body.Peek(1)
 	if err != nil {
-		return nil, problem(protocol.CodeBadRequest, "there is no index", "see docs/protocol.md")
+		return nil, serve.Problem(protocol.CodeBadRequest, "there is no index", "see docs/protocol.md")
 	}
 	encoded := first[0] != '{'
 	if encoded {
 		limit = protocol.MaxEncodedIndex(size)
 	}
-	in := incoming{request: r, source: body, budget: n.indexes, account: org}
-	raw, err := in.read(nil, limit)
+	in := serve.Incoming{Request: r, Source: body, Budget: n.indexes, Account: org}
+	raw, err := in.Read(nil, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -140,11 +141,11 @@ func (n *Node) readIndex(r *request, org string, intent *channel.Intent, body *b
 		return nil, errNotSigned
 	}
 	if encoded {
-		if err := in.loan.grow(size); err != nil {
+		if err := in.Extend(size); err != nil {
 			return nil, err
 		}
 		if raw, err = n.inflate.DecodeAll(raw, make([]byte, 0, size)); err != nil {
-			return nil, problem(protocol.CodeMalformed, "the index is no zstd frame of so many bytes: "+err.Error(), "")
+			return nil, serve.Problem(protocol.CodeMalformed, "the index is no zstd frame of so many bytes: "+err.Error(), "")
 		}
 	}
 	if int64(len(raw)) != size || digest.Sum(raw) != intent.Index {
@@ -165,7 +166,7 @@ func (n *Node) ingest(raw []byte, intent *channel.Intent, index []byte) (*store.
 		return nil, err
 	}
 	if ix.Bundle() != intent.Bundle || ix.Archive.Size != intent.Size || len(ix.Files) != intent.Files {
-		return nil, problem(protocol.CodeMismatch, "the index is not of the bundle that was signed", "")
+		return nil, serve.Problem(protocol.CodeMismatch, "the index is not of the bundle that was signed", "")
 	}
 	return n.store.Ingest(n.ctx, store.IngestRequest{Intent: raw, Index: ix})
 }
@@ -185,7 +186,7 @@ func (n *Node) roomOf() int64 {
 }
 
 // demand answers an offer with what is missing.
-func (n *Node) demand(r *request, up *upload) error {
+func (n *Node) demand(r *serve.Request, up *upload) error {
 	answer := protocol.Demand{Bundle: up.key.bundle}
 	for _, c := range up.Missing() {
 		answer.Missing = append(answer.Missing, c.Digest)
@@ -204,5 +205,5 @@ func (n *Node) demand(r *request, up *upload) error {
 		n.uploads.wait(up)
 		answer.Upload = protocol.UploadPath(up.name)
 	}
-	return r.writeJSON(http.StatusOK, answer)
+	return r.WriteJSON(http.StatusOK, answer)
 }

@@ -187,12 +187,12 @@ func TestNode_StrangersHoldNoUploads(t *testing.T) {
 		f.hold(http.MethodPost, protocol.BundlesPath(testApp), string(intent)+"\n"+string(index[:100+i]))  // a replay
 	}
 	eventually(t, "strangers are being read", func() bool {
-		_, bodies := f.bodies.stats()
-		_, indexes := f.indexes.stats()
+		_, bodies := f.bodies.Stats()
+		_, indexes := f.indexes.Stats()
 		return bodies == strangers && indexes > 0
 	})
 	f.publish("1.0.0")
-	if held, _ := f.bodies.stats(); held > maxBodies {
+	if held, _ := f.bodies.Stats(); held > maxBodies {
 		t.Errorf("%d bytes are held for strangers", held)
 	}
 }
@@ -207,7 +207,7 @@ func TestNode_WaitsForNoIntentForEver(t *testing.T) {
 			t.Errorf("%d bytes of an intent and no more: %q, %v", len(sent), answer, err)
 		}
 	}
-	if held, loans := f.bodies.stats(); held != 0 || loans != 0 {
+	if held, loans := f.bodies.Stats(); held != 0 || loans != 0 {
 		t.Errorf("%d bytes are held by %d loans", held, loans)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"brink/digest"
 	"brink/gossip"
+	"brink/node/serve"
 	"brink/origin/sign"
 	"brink/protocol"
 )
@@ -98,34 +99,30 @@ func (n *Node) askJSON(ctx context.Context, to gossip.Member, method, target str
 }
 
 // fromFleet returns nil for a request that is signed by the fleet key.
-func (n *Node) fromFleet(r *request, body []byte) error {
+func (n *Node) fromFleet(r *serve.Request, body []byte) error {
 	if n.fleet == nil {
-		return problem(protocol.CodeNotFound, "this node belongs to no fleet", "start it with --fleet")
+		return serve.Problem(protocol.CodeNotFound, "this node belongs to no fleet", "start it with --fleet")
 	}
 	err := n.fleet.ring.Verify(sign.Request{
 		To:     n.fleet.config.Node,
 		Method: string(r.Method()),
 		Target: string(r.Request.Header.RequestURI()),
 		Body:   digest.Sum(body),
-	}, r.authorization(), n.config.Now())
+	}, r.Authorization(), n.config.Now())
 	if err != nil {
-		return problem(protocol.CodeUnsigned, err.Error(), "only nodes of the fleet may ask for this")
+		return serve.Problem(protocol.CodeUnsigned, err.Error(), "only nodes of the fleet may ask for this")
 	}
 	return nil
 }
 
-func (r *request) authorization() string {
-	return string(r.Request.Header.Peek(fasthttp.HeaderAuthorization))
-}
-
 // signed has the answers of a handler signed by the fleet key, if they are in memory. The handler verifies the request.
-func (n *Node) signed(do handler) handler {
-	return func(r *request) error {
+func (n *Node) signed(do serve.Handler) serve.Handler {
+	return func(r *serve.Request) error {
 		if err := do(r); err != nil {
 			return err
 		}
 		if !r.Response.IsBodyStream() {
-			r.Response.Header.Set(sign.AnswerField, n.fleet.ring.SignAnswer(r.authorization(), digest.Sum(r.Response.Body())))
+			r.Response.Header.Set(sign.AnswerField, n.fleet.ring.SignAnswer(r.Authorization(), digest.Sum(r.Response.Body())))
 		}
 		return nil
 	}
@@ -133,54 +130,46 @@ func (n *Node) signed(do handler) handler {
 
 // readFleet reads the body of a request that is signed by the fleet key, as JSON. It is for requests that have an
 // effect, so it takes each of them once.
-func (n *Node) readFleet(r *request, limit int64, into any) error {
-	body, err := r.readAll(limit)
+func (n *Node) readFleet(r *serve.Request, limit int64, into any) error {
+	body, err := r.ReadBody(limit)
 	if err != nil {
 		return err
 	}
 	if err := n.fromFleet(r, body); err != nil {
 		return err
 	}
-	if err := n.fleet.once.Take(r.authorization(), n.config.Now()); err != nil {
-		return problem(protocol.CodeUnsigned, err.Error(), "sign it anew")
+	if err := n.fleet.once.Take(r.Authorization(), n.config.Now()); err != nil {
+		return serve.Problem(protocol.CodeUnsigned, err.Error(), "sign it anew")
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return problem(protocol.CodeBadRequest, "the body is not the JSON that is expected", "")
+		return serve.Problem(protocol.CodeBadRequest, "the body is not the JSON that is expected", "")
 	}
 	return nil
 }
 
-// findFleet returns the resource at a path below /v1/fleet/.
-func (n *Node) findFleet(path string) (resource, [3]string, bool) {
-	switch path {
-	case protocol.FleetStatusPath:
-		return resource{get: n.signed(n.fleetStatus), getRoute: routeFleet}, [3]string{}, true
-	case protocol.FleetHoldPath:
-		return resource{post: n.signed(n.fleetHold), postRoute: routeFleet}, [3]string{}, true
-	case protocol.FleetDrainPath:
-		return resource{post: n.signed(n.fleetDrain), postRoute: routeFleet}, [3]string{}, true
-	case protocol.FleetKeysPath:
-		return resource{post: n.signed(n.fleetKeys), postRoute: routeFleet}, [3]string{}, true
-	case protocol.FleetStatsPath:
-		return resource{get: n.signed(n.fleetStats), getRoute: routeFleet}, [3]string{}, true
-	case protocol.FleetChoicesPath:
-		return resource{get: n.signed(n.fleetChoices), getRoute: routeFleet}, [3]string{}, true
-	case protocol.FleetDerivedPath:
-		return resource{get: n.fleetDerived, getRoute: routeFleet}, [3]string{}, true
+// fleetRoutes returns what the nodes of a fleet ask each other.
+func (n *Node) fleetRoutes() []serve.Route {
+	return []serve.Route{
+		serve.Get(protocol.FleetStatusPath, "fleet", n.signed(n.fleetStatus)),
+		serve.Post(protocol.FleetHoldPath, "fleet", n.signed(n.fleetHold)),
+		serve.Post(protocol.FleetDrainPath, "fleet", n.signed(n.fleetDrain)),
+		serve.Post(protocol.FleetKeysPath, "fleet", n.signed(n.fleetKeys)),
+		serve.Get(protocol.FleetStatsPath, "fleet", n.signed(n.fleetStats)),
+		serve.Get(protocol.FleetChoicesPath, "fleet", n.signed(n.fleetChoices)),
+		serve.Get(protocol.FleetDerivedPath, "fleet", n.fleetDerived),
 	}
-	return resource{}, [3]string{}, false
 }
 
 // fleetStatus answers GET /v1/fleet/status: what this node says of itself.
-func (n *Node) fleetStatus(r *request) error {
+func (n *Node) fleetStatus(r *serve.Request) error {
 	if err := n.fromFleet(r, nil); err != nil {
 		return err
 	}
-	return r.writeJSON(http.StatusOK, n.status())
+	return r.WriteJSON(http.StatusOK, n.status())
 }
 
 // fleetHold answers POST /v1/fleet/hold: a channel manifest that another node has, and that this one is to have too.
-func (n *Node) fleetHold(r *request) error {
+func (n *Node) fleetHold(r *serve.Request) error {
 	var in protocol.Hold
 	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
 		return err
@@ -191,16 +180,16 @@ func (n *Node) fleetHold(r *request) error {
 	if held, ok := n.fleet.gossip.Held(p.Kind, p.Name); !ok || held.Compare(p) < 0 {
 		from, ok := n.fleet.member(in.From)
 		if !ok {
-			return problem(protocol.CodeUnavailable, fmt.Sprintf("node %s is not known here yet", in.From), "")
+			return serve.Problem(protocol.CodeUnavailable, fmt.Sprintf("node %s is not known here yet", in.From), "")
 		}
 		if err := n.pull(n.ctx, from, in.App, in.Channel); err != nil {
 			return err
 		}
 	}
 	if !n.holds(&in) {
-		return problem(protocol.CodeConflict, "another release is in force here", "see brink fleet status")
+		return serve.Problem(protocol.CodeConflict, "another release is in force here", "see brink fleet status")
 	}
-	return r.writeJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
+	return r.WriteJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
 }
 
 // holds reports whether what is in force here is the manifest asked for, or one that goes on from its release.
@@ -218,18 +207,18 @@ func (n *Node) holds(in *protocol.Hold) bool {
 }
 
 // fleetDrain answers POST /v1/fleet/drain.
-func (n *Node) fleetDrain(r *request) error {
+func (n *Node) fleetDrain(r *serve.Request) error {
 	var in protocol.Drain
 	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
 		return err
 	}
 	if ahead := in.At.Sub(n.config.Now()); ahead.Abs() > sign.Skew {
-		return problem(protocol.CodeBadRequest, "at is not the time of now", "compare the clocks of the nodes")
+		return serve.Problem(protocol.CodeBadRequest, "at is not the time of now", "compare the clocks of the nodes")
 	}
 	if !n.fleet.drainedAt(in.At) {
-		return problem(protocol.CodeConflict, "this node was started, drained or undrained after that",
+		return serve.Problem(protocol.CodeConflict, "this node was started, drained or undrained after that",
 			"ask again; if that does not help, compare the clocks of the nodes")
 	}
 	n.setDraining(in.Drain)
-	return r.writeJSON(http.StatusOK, n.status())
+	return r.WriteJSON(http.StatusOK, n.status())
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"brink/gossip"
+	"brink/node/serve"
 	"brink/origin/sign"
 	"brink/protocol"
 )
@@ -125,29 +126,29 @@ func (f *fleet) currentKeys() [][]byte {
 }
 
 // fleetKeys answers POST /v1/fleet/keys: one step of a rotation.
-func (n *Node) fleetKeys(r *request) error {
+func (n *Node) fleetKeys(r *serve.Request) error {
 	var in protocol.Sealed
 	if err := n.readFleet(r, protocol.MaxCheck, &in); err != nil {
 		return err
 	}
 	// Whatever this node had taken before it was started, it does not remember.
-	if sent, ok := sign.Sent(r.authorization()); !ok || sent.Before(n.fleet.since.Truncate(time.Second)) {
-		return problem(protocol.CodeUnsigned, "the request is from before this node was started", "rotate the key again")
+	if sent, ok := sign.Sent(r.Authorization()); !ok || sent.Before(n.fleet.since.Truncate(time.Second)) {
+		return serve.Problem(protocol.CodeUnsigned, "the request is from before this node was started", "rotate the key again")
 	}
 	file, err := unseal(n.fleet.currentKeys(), in.Box)
 	if err != nil {
-		return problem(protocol.CodeBadRequest, err.Error(), "")
+		return serve.Problem(protocol.CodeBadRequest, err.Error(), "")
 	}
 	keys, err := gossip.ReadKeys(file)
 	if err != nil {
-		return problem(protocol.CodeBadRequest, err.Error(), "")
+		return serve.Problem(protocol.CodeBadRequest, err.Error(), "")
 	}
 	if err := n.fleet.rekey(keys); err != nil {
 		n.config.Logger.Error("keys of the fleet are not taken", "error", err)
-		return problem(protocol.CodeConflict, err.Error(), "see docs/operations.md on rotating the key")
+		return serve.Problem(protocol.CodeConflict, err.Error(), "see docs/operations.md on rotating the key")
 	}
 	n.config.Logger.Info("keys of the fleet replaced", "keys", len(keys))
-	return r.writeJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
+	return r.WriteJSON(http.StatusOK, protocol.Replica{Node: n.fleet.config.Node, Region: n.fleet.config.Region})
 }
 
 // rotate gives the fleet a new key, and returns the nodes that have it.

@@ -12,6 +12,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
+	"brink/node/serve"
 	"brink/protocol"
 )
 
@@ -22,7 +23,7 @@ const replicaWait = 60 * time.Second
 type replicas struct{ nodes, regions int }
 
 // wanted reads what a publisher asks for.
-func (n *Node) wanted(r *request) (replicas, error) {
+func (n *Node) wanted(r *serve.Request) (replicas, error) {
 	want := replicas{nodes: 1, regions: 1}
 	for field, into := range map[string]*int{protocol.FieldReplicas: &want.nodes, protocol.FieldRegions: &want.regions} {
 		value := string(r.Request.Header.Peek(field))
@@ -31,13 +32,13 @@ func (n *Node) wanted(r *request) (replicas, error) {
 		}
 		number, err := strconv.Atoi(value)
 		if err != nil || number < 1 || number > protocol.MaxReplicas {
-			return want, problem(protocol.CodeBadRequest,
+			return want, serve.Problem(protocol.CodeBadRequest,
 				fmt.Sprintf("%s is %q, not a number from 1 to %d", field, value, protocol.MaxReplicas), "")
 		}
 		*into = number
 	}
 	if want.nodes > 1 && n.fleet == nil {
-		return want, problem(protocol.CodeBadRequest, "this node belongs to no fleet, so there can be no other replica",
+		return want, serve.Problem(protocol.CodeBadRequest, "this node belongs to no fleet, so there can be no other replica",
 			"start it with --fleet, or publish without --replicas")
 	}
 	return want, nil

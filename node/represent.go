@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/store"
 )
 
@@ -39,19 +39,19 @@ var encodings = []semantics.Coding{semantics.Zstd, semantics.Gzip, semantics.Bro
 
 // serveBest answers with the representation of s that the client likes best. One that turns out to be gone or damaged
 // is dropped by the store, and the next best is sent instead.
-func (n *Node) serveBest(r *request, what served, s subject, identity representation) error {
+func (n *Node) serveBest(r *serve.Request, what serve.Headers, s subject, identity serve.Representation) error {
 	var err error
 	for range len(encodings) + 2 { // each may fail once, and a patch
-		var rep representation
+		var rep serve.Representation
 		if rep, err = n.choose(r, s, identity); err != nil {
 			return err
 		}
-		err = n.serve(r, what, rep)
-		if rep.coding == semantics.Identity || !errors.Is(err, store.ErrNotFound) {
+		err = n.sender.Send(r, what, rep)
+		if rep.Coding == semantics.Identity || !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 		n.config.Logger.Warn("representation is damaged, sending another", "bundle", s.bundle.Short(),
-			"coding", rep.coding.String(), "error", err)
+			"coding", rep.Coding.String(), "error", err)
 		r.Response.Header.Del(fasthttp.HeaderContentEncoding)
 	}
 	return err
@@ -59,8 +59,8 @@ func (n *Node) serveBest(r *request, what served, s subject, identity representa
 
 // choose returns the representation of s that the client likes best among those that are there: a patch before all
 // others, then the smallest. What it would have liked better is made in the background, for whoever asks next.
-func (n *Node) choose(r *request, s subject, identity representation) (representation, error) {
-	accept := semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
+func (n *Node) choose(r *serve.Request, s subject, identity serve.Representation) (serve.Representation, error) {
+	accept := r.Accept()
 	if s.size >= smallest && accept.Accepts(semantics.DCZ) {
 		if name, err := digest.ParseField(string(r.Request.Header.Peek(headerDictionary))); err == nil {
 			if rep, ok := n.patch(s, name); ok {
@@ -71,30 +71,30 @@ func (n *Node) choose(r *request, s subject, identity representation) (represent
 	best, acceptable := identity, accept.Accepts(semantics.Identity)
 	if s.size >= smallest {
 		for _, coding := range encodings {
-			if !accept.Prefers(coding, best.coding) {
+			if !accept.Prefers(coding, best.Coding) {
 				continue
 			}
 			rep, ok := n.derived(derivation{subject: s, coding: coding})
-			if ok && (rep.size < best.size || !accept.Prefers(best.coding, coding)) {
+			if ok && (rep.Size < best.Size || !accept.Prefers(best.Coding, coding)) {
 				best, acceptable = rep, true
 			}
 		}
 	}
 	if !acceptable {
-		return representation{}, errNotAcceptable
+		return serve.Representation{}, errNotAcceptable
 	}
 	return best, nil
 }
 
 // patch returns the patch to s for who has what the name says, if there is one.
-func (n *Node) patch(s subject, name digest.SHA256) (representation, bool) {
+func (n *Node) patch(s subject, name digest.SHA256) (serve.Representation, bool) {
 	base, known := n.dictionary(s, name)
 	if !known {
-		return representation{}, false
+		return serve.Representation{}, false
 	}
 	d, possible := base.patchFor(s)
 	if !possible {
-		return representation{}, false
+		return serve.Representation{}, false
 	}
 	rep, ok := n.derived(d)
 	n.metrics.patch(ok)
@@ -171,7 +171,7 @@ func (d derivation) key() store.DerivedKey {
 }
 
 // derived returns a representation that is in the store. When it is not, it is made in the background.
-func (n *Node) derived(d derivation) (representation, bool) {
+func (n *Node) derived(d derivation) (serve.Representation, bool) {
 	object, err := n.store.Derived(d.key())
 	if err != nil {
 		if !errors.Is(err, store.ErrNotFound) {
@@ -179,16 +179,16 @@ func (n *Node) derived(d derivation) (representation, bool) {
 				"coding", d.coding.String(), "error", err)
 		}
 		n.builder.add(d, asked)
-		return representation{}, false
+		return serve.Representation{}, false
 	}
 	if object.Size() == 0 {
-		return representation{}, false // it was made, and was not worth it
+		return serve.Representation{}, false // it was made, and was not worth it
 	}
-	return representation{
-		coding: d.coding,
-		name:   object.Digest(),
-		size:   object.Size(),
-		body:   &derivedBody{node: n, object: object},
+	return serve.Representation{
+		Coding: d.coding,
+		Digest: object.Digest(),
+		Size:   object.Size(),
+		Body:   &derivedBody{node: n, object: object},
 	}, true
 }
 
@@ -210,7 +210,7 @@ func (n *Node) readPlain(ctx context.Context, s subject) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readWhole(plain, s.size)
+	return serve.ReadAll(plain, s.size)
 }
 
 // content returns a reader of the plain bytes of a subject, whose index is only wanted if it is an archive.
@@ -247,13 +247,6 @@ func (c content) Close() error {
 	return nil
 }
 
-// memory is a body that is in memory as it is.
-type memory []byte
-
-func (m memory) whole() (*held, error) { return &held{data: m}, nil }
-
-func (m memory) stream() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(m)}, nil }
-
 // plainBody is the plain bytes of a subject, made from chunks.
 type plainBody struct {
 	subject
@@ -262,16 +255,18 @@ type plainBody struct {
 	ix   *bundle.Index // of the archive; nil for a file
 }
 
-func (p *plainBody) whole() (*held, error) {
+// Whole implements [serve.Body].
+func (p *plainBody) Whole() (*serve.Whole, error) {
 	if found := p.node.hot.find(p.source); found != nil {
 		return found, nil
 	}
-	return p.node.hot.load(p.source, func() (*held, error) {
+	return p.node.hot.load(p.source, func() (*serve.Whole, error) {
 		return p.node.hot.read(p.node.content(p.node.ctx, p.subject, p.ix), p.size)
 	})
 }
 
-func (p *plainBody) stream() (io.ReadSeekCloser, error) {
+// Stream implements [serve.Body].
+func (p *plainBody) Stream() (io.ReadSeekCloser, error) {
 	return p.node.content(p.node.ctx, p.subject, p.ix), nil
 }
 
@@ -281,25 +276,16 @@ type derivedBody struct {
 	object *store.Object
 }
 
-func (d *derivedBody) whole() (*held, error) {
+// Whole implements [serve.Body].
+func (d *derivedBody) Whole() (*serve.Whole, error) {
 	name := d.object.Digest()
 	if found := d.node.hot.find(name); found != nil {
 		return found, nil
 	}
-	return d.node.hot.load(name, func() (*held, error) {
+	return d.node.hot.load(name, func() (*serve.Whole, error) {
 		return d.node.hot.read(d.object.Reader(), d.object.Size())
 	})
 }
 
-func (d *derivedBody) stream() (io.ReadSeekCloser, error) { return d.object.Reader(), nil }
-
-// readWhole reads size bytes, and closes r.
-func readWhole(r io.ReadCloser, size int64) ([]byte, error) {
-	data := make([]byte, size)
-	_, err := io.ReadFull(r, data)
-	return data, errors.Join(err, r.Close())
-}
-
-type nopCloser struct{ unclosed }
-
-func (nopCloser) Close() error { return nil }
+// Stream implements [serve.Body].
+func (d *derivedBody) Stream() (io.ReadSeekCloser, error) { return d.object.Reader(), nil }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"brink/channel"
+	"brink/node/serve"
 	"brink/node/tally"
 	"brink/protocol"
 	"brink/store"
@@ -274,7 +275,7 @@ func (s *stats) popular(m *channel.Manifest) (int, bool) {
 // that.
 func (n *Node) Stats(app string, days int) (*tally.Snapshot, error) {
 	if days < 1 || days > tally.KeepDays {
-		return nil, problem(protocol.CodeBadRequest, fmt.Sprintf("%d days are asked for", days),
+		return nil, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("%d days are asked for", days),
 			fmt.Sprintf("ask for 1 to %d", tally.KeepDays))
 	}
 	if _, err := n.channels.owner(app); err != nil {
@@ -327,7 +328,7 @@ const defaultStatsDays = 30
 func (n *Node) serveStats(w http.ResponseWriter, r *http.Request) {
 	summary, err := n.askStats(r.Context(), r.URL.Query().Get)
 	if err != nil {
-		p := asProblem(err)
+		p := serve.AsProblem(err)
 		n.answer(w, p.Status, p)
 		return
 	}
@@ -339,12 +340,12 @@ func (n *Node) askStats(ctx context.Context, query func(string) string) (tally.S
 	if text := query("days"); text != "" {
 		var err error
 		if days, err = strconv.Atoi(text); err != nil {
-			return tally.Summary{}, problem(protocol.CodeBadRequest, fmt.Sprintf("days=%q is no number", text), "")
+			return tally.Summary{}, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("days=%q is no number", text), "")
 		}
 	}
 	app := query("app")
 	if app == "" {
-		return tally.Summary{}, problem(protocol.CodeBadRequest, "no app is named", "ask for /stats?app=com.example.app")
+		return tally.Summary{}, serve.Problem(protocol.CodeBadRequest, "no app is named", "ask for /stats?app=com.example.app")
 	}
 	snapshot, silent, err := n.sumStats(ctx, app, days)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -134,7 +135,7 @@ func (n *Node) succeed(org string, raw []byte, fetch versions) error {
 	defer n.succession.Unlock()
 	former := n.channels.trusts.get(org)
 	if former == nil {
-		return problem(protocol.CodeUnknownOrg, fmt.Sprintf("the node was not given a trust document of org %q", org),
+		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("the node was not given a trust document of org %q", org),
 			"start it with --trust")
 	}
 	var between []*channel.Trust
@@ -211,34 +212,34 @@ func (n *Node) completeTrust(org string, fetch versions) error {
 
 // putTrust answers PUT /v1/orgs/{org}/trust: the successor of the trust document in force. Its roots have signed it, so
 // whoever brings it may.
-func (n *Node) putTrust(r *request) error {
-	raw, err := r.readAll(channel.MaxTrust)
+func (n *Node) putTrust(r *serve.Request) error {
+	raw, err := r.ReadBody(channel.MaxTrust)
 	if err != nil {
 		return err
 	}
-	if err := n.succeed(r.names[0], raw, nil); err != nil {
+	if err := n.succeed(r.Names[0], raw, nil); err != nil {
 		return err
 	}
-	return r.writeJSON(http.StatusOK, protocol.TrustTaken{
-		Org: r.names[0], Version: n.channels.trusts.get(r.names[0]).Version(),
+	return r.WriteJSON(http.StatusOK, protocol.TrustTaken{
+		Org: r.Names[0], Version: n.channels.trusts.get(r.Names[0]).Version(),
 	})
 }
 
 // trustVersion answers GET /v1/orgs/{org}/trust/{version}: a version that was in force here, or that led to one.
-func (n *Node) trustVersion(r *request) error {
-	version, err := strconv.ParseUint(r.names[1], 10, 64)
+func (n *Node) trustVersion(r *serve.Request) error {
+	version, err := strconv.ParseUint(r.Names[1], 10, 64)
 	if err != nil {
-		return problem(protocol.CodeBadRequest, "the version is no number", "")
+		return serve.Problem(protocol.CodeBadRequest, "the version is no number", "")
 	}
-	raw, err := n.store.TrustVersion(r.names[0], version)
+	raw, err := n.store.TrustVersion(r.Names[0], version)
 	if errors.Is(err, store.ErrNotFound) {
-		return problem(protocol.CodeUnknownOrg,
-			fmt.Sprintf("version %d of a trust document of org %q is not here", version, r.names[0]), "")
+		return serve.Problem(protocol.CodeUnknownOrg,
+			fmt.Sprintf("version %d of a trust document of org %q is not here", version, r.Names[0]), "")
 	}
 	if err != nil {
 		return err
 	}
-	return n.serveSigned(r, raw, digest.Sum(raw))
+	return n.sender.SendSigned(r, raw, digest.Sum(raw))
 }
 
 // review brings into force what the store holds of an org's channels and its trust document allows, and takes out the

@@ -13,6 +13,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/node/serve"
 	"brink/protocol"
 	"brink/store"
 )
@@ -68,7 +69,7 @@ type sender struct {
 	over bool
 }
 
-var errBusy = problem(protocol.CodeBusy, "too many uploads at once", "try again in a moment")
+var errBusy = serve.Problem(protocol.CodeBusy, "too many uploads at once", "try again in a moment")
 
 func newUploads(most int) *uploads {
 	return &uploads{most: most, byKey: map[uploadKey]*upload{}, byName: map[string]*upload{}}
@@ -275,11 +276,11 @@ func (u *uploads) close() error {
 
 // upload answers PUT /v1/uploads/{upload}: the missing chunks in one stream. What came in before a cut is kept, and the
 // upload with it, so that the next try sends only the rest.
-func (n *Node) upload(r *request) (err error) {
+func (n *Node) upload(r *serve.Request) (err error) {
 	conn := r.Conn()
-	up, s := n.uploads.send(r.names[0], func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	up, s := n.uploads.send(r.Names[0], func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	if up == nil {
-		return problem(protocol.CodeUnknownUpload, "there is no such upload",
+		return serve.Problem(protocol.CodeUnknownUpload, "there is no such upload",
 			"it has ended or timed out: open it again, what was sent is kept")
 	}
 	defer func() { err = errors.Join(err, n.uploads.leave(up)) }()
@@ -295,18 +296,18 @@ func (n *Node) upload(r *request) (err error) {
 	}
 	n.config.Logger.Info("bundle stored", "bundle", answer.Bundle.Short(), "chunks", answer.Chunks,
 		"bytes", answer.Bytes)
-	return r.writeJSON(http.StatusOK, answer)
+	return r.WriteJSON(http.StatusOK, answer)
 }
 
 // receive puts in the chunks that come.
-func (n *Node) receive(r *request, up *upload, s *sender) (answer protocol.Uploaded, err error) {
+func (n *Node) receive(r *serve.Request, up *upload, s *sender) (answer protocol.Uploaded, err error) {
 	answer.Bundle = up.key.bundle
 	defer func() {
 		if n.uploads.sent(up, s) && err != nil {
-			err = problem(protocol.CodeBusy, "too many connections send to this upload", "publish again")
+			err = serve.Problem(protocol.CodeBusy, "too many connections send to this upload", "publish again")
 		}
 	}()
-	stream := bundle.NewStreamReader(r.body())
+	stream := bundle.NewStreamReader(r.Body())
 	before := map[digest.Digest]bool{}
 	for {
 		frame, err := stream.Next()
@@ -314,7 +315,7 @@ func (n *Node) receive(r *request, up *upload, s *sender) (answer protocol.Uploa
 			return answer, nil
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return answer, problem(protocol.CodeIncomplete,
+			return answer, serve.Problem(protocol.CodeIncomplete,
 				"the stream was cut after "+fmt.Sprint(answer.Chunks)+" chunks",
 				"publish again: what was sent is kept")
 		}

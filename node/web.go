@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"net/url"
 	"path"
 	"sort"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/node/semantics"
+	"brink/node/serve"
 	"brink/protocol"
 )
 
@@ -83,44 +83,8 @@ func (w *web) given(m *channel.Manifest) channel.Decision {
 	return channel.ResolveLast(m, channel.Device{Platform: channel.Web}, w.node.config.Now())
 }
 
-// findWeb returns the resource at a path below /web/.
-func (n *Node) findWeb(rest string) (resource, [3]string, bool) {
-	var names [3]string
-	app, rest, _ := strings.Cut(rest, "/")
-	name, rest, deeper := strings.Cut(rest, "/")
-	for i, escaped := range []string{app, name, rest} {
-		var err error
-		if names[i], err = url.PathUnescape(escaped); err != nil {
-			return resource{}, names, false
-		}
-	}
-	if names[0] == "" || names[1] == "" {
-		return resource{}, names, false
-	}
-	if !deeper {
-		return resource{get: n.toFolder, getRoute: routeWeb}, names, true
-	}
-	return resource{get: n.page, getRoute: routeWeb}, names, true
-}
-
-// findSite returns the resource at a path of a host that is a channel all by itself.
-func (n *Node) findSite(host []byte, path string) (resource, [3]string, bool) {
-	if len(n.config.Sites) == 0 {
-		return resource{}, [3]string{}, false
-	}
-	if i := bytes.LastIndexByte(host, ':'); i >= 0 {
-		host = host[:i]
-	}
-	where, ours := n.config.Sites[strings.ToLower(string(host))]
-	if !ours {
-		return resource{}, [3]string{}, false
-	}
-	name, err := url.PathUnescape(strings.TrimPrefix(path, "/"))
-	return resource{get: n.page, getRoute: routeWeb}, [3]string{where.App, where.Channel, name}, err == nil
-}
-
 // toFolder sends a browser to the path with a slash at its end, below which relative links lead to the right place.
-func (n *Node) toFolder(r *request) error {
+func (n *Node) toFolder(r *serve.Request) error {
 	r.Response.Header.Set(fasthttp.HeaderLocation, string(r.URI().PathOriginal())+"/")
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheChecked)
 	r.SetStatusCode(fasthttp.StatusPermanentRedirect)
@@ -128,22 +92,22 @@ func (n *Node) toFolder(r *request) error {
 }
 
 // page answers GET /web/{app}/{channel}/{path}.
-func (n *Node) page(r *request) error {
-	m, err := n.inForce(r.names[0], r.names[1])
+func (n *Node) page(r *serve.Request) error {
+	m, err := n.inForce(r.Names[0], r.Names[1])
 	if err != nil {
 		return err
 	}
 	decision := n.web.given(m)
 	release := decision.Release
 	if release == nil {
-		return problem(protocol.CodeNotFound, "the channel has nothing for browsers",
+		return serve.Problem(protocol.CodeNotFound, "the channel has nothing for browsers",
 			"its rules say: "+string(decision.Reason))
 	}
 	b, err := n.known(release.Bundle)
 	if err != nil {
 		return err
 	}
-	name := r.names[2]
+	name := r.Names[2]
 	if name == "" || strings.HasSuffix(name, "/") {
 		name += indexFile
 	}
@@ -157,25 +121,25 @@ func (n *Node) page(r *request) error {
 		}
 	}
 	if f == nil {
-		return problem(protocol.CodeUnknownFile, "the site has no such file", "")
+		return serve.Problem(protocol.CodeUnknownFile, "the site has no such file", "")
 	}
-	what := served{vary: semantics.VaryDictionary, cache: semantics.CacheChecked}
+	what := serve.Headers{Vary: semantics.VaryDictionary, Cache: semantics.CacheChecked}
 	if _, _, unchanging := findHash(f.Path); unchanging {
-		what.cache = semantics.CacheForever
-		r.offer(b.Index, f)
+		what.Cache = semantics.CacheForever
+		offer(r, b.Index, f, false)
 	}
 	n.web.asked.LoadOrStore(siteOf(m), nil)
 	return n.serveFile(r, what, fileOf(release.Bundle, f))
 }
 
 // offer names the paths for which a browser may keep the answer, the file f, as a dictionary (RFC 9842, section 2.1.1):
-// those that differ from its own in the bundle, or in the hash in the name.
-func (r *request) offer(ix *bundle.Index, f *bundle.File) {
+// those that differ from its own in the bundle, if it was asked for by that, or in the hash in the name.
+func offer(r *serve.Request, ix *bundle.Index, f *bundle.File, ofBundle bool) {
 	if f.Size < smallest {
 		return
 	}
 	match, path := append(make([]byte, 0, 256), `match="`...), r.URI().PathOriginal()
-	if r.route == routeFile {
+	if ofBundle {
 		before, rest, _ := bytes.Cut(path, []byte("/bundles/"))
 		match = append(append(match, before...), "/bundles/*"...)
 		path = rest[max(bytes.IndexByte(rest, '/'), 0):]

@@ -1,4 +1,4 @@
-package node
+package serve
 
 import (
 	"sync"
@@ -6,13 +6,13 @@ import (
 	"brink/protocol"
 )
 
-// budget bounds the bytes that requests hold in memory for as long as somebody on the network takes: bodies that are
+// Budget bounds the bytes that requests hold in memory for as long as somebody on the network takes: bodies that are
 // not here yet, and answers that are not taken yet.
 //
 // It is shared by accounts: client addresses, or orgs once they are known. When it is short, an account with a large
 // part of it gives up the loan that it has had longest, and without such an account the oldest loan of all goes. So
 // whoever is fast is served, however much slow clients have taken before.
-type budget struct {
+type Budget struct {
 	size int64
 
 	mu       sync.Mutex
@@ -24,12 +24,12 @@ type budget struct {
 // account is what one client address or org holds.
 type account struct {
 	held  int64
-	loans map[*loan]struct{}
+	loans map[*Loan]struct{}
 }
 
-// loan is what one request holds.
-type loan struct {
-	budget  *budget
+// Loan is what one request holds.
+type Loan struct {
+	budget  *Budget
 	account string
 	cut     func() // ends the request's wait for the network; nil: it does not wait
 	order   uint64
@@ -40,29 +40,29 @@ type loan struct {
 // largeShare is the part of a budget above which an account gives up first.
 const largeShare = 8
 
-func newBudget(size int64) *budget {
-	return &budget{size: size, accounts: map[string]*account{}}
+func NewBudget(size int64) *Budget {
+	return &Budget{size: size, accounts: map[string]*account{}}
 }
 
-// open returns a loan of nothing yet. cut has to end the request's wait for the network; it must not block, and is
-// called at most once and never after close. Close the loan.
-func (b *budget) open(name string, cut func()) *loan {
+// Open returns a loan of nothing yet. cut has to end the request's wait for the network; it must not block, and is
+// called at most once and never after Close. Close the loan.
+func (b *Budget) Open(name string, cut func()) *Loan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.opened++
-	l := &loan{budget: b, account: name, cut: cut, order: b.opened}
+	l := &Loan{budget: b, account: name, cut: cut, order: b.opened}
 	a := b.accounts[name]
 	if a == nil {
-		a = &account{loans: map[*loan]struct{}{}}
+		a = &account{loans: map[*Loan]struct{}{}}
 		b.accounts[name] = a
 	}
 	a.loans[l] = struct{}{}
 	return l
 }
 
-// grow takes n more bytes, at the cost of others if need be. It returns errBusy if there are none to be had, or if this
+// Grow takes n more bytes, at the cost of others if need be. It returns ErrCrowded if there are none to be had, or if this
 // loan was given up itself.
-func (l *loan) grow(n int64) error {
+func (l *Loan) Grow(n int64) error {
 	b := l.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,7 +70,7 @@ func (l *loan) grow(n int64) error {
 		continue
 	}
 	if l.lost || b.held+n > b.size {
-		return errCrowded
+		return ErrCrowded
 	}
 	l.held += n
 	b.held += n
@@ -78,18 +78,18 @@ func (l *loan) grow(n int64) error {
 	return nil
 }
 
-var errCrowded = problem(protocol.CodeBusy, "too much is being sent at the same time", "try again in a moment")
+var ErrCrowded = Problem(protocol.CodeBusy, "too much is being sent at the same time", "try again in a moment")
 
-// giveUp ends one loan, and reports whether there was any that could be ended. It may be the one that asks, which grow
+// giveUp ends one loan, and reports whether there was any that could be ended. It may be the one that asks, which Grow
 // sees. The caller holds mu.
-func (b *budget) giveUp(asks *loan) bool {
+func (b *Budget) giveUp(asks *Loan) bool {
 	var most *account
 	for _, a := range b.accounts {
 		if a.held > b.size/largeShare && (most == nil || a.held > most.held) {
 			most = a
 		}
 	}
-	var oldest *loan
+	var oldest *Loan
 	for _, a := range b.accounts {
 		if most != nil && a != most {
 			continue
@@ -112,23 +112,23 @@ func (b *budget) giveUp(asks *loan) bool {
 }
 
 // take takes back what a loan holds. The caller holds mu.
-func (b *budget) take(l *loan) {
+func (b *Budget) take(l *Loan) {
 	b.held -= l.held
 	b.accounts[l.account].held -= l.held
 	l.held = 0
 }
 
-// keep says that the request does not wait for the network any more: the loan is not given up until close. It reports
+// Keep says that the request does not wait for the network any more: the loan is not given up until Close. It reports
 // whether the loan is still there.
-func (l *loan) keep() bool {
+func (l *Loan) Keep() bool {
 	l.budget.mu.Lock()
 	defer l.budget.mu.Unlock()
 	l.cut = nil
 	return !l.lost
 }
 
-// close gives everything back. It may be called twice.
-func (l *loan) close() {
+// Close gives everything back. It may be called twice.
+func (l *Loan) Close() {
 	b := l.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,8 +147,8 @@ func (l *loan) close() {
 	}
 }
 
-// stats returns how many bytes are held, by how many loans.
-func (b *budget) stats() (held int64, loans int) {
+// Stats returns how many bytes are held, by how many loans.
+func (b *Budget) Stats() (held int64, loans int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range b.accounts {

@@ -1,12 +1,8 @@
-package node
+package serve
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-
-	"github.com/valyala/fasthttp"
 
 	"brink/bundle"
 	"brink/channel"
@@ -61,12 +57,13 @@ func statusOf(code string) int {
 	return http.StatusForbidden
 }
 
-func problem(code, message, hint string) error {
+// Problem returns an error that is answered with a code, which has its status, a message and a hint, which may be empty.
+func Problem(code, message, hint string) error {
 	return &protocol.Problem{Status: statusOf(code), Code: code, Message: message, Hint: hint}
 }
 
-// asProblem gives every error that a handler may return its code.
-func asProblem(err error) *protocol.Problem {
+// AsProblem gives every error that a handler may return its code.
+func AsProblem(err error) *protocol.Problem {
 	if p, ok := errors.AsType[*protocol.Problem](err); ok {
 		return p
 	}
@@ -100,29 +97,4 @@ func asProblem(err error) *protocol.Problem {
 		code, hint = protocol.CodeMalformed, ""
 	}
 	return &protocol.Problem{Status: statusOf(code), Code: code, Message: err.Error(), Hint: hint}
-}
-
-// fail answers with a problem. What went wrong inside the node is logged, and not told to strangers.
-func (n *Node) fail(r *request, err error) {
-	p := asProblem(err)
-	if p.Code == protocol.CodeInternal {
-		n.config.Logger.Error("request failed", "route", routeNames[r.route], "path", string(r.URI().PathOriginal()),
-			"error", err)
-		p.Message = "the node failed to answer"
-	}
-	r.Response.ResetBody()
-	h := &r.Response.Header
-	h.Del(fasthttp.HeaderContentEncoding)
-	h.Del(fasthttp.HeaderETag)
-	h.Set(fasthttp.HeaderCacheControl, "no-store")
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-		h.Set(fasthttp.HeaderRetryAfter, "5")
-	}
-	body, err := json.Marshal(p)
-	if err != nil {
-		panic(fmt.Sprintf("node: encode problem: %v", err)) // three strings always encode
-	}
-	r.SetStatusCode(p.Status)
-	r.SetContentType("application/json")
-	r.SetBody(append(body, '\n'))
 }

@@ -1,4 +1,4 @@
-package node
+package serve
 
 import (
 	"path"
@@ -31,8 +31,8 @@ var mediaTypes = map[string]string{
 	".glb": "model/gltf-binary", ".gltf": "model/gltf+json",
 }
 
-// contentType returns the media type of a file by its name. What the table lacks is bytes, and no browser is to guess.
-func contentType(name string) string {
+// ContentType returns the media type of a file by its name. What the table lacks is bytes, and no browser is to guess.
+func ContentType(name string) string {
 	if kind, known := mediaTypes[strings.ToLower(path.Ext(name))]; known {
 		return kind
 	}
