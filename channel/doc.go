@@ -2,10 +2,11 @@
 // sign them, and the decision that a device gets. It is pure: bytes and a time go in, a statement, a decision or a
 // [*RefusedError] comes out. There is no network, no file and no clock in it.
 //
-// Four statements are signed. An org's trust document ([Trust]) names its root keys, its keys and its roles. A bundle
+// Five statements are signed. An org's trust document ([Trust]) names its root keys, its keys and its roles. A bundle
 // intent ([Intent]) is what a publisher signs before an upload. A channel manifest ([Manifest]) says what a channel
-// serves. A renewal ([SignRenewal]) says that a manifest is good for longer, and is read as one. Each travels in a DSSE
-// envelope (https://github.com/secure-systems-lab/dsse) that has one byte form only.
+// serves. A renewal ([SignRenewal]) says that a manifest is good for longer, and is read as one. A listing ([Listing])
+// asks which channels an org has. Each travels in a DSSE envelope (https://github.com/secure-systems-lab/dsse) that has
+// one byte form only.
 //
 // The life of one release: [Manifest.Publish] puts it on top of what the channel serves and raises the sequence, or
 // [Manifest.Roll] does so for some devices first; [SignManifest] signs the result, [Trust.VerifyManifest] checks it on

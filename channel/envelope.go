@@ -22,6 +22,7 @@ const (
 	MaxTrust    = 1 << 20
 	MaxManifest = 256 << 10 // of a manifest that was renewed; before, maxPublished
 	MaxIntent   = 64 << 10
+	MaxListing  = 16 << 10 // with MaxSignatures it has less than 12 KiB
 )
 
 // maxPublished bounds a manifest that was not renewed, so that its renewals, which hold it in base64, stay within
@@ -39,6 +40,7 @@ const (
 	TypeManifest = "application/vnd.brink.manifest+json"
 	TypeIntent   = "application/vnd.brink.intent+json"
 	TypeRenewal  = "application/vnd.brink.renewal+json"
+	TypeListing  = "application/vnd.brink.listing+json"
 )
 
 // limit returns the bound for a payload type, and 0 for a type that is none of ours.
@@ -52,6 +54,8 @@ func limit(payloadType string) int {
 		return MaxManifest
 	case TypeIntent:
 		return MaxIntent
+	case TypeListing:
+		return MaxListing
 	}
 	return 0
 }

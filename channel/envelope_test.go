@@ -117,6 +117,7 @@ func TestEnvelope_KindsAreNotMixedUp(t *testing.T) {
 		TypeTrust:    org.Raw(),
 		TypeManifest: sign(t, shop(t, "nightly", "1.0.0"), "ci"),
 		TypeIntent:   must(SignIntent(intent(), key("ci")))(t),
+		TypeListing:  must(SignListing("acme", now, key("ci")))(t),
 	}
 	for made := range byType {
 		for wanted := range byType {
@@ -138,7 +139,7 @@ func TestEnvelope_KindsAreNotMixedUp(t *testing.T) {
 }
 
 func TestEnvelope_TooLargeIsNotParsed(t *testing.T) {
-	for payloadType, bound := range map[string]int{TypeTrust: 1 << 20, TypeManifest: 176 << 10, TypeRenewal: 256 << 10, TypeIntent: 64 << 10} {
+	for payloadType, bound := range map[string]int{TypeTrust: 1 << 20, TypeManifest: 176 << 10, TypeRenewal: 256 << 10, TypeIntent: 64 << 10, TypeListing: 16 << 10} {
 		big := forge(t, payloadType, bytes.Repeat([]byte(" "), bound*3/4))
 		_, err := open(big, payloadType)
 		wantCode(t, err, CodeTooLarge)

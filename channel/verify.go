@@ -98,11 +98,8 @@ const anyChannel = ""
 // authorise checks that enough signers are in one role that may do what the statement does, and holds the app and
 // channel. Of all the reasons why no role lets them, it names the one of the role that came closest.
 func (t *Trust) authorise(signers []string, org, app, channel string, action Action) error {
-	if org != t.Org() {
-		return refuse(CodeWrongOrg, "", "statement is of org %q, want %q", org, t.Org())
-	}
-	if len(signers) == 0 {
-		return refuse(CodeNotEnoughSignatures, "", "statement has no signature")
+	if err := t.checkOrg(signers, org); err != nil {
+		return err
 	}
 	var inRole, hasApp bool
 	var nearest *Role
@@ -142,6 +139,17 @@ func (t *Trust) authorise(signers []string, org, app, channel string, action Act
 		return refuse(CodeWrongRole, "sign with a key of a role, and not with a root key",
 			"the signing keys are in no role of org %s that may %s", t.Org(), action)
 	}
+}
+
+// checkOrg checks that a statement is of this org and that somebody signed it.
+func (t *Trust) checkOrg(signers []string, org string) error {
+	if org != t.Org() {
+		return refuse(CodeWrongOrg, "", "statement is of org %q, want %q", org, t.Org())
+	}
+	if len(signers) == 0 {
+		return refuse(CodeNotEnoughSignatures, "", "statement has no signature")
+	}
+	return nil
 }
 
 // maxElements bounds the commas and opening brackets of a payload: a trust document of a thousand roles has fewer.
