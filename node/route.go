@@ -18,6 +18,7 @@ func (n *Node) routes() []serve.Route {
 		serve.Get("/v1/orgs/{org}/trust", "trust", n.trust),
 		serve.Put("/v1/orgs/{org}/trust", "trust", n.putTrust),
 		serve.Get("/v1/orgs/{org}/trust/{version}", "trust", n.trustVersion),
+		serve.Post("/v1/orgs/{org}/channels", "listing", n.listing),
 		serve.Put("/v1/uploads/{upload}", "upload", n.upload),
 
 		serve.Get("/v1/bundles/{bundle}/archive", "archive", n.archive),
