@@ -2,7 +2,9 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -146,4 +148,35 @@ func TestNode_ListsChannelsToKeysOfTheOrgOnly(t *testing.T) {
 	raw := n.channels.get("com.acme.shop", "beta").Raw()
 	resp, body = n.do(http.MethodPost, protocol.ChannelsPath("acme", ""), bytes.NewReader(raw))
 	wantProblem(t, resp, body, 400, string(channel.CodeWrongType))
+}
+
+// TestNode_ListsChannelsByPages: however many channels there are, all of them are told of, each once.
+func TestNode_ListsChannelsByPages(t *testing.T) {
+	f := start(t)
+	var want []publish.Place
+	for i := range 2*protocol.MaxListed + 1 {
+		at := publish.Place{App: fmt.Sprintf("com.acme.%04d", i/3), Channel: fmt.Sprintf("beta-%d", i%3)}
+		f.channels.set(channel.NewManifest("acme", at.App, at.Channel))
+		want = append(want, at)
+	}
+	got, err := f.publisher().Renewable(context.Background())
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d of %d channels are listed: %v", len(got), len(want), err)
+	}
+}
+
+// TestPublisher_RenewsWhatANodeLists goes the whole way.
+func TestPublisher_RenewsWhatANodeLists(t *testing.T) {
+	n := startListing(t)
+	p := n.publisher(func(c *publish.Config) { c.Keys = []channel.PrivateKey{n.cron} })
+	places, err := p.Renewable(t.Context())
+	if err != nil || len(places) != 4 {
+		t.Fatalf("to renew: %v, %v", places, err)
+	}
+	for _, at := range places {
+		r, err := p.Renew(t.Context(), at.App, at.Channel, 1000*24*time.Hour, false)
+		if err != nil || r.Renewal != 1 || n.channels.get(at.App, at.Channel).Renewal() != 1 {
+			t.Errorf("%v: %+v, %v", at, r, err)
+		}
+	}
 }

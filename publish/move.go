@@ -34,7 +34,14 @@ func (s *session) signed(ctx context.Context, app, name string) ([]byte, error) 
 // channels fetches the names of the channels of an app.
 func (s *session) channels(ctx context.Context, app string) ([]string, error) {
 	if s.config.Origin != nil {
-		return s.config.Origin.Channels(ctx, app)
+		all, err := s.config.Origin.Channels(ctx)
+		var names []string
+		for _, at := range all {
+			if at.App == app {
+				names = append(names, at.Channel)
+			}
+		}
+		return names, err
 	}
 	var answer protocol.App
 	raw, err := s.get(ctx, protocol.AppPath(app), maxList)

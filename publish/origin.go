@@ -20,8 +20,8 @@ type Origin interface {
 	TrustVersion(ctx context.Context, org string, version uint64) ([]byte, error)
 	// PutTrust puts a trust document there, unless it or a later one is. On return it is durable.
 	PutTrust(ctx context.Context, raw []byte) error
-	// Channels returns the names of the channels of an app to which something was published.
-	Channels(ctx context.Context, app string) ([]string, error)
+	// Channels returns the channels to which something was published, of all apps and orgs, by app and channel.
+	Channels(ctx context.Context) ([]Place, error)
 	// Manifest returns the signed manifest of a channel, and nil when nothing was published to it. The caller owns the
 	// bytes.
 	Manifest(ctx context.Context, app, channel string) ([]byte, error)

@@ -3,8 +3,10 @@ package publish
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,13 +38,12 @@ func (o *fakeOrigin) PutTrust(_ context.Context, raw []byte) error {
 	return nil
 }
 
-func (o *fakeOrigin) Channels(_ context.Context, app string) (names []string, err error) {
-	for name := range o.channels {
-		if of, channel, _ := strings.Cut(name, "/"); of == app {
-			names = append(names, channel)
-		}
+func (o *fakeOrigin) Channels(context.Context) (all []Place, err error) {
+	for _, name := range slices.Sorted(maps.Keys(o.channels)) {
+		app, channel, _ := strings.Cut(name, "/")
+		all = append(all, Place{app, channel})
 	}
-	return names, nil
+	return all, nil
 }
 
 func (o *fakeOrigin) Manifest(_ context.Context, app, name string) ([]byte, error) {

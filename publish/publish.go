@@ -239,7 +239,7 @@ func (p *Publisher) run(result Result, work func(*session) error) (Result, error
 type session struct {
 	*Publisher
 	result *Result
-	trust  *channel.Trust // the publisher's own, or its newest successor; set by resolveTrust
+	trust  *channel.Trust // the publisher's own, or its newest successor; set by advanceTrust
 	shared bool           // the other side has that very document
 }
 

@@ -9,21 +9,35 @@ import (
 	"brink/protocol"
 )
 
-// resolveTrust settles by which trust document everything that the other side says is checked: the publisher's own, or
+// resolveTrust is advanceTrust for what is done with an app, which the trust document has to hold.
+func (s *session) resolveTrust(ctx context.Context, app string) error {
+	if err := s.advanceTrust(ctx); err != nil {
+		return fmt.Errorf("app %s: %w", app, err)
+	}
+	if !s.trust.Apps(app) {
+		return &channel.RefusedError{
+			Code: channel.CodeWrongApp, Reason: fmt.Sprintf("no role of org %s holds the app %s", s.trust.Org(), app),
+			Hint: "give the trust document of the org that the app belongs to",
+		}
+	}
+	return nil
+}
+
+// advanceTrust settles by which trust document everything that the other side says is checked: the publisher's own, or
 // a successor of it that the other side has. Nothing else that comes from there counts, so a node or a bucket in a
 // thief's hands has nothing signed that the org's keys did not sign before.
-func (s *session) resolveTrust(ctx context.Context, app string) error {
+func (s *session) advanceTrust(ctx context.Context) error {
 	trust := s.Publisher.trust
 	newest, err := s.newestTrust(ctx, trust)
 	if err != nil {
-		return fmt.Errorf("app %s: %w", app, err)
+		return err
 	}
 	if newest != nil {
 		next, err := trust.Advance(newest, func(version uint64) ([]byte, error) {
 			return s.trustVersion(ctx, trust.Org(), version)
 		})
 		if err != nil {
-			return fmt.Errorf("app %s: %w: %w", app, ErrForeignTrust, err)
+			return fmt.Errorf("%w: %w", ErrForeignTrust, err)
 		}
 		if next != trust && s.config.Advanced != nil {
 			s.config.Advanced(next)
@@ -32,12 +46,6 @@ func (s *session) resolveTrust(ctx context.Context, app string) error {
 	}
 	if err := trust.CheckExpiry(s.config.Now()); err != nil {
 		return err
-	}
-	if !trust.Apps(app) {
-		return &channel.RefusedError{
-			Code: channel.CodeWrongApp, Reason: fmt.Sprintf("no role of org %s holds the app %s", trust.Org(), app),
-			Hint: "give the trust document of the org that the app belongs to",
-		}
 	}
 	s.trust, s.shared = trust, bytes.Equal(newest, trust.Raw())
 	return nil

@@ -68,14 +68,12 @@ func (p *originPlace) TrustVersion(ctx context.Context, org string, version uint
 }
 
 // Channels implements [publish.Origin].
-func (p *originPlace) Channels(ctx context.Context, app string) (names []string, err error) {
+func (p *originPlace) Channels(ctx context.Context) (all []publish.Place, err error) {
 	catalog, err := p.Catalog(ctx)
 	for _, one := range catalog.Channels {
-		if one.App == app {
-			names = append(names, one.Channel)
-		}
+		all = append(all, publish.Place(one))
 	}
-	return names, err
+	return all, err
 }
 
 // ifThere makes nothing of what is not there.
