@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"brink/bundle"
 	"brink/digest"
 )
@@ -33,38 +31,17 @@ type blobs struct {
 
 func (b *blobs) lock(d digest.Digest) *sync.Mutex { return &b.writing[d[0]%64] }
 
-// find calls do with the item of d, and again when do finds its value damaged: value log collection may remove the file
-// after Badger looked the pointer up and before it is followed (v4.9.6), which looks like an empty value.
-func (b *blobs) find(d digest.Digest, do func(item *badger.Item) error) (err error) {
-	for range 3 {
-		err = b.db.view(func(txn *badger.Txn) error {
-			item, err := txn.Get(d[:])
-			if err != nil {
-				return err
-			}
-			return do(item)
-		})
-		if !errors.Is(err, ErrDamaged) {
-			break
-		}
-	}
-	return err
-}
-
 // frame returns the blob d as it is stored, in the memory of r. With sum, the checksum of the envelope was compared;
 // without it, only its header, and the caller compares the digest of the plain bytes.
-func (b *blobs) frame(r *logReader, d digest.Digest, sum bool) (bundle.Frame, error) {
+func (b *blobs) frame(r *LogReader, d digest.Digest, sum bool) (bundle.Frame, error) {
 	var value []byte
-	err := b.find(d, func(item *badger.Item) (err error) {
-		if value, err = r.value(b.db.dir, item); err != nil {
+	err := b.db.Read(d[:], func(item Item) (err error) {
+		if value, err = r.Value(item); err != nil {
 			return err
 		}
 		return checkHeader(d, value)
 	})
-	switch {
-	case isNotFound(err):
-		return bundle.Frame{}, fmt.Errorf("blob %s: %w", d.Short(), ErrNotFound)
-	case err != nil:
+	if err != nil {
 		return bundle.Frame{}, fmt.Errorf("blob %s: %w", d.Short(), err)
 	}
 	if sum {
@@ -82,7 +59,7 @@ func (b *blobs) plain(d digest.Digest) ([]byte, error) {
 }
 
 // sealed returns the frame of d, verified by the checksum of its envelope, in the memory of r.
-func (b *blobs) sealed(r *logReader, d digest.Digest) (bundle.Frame, error) {
+func (b *blobs) sealed(r *LogReader, d digest.Digest) (bundle.Frame, error) {
 	f, err := b.frame(r, d, true)
 	if err != nil {
 		return bundle.Frame{}, b.failed(d, err)
@@ -100,27 +77,18 @@ func (b *blobs) failed(d digest.Digest, err error) error {
 }
 
 // known reports whether there is a blob under the name d, without looking at its bytes.
-func (b *blobs) known(d digest.Digest) (found bool, err error) {
-	err = b.db.view(func(txn *badger.Txn) error {
-		_, err := txn.Get(d[:])
-		return err
-	})
-	if isNotFound(err) {
-		return false, nil
-	}
-	return err == nil, err
-}
+func (b *blobs) known(d digest.Digest) (bool, error) { return b.db.Has(d[:]) }
 
 // has reports whether there is a blob of the name d whose envelope looks right. One whose envelope does not is set
 // aside.
 func (b *blobs) has(d digest.Digest) (bool, error) {
-	err := b.find(d, func(item *badger.Item) error {
+	err := b.db.Read(d[:], func(item Item) error {
 		return item.Value(func(v []byte) error { return checkHeader(d, v) })
 	})
 	switch {
 	case err == nil:
 		return true, nil
-	case isNotFound(err):
+	case errors.Is(err, ErrNotFound):
 		return false, nil
 	case errors.Is(err, ErrDamaged):
 		b.setAside(d, err)
@@ -130,7 +98,7 @@ func (b *blobs) has(d digest.Digest) (bool, error) {
 }
 
 // put writes f, which the caller has verified and whose digest it has pinned, unless it is there already, and
-// accounts for it. The blob is visible on return, and durable after db.sync.
+// accounts for it. The blob is visible on return, and durable after db.Sync.
 func (b *blobs) put(f bundle.Frame) error {
 	mu := b.lock(f.Digest)
 	mu.Lock()
@@ -146,7 +114,7 @@ func (b *blobs) put(f bundle.Frame) error {
 		buffer = new([]byte)
 	}
 	*buffer = appendEnvelope((*buffer)[:0], f)
-	err := b.db.update(func(txn *badger.Txn) error { return txn.Set(f.Digest[:], *buffer) })
+	err := b.db.Update(func(txn Txn) error { return txn.Set(f.Digest[:], *buffer) })
 	if err != nil {
 		return fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // the buffer may still be in Badger's hands
 	}
@@ -163,7 +131,7 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	mu := b.lock(d)
 	mu.Lock()
 	defer mu.Unlock()
-	f, err := b.frame(&logReader{mapped: true}, d, true) // nothing is removed on the word of logReader alone
+	f, err := b.frame(&LogReader{Mapped: true}, d, true) // nothing is removed on the word of LogReader alone
 	if err == nil {
 		_, err = b.codec.Plain(f) // the reader may have seen that the plain bytes are wrong
 	}
@@ -172,12 +140,12 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	}
 	if b.quota.roomForUpkeep() {
 		var size int64
-		err = b.db.update(func(txn *badger.Txn) error {
+		err = b.db.Update(func(txn Txn) error {
 			item, err := txn.Get(d[:])
 			if err != nil {
 				return err
 			}
-			size = stored(item)
+			size = item.Footprint()
 			return txn.Delete(slices.Clone(d[:]))
 		})
 		if err == nil {
@@ -187,32 +155,23 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	b.sick.add(d, reason)
 }
 
-// stored is what a blob was accounted for: its footprint, from the tree alone.
-func stored(item *badger.Item) int64 {
-	// For a value in the value log, and all are, Badger's estimate is the exact length of its entry there.
-	return item.EstimatedSize() + treeSize
-}
-
 // each calls do for the key and the accounted size of every blob from first on, in order of keys, until do returns
 // false.
 func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.Digest, size int64) bool) error {
-	return b.db.view(func(txn *badger.Txn) error {
-		o := badger.DefaultIteratorOptions
-		o.PrefetchValues = false
-		it := txn.NewIterator(o)
-		defer it.Close()
-		for it.Seek(first[:]); it.Valid(); it.Next() {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			item := it.Item()
-			if len(item.Key()) != digest.Size {
-				continue // a key of reclaim.go
-			}
-			if !do(digest.Digest(item.Key()), stored(item)) {
-				return nil
-			}
+	err := b.db.Each(nil, first[:], func(item Item) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(item.Key()) != digest.Size {
+			return nil // a key of reclaim.go
+		}
+		if !do(digest.Digest(item.Key()), item.Footprint()) {
+			return errEnough
 		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }

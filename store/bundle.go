@@ -159,8 +159,8 @@ func (s *Store) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error
 	if err := ctx.Err(); err != nil {
 		return bundle.Frame{}, err
 	}
-	var log logReader
-	defer log.close()
+	var log LogReader
+	defer log.Close()
 	return s.blobs.sealed(&log, d)
 }
 

@@ -58,19 +58,80 @@ func openDatabase(o badger.Options, log *slog.Logger, hint string) (db *database
 	return db, err
 }
 
-// view reads. do must not call the database again, and must not keep what it is shown.
-func (db *database) view(do func(*badger.Txn) error) error {
-	return db.guard(func() error { return db.badger.View(do) })
+// View reads. do must not call the database again, and must not keep what it is shown.
+func (db *database) View(do func(Txn) error) error {
+	return db.guard(func() error {
+		return db.badger.View(func(txn *badger.Txn) error { return do(Txn{badger: txn, dir: db.dir}) })
+	})
 }
 
-// update writes. do must not call the database again.
-func (db *database) update(do func(*badger.Txn) error) error {
+// Update writes. do must not call the database again. What do reads may have been changed by another Update before its
+// own changes are made, so whoever reads before they write keeps others out.
+func (db *database) Update(do func(Txn) error) error {
 	return db.guard(func() error {
 		db.rewriting.RLock()
 		defer db.rewriting.RUnlock()
-		return db.badger.Update(do)
+		return db.badger.Update(func(txn *badger.Txn) error { return do(Txn{badger: txn, dir: db.dir}) })
 	})
 }
+
+// Read calls do with the item of key, and again when do finds its value damaged: value log collection may remove the
+// file after Badger looked the pointer up and before it is followed (v4.9.6), which looks like an empty value. It
+// returns ErrNotFound, or what do returns. do must not call the database again.
+func (db *database) Read(key []byte, do func(Item) error) (err error) {
+	for range 3 {
+		err = db.View(func(txn Txn) error {
+			item, err := txn.Get(key)
+			if err != nil {
+				return err
+			}
+			return do(item)
+		})
+		if !errors.Is(err, ErrDamaged) {
+			break
+		}
+	}
+	return err
+}
+
+// Has reports whether there is something under key, without looking at its value.
+func (db *database) Has(key []byte) (bool, error) {
+	err := db.View(func(txn Txn) error {
+		_, err := txn.Get(key)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Each calls do for each item whose key begins with prefix, from the key first on, in the order of keys. It stops at the
+// first error of do and returns it. do must not call the database again. While it works, no file of the value log can be
+// removed.
+func (db *database) Each(prefix, first []byte, do func(Item) error) error {
+	return db.View(func(txn Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix = prefix
+		o.PrefetchValues = false
+		it := txn.badger.NewIterator(o)
+		defer it.Close()
+		for it.Seek(first); it.Valid(); it.Next() {
+			if err := do(Item{badger: it.Item(), dir: db.dir}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// VerifyTables compares the checksums of all tables.
+func (db *database) VerifyTables() error {
+	return db.guard(func() error { return db.badger.VerifyChecksum() })
+}
+
+// Poisoned reports whether a read has left a lock behind: until the database is opened again, no disk space comes back.
+func (db *database) Poisoned() bool { return db.poisoned.Load() }
 
 func (db *database) guard(do func() error) (err error) {
 	db.life.RLock()
@@ -89,12 +150,12 @@ func (db *database) guard(do func() error) (err error) {
 	return do()
 }
 
-// sync makes all that update has written durable.
+// Sync makes all that Update has written durable.
 //
 // Badger's own Sync covers the log of the current memtable and the current value log file. A value log file is synced
 // when it is finished, but the log of a memtable that waits to be flushed is not, so those are synced here by name. One
 // that is gone meanwhile has been flushed, and tables are synced before their log is removed.
-func (db *database) sync() error { return db.guard(db.syncFiles) }
+func (db *database) Sync() error { return db.guard(db.syncFiles) }
 
 func (db *database) syncFiles() error {
 	if err := db.badger.Sync(); err != nil {
@@ -116,7 +177,7 @@ func (db *database) syncFiles() error {
 // until the process ends: what is in its logs is replayed when the folder is opened again.
 func (db *database) close(abandon bool) error {
 	if abandon || db.poisoned.Load() {
-		err := db.sync()
+		err := db.Sync()
 		db.life.Lock()
 		defer db.life.Unlock()
 		db.closed = true
@@ -159,9 +220,6 @@ func (db *database) levelZero() (n int, err error) {
 	})
 	return n, err
 }
-
-// isNotFound reports whether err is Badger's word for a key that does not exist.
-func isNotFound(err error) bool { return errors.Is(err, badger.ErrKeyNotFound) }
 
 // trimName returns the base name of path without its suffix.
 func trimName(path, suffix string) string { return strings.TrimSuffix(filepath.Base(path), suffix) }

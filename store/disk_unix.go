@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readsLog is whether logReader reads files: what was written to a map of a file has to be seen by who reads the file,
+// readsLog is whether LogReader reads files: what was written to a map of a file has to be seen by who reads the file,
 // and the file must be free to be removed meanwhile.
 const readsLog = true
 

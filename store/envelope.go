@@ -69,16 +69,5 @@ func checkSum(d digest.Digest, value []byte) error {
 	return nil
 }
 
-// treeSize is what a blob costs in Badger's tree: key, version, pointer, block index and bloom filter;
-// 75 bytes were measured at 200,000 blobs.
-const treeSize = 80
-
 // footprint is how many bytes of the disk a blob takes whose frame has n bytes.
-func footprint(n int64) int64 { return entrySize(n+envelopeOverhead) + treeSize }
-
-// entrySize is the length of the entry that Badger's value log has for a blob with a value of n bytes: two bytes of
-// flags, the lengths of key and value, no expiry, the key with its version, the value and a CRC.
-func entrySize(n int64) int64 {
-	var varint [binary.MaxVarintLen64]byte
-	return 2 + 1 + int64(binary.PutUvarint(varint[:], uint64(n))) + 1 + digest.Size + 8 + n + 4
-}
+func footprint(n int64) int64 { return Footprint(n + envelopeOverhead) }

@@ -9,8 +9,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"brink/digest"
 )
 
@@ -369,19 +367,19 @@ func (b *blobs) remove(names []digest.Digest) (freed int64, err error) {
 	b.pins.mu.Lock()
 	defer b.pins.mu.Unlock()
 	var count int64
-	err = b.db.update(func(txn *badger.Txn) error {
+	err = b.db.Update(func(txn Txn) error {
 		for _, d := range names {
 			if b.pins.held(d) {
 				continue
 			}
 			item, err := txn.Get(d[:])
-			if isNotFound(err) {
+			if errors.Is(err, ErrNotFound) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			freed += stored(item)
+			freed += item.Footprint()
 			count++
 			if err := txn.Delete(slices.Clone(d[:])); err != nil {
 				return err

@@ -219,7 +219,7 @@ func (in *Ingest) commit(ctx context.Context) error {
 	if record.Chunks, err = in.write(ctx, bytes.NewReader(in.names())); err != nil {
 		return err
 	}
-	if err := s.blobs.db.sync(); err != nil {
+	if err := s.blobs.db.Sync(); err != nil {
 		return err
 	}
 	if err := s.acknowledgeBundle(in.ix.Bundle(), record, in.intent); err != nil {

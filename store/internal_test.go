@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
@@ -111,15 +109,16 @@ func TestEvict_BundleNeededMeanwhile(t *testing.T) {
 func TestRead_TriesAgain(t *testing.T) {
 	s := openStore(t, Config{})
 	commit(t, upload(t, s, "a file"))
+	name := digest.Sum([]byte("a file"))
 	calls := 0
-	err := s.blobs.find(digest.Sum([]byte("a file")), func(*badger.Item) error {
+	err := s.blobs.db.Read(name[:], func(Item) error {
 		if calls++; calls == 1 {
 			return ErrDamaged
 		}
 		return nil
 	})
 	if err != nil || calls != 2 {
-		t.Errorf("find = %v after %d calls, want 2", err, calls)
+		t.Errorf("Read = %v after %d calls, want 2", err, calls)
 	}
 }
 
@@ -127,9 +126,9 @@ func TestRead_TriesAgain(t *testing.T) {
 func TestGuard_Panic(t *testing.T) {
 	s := openStore(t, Config{})
 	db := &database{badger: s.blobs.db.badger, dir: s.blobs.db.dir, log: s.config.Logger}
-	err := db.view(func(*badger.Txn) error { panic("unexpected fault address") })
+	err := db.View(func(Txn) error { panic("unexpected fault address") })
 	if !errors.Is(err, ErrDamaged) || !db.poisoned.Load() {
-		t.Errorf("view = %v, poisoned %v, want ErrDamaged", err, db.poisoned.Load())
+		t.Errorf("View = %v, poisoned %v, want ErrDamaged", err, db.poisoned.Load())
 	}
 	if n, err := db.rewrite(t.Context()); n != 0 || err != nil {
 		t.Errorf("rewrite of a poisoned database = %d, %v", n, err)
@@ -143,7 +142,7 @@ func TestManifest_Damaged(t *testing.T) {
 	key := manifestKind + "com.acme.shop/beta"
 	value := sealRecord(key, []byte("{}"))
 	value[len(value)-1] ^= 1
-	if err := s.records.db.update(func(txn *badger.Txn) error { return txn.Set([]byte(key), value) }); err != nil {
+	if err := s.records.db.Update(func(txn Txn) error { return txn.Set([]byte(key), value) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.load(); err != nil { // as Open does
@@ -191,7 +190,7 @@ func TestState_Damaged(t *testing.T) {
 	put(map[string][]byte{"stats/a": []byte("1"), "stats/b": []byte("2"), "stats/c": []byte("3")})
 	key := stateKind + "stats/b"
 	value := sealRecord(stateKind+"stats/a", []byte("1")) // sound, and under a foreign key
-	if err := s.records.db.update(func(txn *badger.Txn) error { return txn.Set([]byte(key), value) }); err != nil {
+	if err := s.records.db.Update(func(txn Txn) error { return txn.Set([]byte(key), value) }); err != nil {
 		t.Fatal(err)
 	}
 	read := func() (text string) {

@@ -18,7 +18,7 @@ type Reader struct {
 // buffers are what a Reader reads into. They are used again by others: memory that is new costs as much time as reading
 // into it.
 type buffers struct {
-	log   logReader
+	log   LogReader
 	plain []byte // decoded last
 }
 
@@ -76,7 +76,7 @@ func (r *Reader) plain(d digest.Digest) ([]byte, error) {
 // Close gives back what the reader holds. It is idempotent, and the reader may be used again.
 func (r *Reader) Close() {
 	if r.buffers != nil {
-		r.buffers.log.close()
+		r.buffers.log.Close()
 		r.blobs.readers.Put(r.buffers)
 		r.buffers = nil
 	}

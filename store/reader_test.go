@@ -13,8 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"brink/bundle"
 	"brink/digest"
 )
@@ -42,14 +40,14 @@ func noiseAndText(t *testing.T, s *Store) map[digest.Digest][]byte {
 // slowly from a cold disk, and nobody would notice.
 func TestLogReader_FindsWhatBadgerShows(t *testing.T) {
 	s := openStore(t, Config{})
-	var r logReader
-	defer r.close()
+	var r LogReader
+	defer r.Close()
 	for d := range noiseAndText(t, s) {
-		err := s.blobs.find(d, func(item *badger.Item) error {
-			if _, ok := pointerOf(item); !ok {
+		err := s.blobs.db.Read(d[:], func(item Item) error {
+			if _, ok := pointerOf(item.badger); !ok {
 				t.Fatal("Badger does not keep the pointer where it did")
 			}
-			got, err := r.value(s.blobs.db.dir, item)
+			got, err := r.Value(item)
 			if err != nil {
 				return err
 			}
@@ -72,11 +70,12 @@ func TestLogReader_FindsWhatBadgerShows(t *testing.T) {
 // Without the file, which may be collected, or without a descriptor, there is still the map.
 func TestLogReader_ReadsTheMapWhenItHasNoFile(t *testing.T) {
 	s := openStore(t, Config{})
-	var r logReader
-	defer r.close()
+	var r LogReader
+	defer r.Close()
 	for d := range noiseAndText(t, s) {
-		err := s.blobs.find(d, func(item *badger.Item) error {
-			value, err := r.value(filepath.Join(t.TempDir(), "none"), item)
+		err := s.blobs.db.Read(d[:], func(item Item) error {
+			item.dir = filepath.Join(t.TempDir(), "none")
+			value, err := r.Value(item)
 			if err != nil {
 				return err
 			}
@@ -113,7 +112,7 @@ func TestReader_OfACutFile(t *testing.T) {
 	r := s.Reader()
 	defer r.Close()
 	for d := range blobs {
-		_, err := r.blobs.frame(&logReader{}, d, true)
+		_, err := r.blobs.frame(&LogReader{}, d, true)
 		if !errors.Is(err, ErrDamaged) {
 			t.Fatalf("frame = %v, want ErrDamaged", err)
 		}

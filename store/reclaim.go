@@ -83,7 +83,7 @@ func (db *database) flush() error {
 	for i := range chunksMemTable/keySize + 1 {
 		padding := append([]byte(nil), key...)
 		padding[0], padding[1] = 0xff, byte(i)
-		err := db.update(func(txn *badger.Txn) error { return txn.Delete(padding) })
+		err := db.Update(func(txn Txn) error { return txn.Delete(padding) })
 		if err != nil {
 			return fmt.Errorf("flush memtable: %w", err)
 		}

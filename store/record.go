@@ -2,10 +2,9 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"brink/digest"
 )
@@ -56,22 +55,22 @@ type records struct {
 
 // get returns the payload of the record, ErrNotFound, or ErrDamaged. The caller owns the bytes.
 func (r *records) get(key string) (payload []byte, err error) {
-	err = r.db.view(func(txn *badger.Txn) error {
+	err = r.db.View(func(txn Txn) error {
 		payload, err = getRecord(txn, key)
 		return err
 	})
 	return payload, err
 }
 
-func getRecord(txn *badger.Txn, key string) ([]byte, error) {
+func getRecord(txn Txn, key string) ([]byte, error) {
 	item, err := txn.Get([]byte(key))
-	if isNotFound(err) {
-		return nil, fmt.Errorf("record %s: %w", key, ErrNotFound)
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("record %s: %w", key, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	value, err := item.ValueCopy(nil)
+	value, err := item.Copy(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -81,23 +80,13 @@ func getRecord(txn *badger.Txn, key string) ([]byte, error) {
 // each calls do for every record of a kind, in order of names: with its name and its payload, or with the reason why it
 // can not be read. do owns the bytes and must not call the records again. It stops at the first error of do.
 func (r *records) each(kind string, do func(name string, payload []byte, err error) error) error {
-	return r.db.view(func(txn *badger.Txn) error {
-		o := badger.DefaultIteratorOptions
-		o.Prefix = []byte(kind)
-		o.PrefetchValues = false
-		it := txn.NewIterator(o)
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			key := string(it.Item().Key())
-			value, err := it.Item().ValueCopy(nil)
-			if err == nil {
-				value, err = openRecord(key, value)
-			}
-			if err := do(key[len(kind):], value, err); err != nil {
-				return err
-			}
+	return r.db.Each([]byte(kind), nil, func(item Item) error {
+		key := string(item.Key())
+		value, err := item.Copy(nil)
+		if err == nil {
+			value, err = openRecord(key, value)
 		}
-		return nil
+		return do(key[len(kind):], value, err)
 	})
 }
 
@@ -111,7 +100,7 @@ type change struct {
 // caller holds Store.changing.
 func (r *records) acknowledge(c change) error {
 	var n uint64
-	err := r.db.update(func(txn *badger.Txn) error {
+	err := r.db.Update(func(txn Txn) error {
 		var err error
 		if n, err = committed(txn); err != nil {
 			return err
@@ -132,9 +121,9 @@ func (r *records) acknowledge(c change) error {
 }
 
 // keep makes a change that nobody was promised, a time of use for example.
-func (r *records) keep(c change) error { return r.db.update(c.apply) }
+func (r *records) keep(c change) error { return r.db.Update(c.apply) }
 
-func (c change) apply(txn *badger.Txn) error {
+func (c change) apply(txn Txn) error {
 	for key, payload := range c.put {
 		if err := putRecord(txn, key, payload); err != nil {
 			return err
@@ -148,7 +137,7 @@ func (c change) apply(txn *badger.Txn) error {
 	return nil
 }
 
-func putRecord(txn *badger.Txn, key string, payload []byte) error {
+func putRecord(txn Txn, key string, payload []byte) error {
 	if len(payload) > MaxRecord {
 		return fmt.Errorf("record %s: %w: %d bytes", key, ErrTooLarge, len(payload))
 	}

@@ -26,7 +26,7 @@ func (s *Store) scrubber(ctx context.Context) {
 	for i := range first {
 		first[i] = byte(rand.Uint32()) // or a process that is restarted often would only ever see the beginning
 	}
-	var log logReader
+	var log LogReader
 	for {
 		start := s.config.Now()
 		read := func(d digest.Digest) error {
@@ -45,7 +45,7 @@ func (s *Store) scrubber(ctx context.Context) {
 				return read(d)
 			})
 		}
-		log.close() // or a file that is removed would stay on the disk all through the pause
+		log.Close() // or a file that is removed would stay on the disk all through the pause
 		if ctx.Err() != nil {
 			return
 		}
@@ -65,7 +65,7 @@ func (s *Store) scrubber(ctx context.Context) {
 	}
 }
 
-// errEnough ends a scan.
+// errEnough ends a scan or a list.
 var errEnough = errors.New("enough")
 
 // scan calls do for every blob from first on. What do does not find is passed over: it was set aside, or evicted. No
@@ -130,8 +130,8 @@ func (r *Report) OK() bool {
 func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*Report, error) {
 	report := &Report{}
 	total := s.quota.blobs()
-	var log logReader
-	defer log.close()
+	var log LogReader
+	defer log.Close()
 	err := s.scan(ctx, digest.Digest{}, func(d digest.Digest) error {
 		f, err := s.blobs.sealed(&log, d)
 		if errors.Is(err, ErrDamaged) && len(report.Damaged) < maxQuarantine {
@@ -187,7 +187,7 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*
 		return report, err
 	}
 	for _, db := range []*database{s.blobs.db, s.records.db} {
-		err := db.guard(func() error { return db.badger.VerifyChecksum() })
+		err := db.VerifyTables()
 		if errors.Is(err, ErrClosed) {
 			return report, err
 		}

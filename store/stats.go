@@ -45,7 +45,7 @@ func (s *Store) Stats() (Stats, error) {
 	stats.EvictedBundles, stats.EvictedDerived = s.evictedBundles.Load(), s.evictedDerived.Load()
 	stats.EvictedBlobs, stats.EvictedBytes = s.blobs.evictedBlobs.Load(), s.blobs.evictedBytes.Load()
 	stats.Rewritten = s.rewritten.Load()
-	stats.Poisoned = s.blobs.db.poisoned.Load() || s.records.db.poisoned.Load()
+	stats.Poisoned = s.blobs.db.Poisoned() || s.records.db.Poisoned()
 	if at := s.scrubbed.Load(); at > 0 {
 		stats.Scrubbed = time.Unix(at, 0).UTC()
 	}

@@ -25,7 +25,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/gofrs/flock"
 
 	"brink/bundle"
@@ -122,7 +121,7 @@ func (s *Store) open() error {
 	}
 	s.records = &records{db: db}
 	var count uint64
-	err = db.view(func(txn *badger.Txn) (err error) {
+	err = db.View(func(txn Txn) (err error) {
 		count, err = committed(txn)
 		return err
 	})
@@ -239,7 +238,7 @@ func (s *Store) shut() error {
 }
 
 // committed returns how many transactions the database of records holds.
-func committed(txn *badger.Txn) (uint64, error) {
+func committed(txn Txn) (uint64, error) {
 	payload, err := getRecord(txn, countKind)
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
