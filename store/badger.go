@@ -27,33 +27,29 @@ import (
 // Never make a memtable smaller: a log written with a larger one no longer fits when it is replayed, and Badger ends
 // the process ("Arena too small").
 const (
-	chunksMemTable = 1 << 20
-	metaMemTable   = 8 << 20
-
-	// MaxRecord bounds the records kept in meta, signed ones and others, in bytes. A transaction of Badger holds 15 % of
-	// the memtable.
-	MaxRecord = 512 << 10
+	blobsMemTable   = 1 << 20
+	recordsMemTable = 8 << 20
 
 	// discardRatio is the share of a value log file that must be garbage before it is rewritten.
 	discardRatio = 0.3
 )
 
-// valueLogFileSize is the unit in which disk space comes back: small enough that the file being written and the files
+// LogFileSize is the unit in which disk space comes back: small enough that the file being written and the files
 // below the discard ratio do not matter beside the quota, large enough that 1 TB takes no more than 16,000 files.
-func valueLogFileSize(quota int64) int64 {
+func LogFileSize(quota int64) int64 {
 	const smallest, largest = 4 << 20, 64 << 20
 	return max(smallest, min(quota/16, largest))
 }
 
-func chunksOptions(dir string, quota int64) badger.Options {
+func blobsOptions(dir string, quota int64) badger.Options {
 	return commonOptions(dir).
 		// All values go to the value log: then the tree holds keys and pointers only, its compactions are cheap, and the
 		// footprint of a blob is known to the byte. But the threshold must not be below 21: Badger (v4.9.6) ends each
 		// transaction in the memtable's log with an entry whose value is a number in decimal; if that goes to the value
 		// log, the log can not be replayed, and all that was not yet in a table is gone after a crash.
 		WithValueThreshold(32).
-		WithValueLogFileSize(valueLogFileSize(quota)).
-		WithMemTableSize(chunksMemTable).
+		WithValueLogFileSize(LogFileSize(quota)).
+		WithMemTableSize(blobsMemTable).
 		// Only compaction counts garbage, so it must not wait: one table on level 0 is enough.
 		WithNumLevelZeroTables(1).
 		WithNumLevelZeroTablesStall(8).
@@ -65,11 +61,11 @@ func chunksOptions(dir string, quota int64) badger.Options {
 		WithSyncWrites(false)
 }
 
-func metaOptions(dir string) badger.Options {
+func recordsOptions(dir string) badger.Options {
 	return commonOptions(dir).
-		WithValueThreshold(1 << 20). // more than MaxRecord: nothing goes to the value log, so nothing is lost in it
+		WithValueThreshold(1 << 20). // more than a transaction holds: nothing goes to the value log, so nothing is lost in it
 		WithValueLogFileSize(4 << 20).
-		WithMemTableSize(metaMemTable).
+		WithMemTableSize(recordsMemTable).
 		WithNumMemtables(2).
 		WithSyncWrites(true).
 		WithChecksumVerificationMode(options.OnTableRead)

@@ -81,7 +81,7 @@ func (c Config) withDefaults() Config {
 		c.KeepReleases = 0
 	}
 	if c.MinFree == 0 {
-		c.MinFree = 4 * valueLogFileSize(c.Quota)
+		c.MinFree = 4 * LogFileSize(c.Quota)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

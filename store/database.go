@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -15,11 +14,43 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
+// Kind is what a database holds, by which it is tuned.
+type Kind int
+
+const (
+	// Blobs are values of up to 1 MiB under keys of digest.Size bytes. They are durable after Sync.
+	Blobs Kind = iota
+	// Records are small values under keys of any length. Each change is durable on return.
+	Records
+)
+
+// OpenMargin is how many bytes Badger may write when it opens: the memtables that it replays, and a compaction of them.
+// There must be as many, for a write that finds no room ends the process.
+const OpenMargin = 32 << 20
+
+// DatabaseConfig says where a database lies and what it is for. Dir must be set.
+type DatabaseConfig struct {
+	// Dir is the folder. It is made when it does not exist. It must be on a local file system, because the files in it are
+	// mapped into memory, and no other process may use it.
+	Dir  string
+	Kind Kind
+	// Quota is how many bytes blobs take at most, from which the length of the files follows that they lie in.
+	Quota int64
+	// Hint says what an operator does about a database that can not be opened. It ends the text of that error.
+	Hint string
+	// Room reports whether the disk has room for n bytes beside what Badger writes by itself; nil means always. Badger
+	// writes through memory maps, where a full disk ends the process, so this is asked before it is made to write much.
+	Room func(n int64) bool
+	// Logger takes what an operator should know; nil means nowhere.
+	Logger *slog.Logger
+}
+
 // database is a Badger that can not take the process with it: what panics in it, or faults in a memory map of a file
 // that has become shorter, comes out as ErrDamaged, and a call after close as ErrClosed.
 type database struct {
-	dir string
-	log *slog.Logger
+	config DatabaseConfig
+	dir    string
+	log    *slog.Logger
 
 	// life is held shared by every call and alone by close: Badger unmaps its files, so nobody may be inside.
 	life   sync.RWMutex
@@ -35,17 +66,31 @@ type database struct {
 	// v4.9.6, value.go: Read returns no callback after "Invalid read", or does not return at all). Whoever wants that
 	// file alone then waits for ever, so there must be no more value log collection, and no orderly close either.
 	poisoned atomic.Bool
+
+	reclaiming sync.Mutex   // one Reclaim at a time
+	rewritten  atomic.Int64 // files
 }
 
-// openDatabase opens what preflight finds sound. hint says what an operator does about a database that is not.
-func openDatabase(o badger.Options, log *slog.Logger, hint string) (db *database, err error) {
-	db = &database{dir: o.Dir, log: log}
+// openDatabase opens a database, or makes a new one. What Badger would not survive is mended first, or ErrCorrupt. Close
+// the result.
+func openDatabase(c DatabaseConfig) (db *database, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Room == nil {
+		c.Room = func(int64) bool { return true }
+	}
+	o, log := blobsOptions(c.Dir, c.Quota), c.Logger
+	if c.Kind == Records {
+		o = recordsOptions(c.Dir)
+	}
+	db = &database{config: c, dir: c.Dir, log: log}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: badger: %v", ErrCorrupt, r)
 		}
 		if err != nil {
-			db, err = nil, fmt.Errorf("open %s: %w (%s)", o.Dir, err, hint)
+			db, err = nil, fmt.Errorf("open %s: %w (%s)", o.Dir, err, c.Hint)
 		}
 	}()
 	if err := preflight(o, log); err != nil {
@@ -173,10 +218,10 @@ func (db *database) syncFiles() error {
 	return syncDir(db.dir)
 }
 
-// close closes the database. With abandon, or when it is poisoned, all is made durable but Badger is left as it is,
-// until the process ends: what is in its logs is replayed when the folder is opened again.
-func (db *database) close(abandon bool) error {
-	if abandon || db.poisoned.Load() {
+// Close closes the database. Without room for what Badger writes then, or when it is poisoned, all is made durable but
+// Badger is left as it is, until the process ends: what is in its logs is replayed when the folder is opened again.
+func (db *database) Close() error {
+	if !db.config.Room(0) || db.poisoned.Load() {
 		err := db.Sync()
 		db.life.Lock()
 		defer db.life.Unlock()
@@ -191,25 +236,6 @@ func (db *database) close(abandon bool) error {
 	}
 	db.closed = true
 	return db.badger.Close()
-}
-
-// diskBlocks is how many bytes of the disk the files below dir take. It is not the sum of their sizes: the logs are
-// sparse files, twice as long as they ever become.
-func diskBlocks(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		var info fs.FileInfo
-		if err == nil {
-			info, err = entry.Info()
-		}
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // it was removed while we looked
-		}
-		if err == nil {
-			total += allocated(info)
-		}
-		return err
-	})
-	return total, err
 }
 
 // levelZero is how many tables wait for their first compaction.

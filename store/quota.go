@@ -112,6 +112,9 @@ func (q *quota) writable(n int64) error {
 // roomForUpkeep reports whether the disk has room for small writes of our own: deletions, times of use, compaction.
 func (q *quota) roomForUpkeep() bool { return q.roomFor(q.minFree / 2) }
 
+// room reports whether the disk has n bytes left, and room for upkeep.
+func (q *quota) room(n int64) bool { return q.roomForUpkeep() && q.roomFor(n) }
+
 // roomFor reports whether the disk has n bytes left, at least.
 func (q *quota) roomFor(n int64) bool {
 	free, err := q.freeSpace(q.dir)

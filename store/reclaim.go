@@ -12,9 +12,8 @@ import (
 // Badger gives disk space back in four steps, and none of them follows from the one before: a deletion is a tombstone
 // in the memtable; the memtable becomes a table only when it is full; compaction, when a tombstone meets its value
 // there, counts the value as garbage of its value log file; and a file is rewritten only when it is asked to and enough
-// of it is garbage. A store that deletes and waits stays as large as all that was ever written (five times the live set
-// with Badger's defaults). So after each sweep the memtable is filled up and the files are rewritten until no more is
-// gained.
+// of it is garbage. A database that deletes and waits stays as large as all that was ever written (five times the live
+// set with Badger's defaults). So Reclaim fills the memtable up and has files rewritten until no more is gained.
 //
 // With the settings of badger.go the disk stays below 1.5 times the live bytes, see TestStore_DiskShrinks.
 
@@ -25,38 +24,15 @@ const reclaimRounds = 4
 // settle bounds the wait for compaction. What it has not counted by then is found after the next sweep.
 const settle = 2 * time.Second
 
-// wakeReclaim asks the reclaimer to run. It does not block.
-func (s *Store) wakeReclaim() {
-	select {
-	case s.reclaimWanted <- struct{}{}:
-	default:
-	}
-}
-
-// reclaimer gives disk space back whenever a sweep has removed something.
-func (s *Store) reclaimer(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.reclaimWanted:
-		}
-		if err := s.reclaim(ctx); err != nil && ctx.Err() == nil {
-			s.config.Logger.Warn("disk space could not be given back", "reason", err)
-		}
-	}
-}
-
-// reclaim gives back what it can now.
-func (s *Store) reclaim(ctx context.Context) error {
-	s.reclaiming.Lock()
-	defer s.reclaiming.Unlock()
-	db := s.blobs.db
+// Reclaim gives disk space back that deleted blobs took, as much as can be had now. It takes seconds and more.
+func (db *database) Reclaim(ctx context.Context) error {
+	db.reclaiming.Lock()
+	defer db.reclaiming.Unlock()
 	for range reclaimRounds {
 		switch {
 		case db.poisoned.Load():
 			return errors.New("a damaged value log file can not be rewritten before the next start")
-		case !s.quota.roomForUpkeep() || !s.quota.roomFor(valueLogFileSize(s.config.Quota)+2*chunksMemTable):
+		case !db.config.Room(LogFileSize(db.config.Quota) + 2*blobsMemTable):
 			return errors.New("the disk has no room to rewrite a file")
 		}
 		if err := db.flush(); err != nil {
@@ -66,7 +42,7 @@ func (s *Store) reclaim(ctx context.Context) error {
 			return err
 		}
 		rewritten, err := db.rewrite(ctx)
-		s.rewritten.Add(int64(rewritten))
+		db.rewritten.Add(int64(rewritten))
 		if err != nil || rewritten == 0 {
 			return err
 		}
@@ -74,13 +50,16 @@ func (s *Store) reclaim(ctx context.Context) error {
 	return nil
 }
 
+// Rewritten is how many files of the value log were rewritten since the database was opened.
+func (db *database) Rewritten() int64 { return db.rewritten.Load() }
+
 // flush turns the memtable into a table. Badger has no call for it, but a memtable is full when its log is, and a key
 // may be long: tombstones of keys that no blob has fill it without touching the value log, and the compaction that
 // follows drops them.
 func (db *database) flush() error {
 	const keySize = 32 << 10
 	key := make([]byte, keySize)
-	for i := range chunksMemTable/keySize + 1 {
+	for i := range blobsMemTable/keySize + 1 {
 		padding := append([]byte(nil), key...)
 		padding[0], padding[1] = 0xff, byte(i)
 		err := db.Update(func(txn Txn) error { return txn.Delete(padding) })

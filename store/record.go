@@ -24,6 +24,9 @@ const (
 	countKind      = "count/"      // transactions so far, big endian, see head.go
 )
 
+// MaxRecord bounds the records kept in meta, signed ones and others, in bytes. A transaction holds little more than two.
+const MaxRecord = 512 << 10
+
 // sealRecord returns payload as it is stored under key.
 func sealRecord(key string, payload []byte) []byte {
 	sum := recordSum(key, payload)

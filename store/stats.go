@@ -2,7 +2,11 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -44,7 +48,7 @@ func (s *Store) Stats() (Stats, error) {
 	stats.BadRecords = s.badRecords.Load()
 	stats.EvictedBundles, stats.EvictedDerived = s.evictedBundles.Load(), s.evictedDerived.Load()
 	stats.EvictedBlobs, stats.EvictedBytes = s.blobs.evictedBlobs.Load(), s.blobs.evictedBytes.Load()
-	stats.Rewritten = s.rewritten.Load()
+	stats.Rewritten = s.blobs.db.Rewritten()
 	stats.Poisoned = s.blobs.db.Poisoned() || s.records.db.Poisoned()
 	if at := s.scrubbed.Load(); at > 0 {
 		stats.Scrubbed = time.Unix(at, 0).UTC()
@@ -76,4 +80,23 @@ func encodeDamage(list []Damage) []byte {
 		panic(fmt.Sprintf("store: encode damage: %v", err)) // structs of strings and times always encode
 	}
 	return payload
+}
+
+// diskBlocks is how many bytes of the disk the files below dir take. It is not the sum of their sizes: the logs are
+// sparse files, twice as long as they ever become.
+func diskBlocks(dir string) (total int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = entry.Info()
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // it was removed while we looked
+		}
+		if err == nil {
+			total += allocated(info)
+		}
+		return err
+	})
+	return total, err
 }

@@ -45,10 +45,9 @@ type Store struct {
 	pins    *pins
 	sick    *quarantine
 
-	sweeping   sync.Mutex // one eviction pass at a time
-	barren     [evictAll + 1]barren
-	changing   sync.Mutex // held by those who change signed, bundle or derived records
-	reclaiming sync.Mutex // one at a time
+	sweeping sync.Mutex // one eviction pass at a time
+	barren   [evictAll + 1]barren
+	changing sync.Mutex // held by those who change signed, bundle or derived records
 
 	context       context.Context // of the goroutines; done when Close begins
 	stop          context.CancelFunc
@@ -57,15 +56,11 @@ type Store struct {
 	closing       sync.Once
 	closed        error
 
-	evictedBundles, evictedDerived, rewritten, badRecords, scrubbed atomic.Int64
+	evictedBundles, evictedDerived, badRecords, scrubbed atomic.Int64
 }
 
 // upkeepInterval is how often times of use are written and a full disk is looked at again. A crash loses no more.
 const upkeepInterval = 30 * time.Second
-
-// openMargin is how many bytes Badger may write when it opens: the memtables that it replays, and a compaction of them.
-// A disk with less is not opened; with less than Config.MinFree, the store is opened and read-only.
-const openMargin = 32 << 20
 
 // Open opens a data folder, or makes a new one, and starts the work in the background. It reads all keys: about a
 // second for each million of blobs. It returns [ErrFormat], [ErrLocked], [ErrCorrupt], or [ErrReadOnly] when the disk
@@ -102,20 +97,24 @@ func (s *Store) open() error {
 		high: int64(float64(c.Quota) * c.HighWater), low: int64(float64(c.Quota) * c.LowWater),
 	}
 	s.sick = &quarantine{log: c.Logger, now: c.Now}
-	if need := min(c.MinFree/2, openMargin); !s.quota.roomFor(need) {
-		// A write of Badger's that finds no room ends the process.
+	// With less than this on the disk a store is not opened; with less than Config.MinFree, it is opened and read-only.
+	if need := min(c.MinFree/2, OpenMargin); !s.quota.roomFor(need) {
 		return fmt.Errorf("%w: disk of %s has less than %d bytes free", ErrReadOnly, c.Dir, need)
 	}
 	chunks := filepath.Join(c.Dir, chunksDir)
-	db, err := openDatabase(chunksOptions(chunks, c.Quota), c.Logger,
-		"to go on, move "+chunks+" aside: publishing the releases again brings their chunks back")
+	db, err := openDatabase(DatabaseConfig{
+		Dir: chunks, Kind: Blobs, Quota: c.Quota, Room: s.quota.room, Logger: c.Logger,
+		Hint: "to go on, move " + chunks + " aside: publishing the releases again brings their chunks back",
+	})
 	if err != nil {
 		return err
 	}
 	s.blobs = &blobs{db: db, codec: bundle.NewCodec(), quota: s.quota, pins: s.pins, sick: s.sick}
 	meta := filepath.Join(c.Dir, metaDir)
-	db, err = openDatabase(metaOptions(meta), c.Logger,
-		"to go on, restore it, or move "+meta+" aside and publish every channel again, --above what devices have seen")
+	db, err = openDatabase(DatabaseConfig{
+		Dir: meta, Kind: Records, Room: s.quota.room, Logger: c.Logger,
+		Hint: "to go on, restore it, or move " + meta + " aside and publish every channel again, --above what devices have seen",
+	})
 	if err != nil {
 		return err
 	}
@@ -168,6 +167,28 @@ func (s *Store) upkeep(ctx context.Context) {
 	}
 }
 
+// wakeReclaim asks the reclaimer to run. It does not block.
+func (s *Store) wakeReclaim() {
+	select {
+	case s.reclaimWanted <- struct{}{}:
+	default:
+	}
+}
+
+// reclaimer gives disk space back whenever a sweep has removed something.
+func (s *Store) reclaimer(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.reclaimWanted:
+		}
+		if err := s.blobs.db.Reclaim(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.Warn("disk space could not be given back", "reason", err)
+		}
+	}
+}
+
 // bounded returns a context that also ends when the store is closed.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -199,7 +220,7 @@ func (s *Store) GC(ctx context.Context) (GCReport, error) {
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	if err := s.reclaim(ctx); err != nil {
+	if err := s.blobs.db.Reclaim(ctx); err != nil {
 		return report, fmt.Errorf("give disk space back: %w", err)
 	}
 	after, err := diskBlocks(s.config.Dir)
@@ -222,16 +243,14 @@ func (s *Store) Close() error {
 func (s *Store) shut() error {
 	s.stop()
 	var errs []error
-	// Badger writes when it closes, and on a full disk that would end the process.
-	abandon := s.quota != nil && !s.quota.roomForUpkeep()
 	if s.records != nil {
-		errs = append(errs, s.records.db.close(abandon))
+		errs = append(errs, s.records.db.Close())
 		if s.records.head != nil {
 			errs = append(errs, s.records.head.close())
 		}
 	}
 	if s.blobs != nil {
-		errs = append(errs, s.blobs.db.close(abandon))
+		errs = append(errs, s.blobs.db.Close())
 	}
 	errs = append(errs, s.lock.Close())
 	return errors.Join(errs...)
