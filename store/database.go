@@ -67,40 +67,55 @@ type database struct {
 	// file alone then waits for ever, so there must be no more value log collection, and no orderly close either.
 	poisoned atomic.Bool
 
+	head *head // of Records, nil otherwise
+
 	reclaiming sync.Mutex   // one Reclaim at a time
 	rewritten  atomic.Int64 // files
 }
 
-// openDatabase opens a database, or makes a new one. What Badger would not survive is mended first, or ErrCorrupt. Close
-// the result.
-func openDatabase(c DatabaseConfig) (db *database, err error) {
+// openDatabase opens a database, or makes a new one. What Badger would not survive is mended first, or ErrCorrupt, and so
+// are records that were committed and are gone. Close the result.
+func openDatabase(c DatabaseConfig) (*database, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Room == nil {
 		c.Room = func(int64) bool { return true }
 	}
-	o, log := blobsOptions(c.Dir, c.Quota), c.Logger
-	if c.Kind == Records {
-		o = recordsOptions(c.Dir)
+	db := &database{config: c, dir: c.Dir, log: c.Logger}
+	if err := db.open(); err != nil {
+		return nil, err
 	}
-	db = &database{config: c, dir: c.Dir, log: log}
+	if c.Kind == Records {
+		if err := db.openHead(); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
+	return db, nil
+}
+
+// open opens what preflight finds sound.
+func (db *database) open() (err error) {
+	o := blobsOptions(db.dir, db.config.Quota)
+	if db.config.Kind == Records {
+		o = recordsOptions(db.dir)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: badger: %v", ErrCorrupt, r)
 		}
 		if err != nil {
-			db, err = nil, fmt.Errorf("open %s: %w (%s)", o.Dir, err, c.Hint)
+			err = fmt.Errorf("open %s: %w (%s)", db.dir, err, db.config.Hint)
 		}
 	}()
-	if err := preflight(o, log); err != nil {
-		return nil, err
+	if err := preflight(o, db.log); err != nil {
+		return err
 	}
-	db.badger, err = badger.Open(o.WithLogger(badgerLog{log: log, leaking: func() { db.poisoned.Store(true) }}))
+	db.badger, err = badger.Open(o.WithLogger(badgerLog{log: db.log, leaking: func() { db.poisoned.Store(true) }}))
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return db, err
+	return err
 }
 
 // View reads. do must not call the database again, and must not keep what it is shown.
@@ -220,14 +235,12 @@ func (db *database) syncFiles() error {
 
 // Close closes the database. Without room for what Badger writes then, or when it is poisoned, all is made durable but
 // Badger is left as it is, until the process ends: what is in its logs is replayed when the folder is opened again.
+// Calls under way are waited for. It is idempotent.
 func (db *database) Close() error {
-	if !db.config.Room(0) || db.poisoned.Load() {
-		err := db.Sync()
-		db.life.Lock()
-		defer db.life.Unlock()
-		db.closed = true
-		db.log.Warn("database is left open until the process ends", "dir", db.dir, "damaged", db.poisoned.Load())
-		return err
+	leave := !db.config.Room(0) || db.poisoned.Load()
+	var err error
+	if leave {
+		err = db.Sync()
 	}
 	db.life.Lock()
 	defer db.life.Unlock()
@@ -235,7 +248,12 @@ func (db *database) Close() error {
 		return nil
 	}
 	db.closed = true
-	return db.badger.Close()
+	if leave {
+		db.log.Warn("database is left open until the process ends", "dir", db.dir, "damaged", db.poisoned.Load())
+	} else {
+		err = db.badger.Close()
+	}
+	return errors.Join(err, db.head.close())
 }
 
 // levelZero is how many tables wait for their first compaction.

@@ -187,3 +187,16 @@ func anyEntry(data []byte) int {
 	}
 	return 0
 }
+
+// The database counts transactions in a record of the same form, as folders of earlier versions have it.
+func TestRecord_CountOfTransactions(t *testing.T) {
+	s := openStore(t, Config{})
+	for _, value := range []string{"1", "2", "3"} {
+		if err := s.PutState(t.Context(), map[string][]byte{"stats/a": []byte(value)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if payload, err := s.records.get("count/"); err != nil || len(payload) != 8 || decodeCount(payload) != 3 {
+		t.Errorf("the count is %x, %v, want 3", payload, err)
+	}
+}

@@ -20,8 +20,7 @@ const (
 	versionKind    = "trusts/"     // org/version, see Store.PutTrustVersion; the signed envelope as it came
 	stateKind      = "state/"      // and a key of PutState; its value
 	usedKind       = "used/"       // the key of a bundle or derived record; seconds since 1970, big endian
-	quarantineKind = "quarantine/" // JSON of []Damage
-	countKind      = "count/"      // transactions so far, big endian, see head.go
+	quarantineKind = "quarantine/" // JSON of []Damage; count/ is the database's own
 )
 
 // MaxRecord bounds the records kept in meta, signed ones and others, in bytes. A transaction holds little more than two.
@@ -52,8 +51,7 @@ func recordSum(key string, payload []byte) digest.Digest {
 
 // records is the database of records.
 type records struct {
-	db   *database
-	head *head
+	db *database
 }
 
 // get returns the payload of the record, ErrNotFound, or ErrDamaged. The caller owns the bytes.
@@ -102,22 +100,7 @@ type change struct {
 // acknowledge makes a change durable. It is all there on return, whatever happens to the process or the machine. The
 // caller holds Store.changing.
 func (r *records) acknowledge(c change) error {
-	var n uint64
-	err := r.db.Update(func(txn Txn) error {
-		var err error
-		if n, err = committed(txn); err != nil {
-			return err
-		}
-		n++
-		if err := putRecord(txn, countKind, countPayload(n)); err != nil {
-			return err
-		}
-		return c.apply(txn)
-	})
-	if err == nil {
-		err = r.head.write(n)
-	}
-	if err != nil {
+	if err := r.db.Commit(c.apply); err != nil {
 		return fmt.Errorf("write records: %w", err)
 	}
 	return nil

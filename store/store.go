@@ -119,17 +119,6 @@ func (s *Store) open() error {
 		return err
 	}
 	s.records = &records{db: db}
-	var count uint64
-	err = db.View(func(txn Txn) (err error) {
-		count, err = committed(txn)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if s.records.head, err = openHead(meta, count, c.Logger); err != nil {
-		return err
-	}
 	if err := syncDir(c.Dir); err != nil { // the folders of both databases are in it from now on
 		return err
 	}
@@ -245,28 +234,10 @@ func (s *Store) shut() error {
 	var errs []error
 	if s.records != nil {
 		errs = append(errs, s.records.db.Close())
-		if s.records.head != nil {
-			errs = append(errs, s.records.head.close())
-		}
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.db.Close())
 	}
 	errs = append(errs, s.lock.Close())
 	return errors.Join(errs...)
-}
-
-// committed returns how many transactions the database of records holds.
-func committed(txn Txn) (uint64, error) {
-	payload, err := getRecord(txn, countKind)
-	if errors.Is(err, ErrNotFound) {
-		return 0, nil
-	}
-	if err == nil && len(payload) != 8 {
-		err = fmt.Errorf("record %s: %w: %d bytes", countKind, ErrDamaged, len(payload))
-	}
-	if err != nil {
-		return 0, err
-	}
-	return decodeCount(payload), nil
 }
