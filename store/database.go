@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -264,6 +263,3 @@ func (db *database) levelZero() (n int, err error) {
 	})
 	return n, err
 }
-
-// trimName returns the base name of path without its suffix.
-func trimName(path, suffix string) string { return strings.TrimSuffix(filepath.Base(path), suffix) }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 
@@ -78,7 +77,7 @@ func (r *LogReader) open(dir string, number uint32) (err error) {
 	}
 	r.Close()
 	r.number = number
-	r.file, err = os.Open(filepath.Join(dir, fmt.Sprintf("%06d.vlog", number)))
+	r.file, err = os.Open(logPath(dir, uint64(number)))
 	if err != nil {
 		r.file = nil
 	}

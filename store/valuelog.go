@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/dgraph-io/ristretto/v2/z"
 
@@ -29,6 +30,11 @@ const (
 	versionSize    = 8
 )
 
+// logPath is where the file of the value log with that number lies.
+func logPath(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%06d.vlog", number))
+}
+
 func valueLogFiles(dir string) (paths map[uint64]string, newest uint64, err error) {
 	list, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
 	if err != nil {
@@ -36,7 +42,7 @@ func valueLogFiles(dir string) (paths map[uint64]string, newest uint64, err erro
 	}
 	paths = make(map[uint64]string, len(list))
 	for _, path := range list {
-		n, err := strconv.ParseUint(trimName(path, ".vlog"), 10, 32)
+		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".vlog"), 10, 32)
 		if err != nil {
 			return nil, 0, fmt.Errorf("%w: %s is not Badger's", ErrCorrupt, path)
 		}
@@ -75,7 +81,7 @@ func shieldLog(dir string) error {
 	}
 	header := make([]byte, valueLogHeader)
 	_, _ = rand.Read(header[8:]) // it never fails
-	return os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.vlog", newest+1)), header, 0o640)
+	return os.WriteFile(logPath(dir, newest+1), header, 0o640)
 }
 
 // mendLogs mends those files of the value log that Badger may choose to rewrite. done remembers them by number.
@@ -90,7 +96,7 @@ func (db *database) mendLogs(done map[uint64]bool) error {
 			if number == 0 {
 				break
 			}
-			path := filepath.Join(db.dir, fmt.Sprintf("%06d.vlog", number))
+			path := logPath(db.dir, number)
 			info, err := os.Stat(path)
 			if err == nil && !done[number] && float64(discard) >= discardRatio*float64(info.Size()) {
 				done[number] = true
