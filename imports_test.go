@@ -73,6 +73,10 @@ func rules() []rule {
 			reason: "the store keeps and checks; who asks, and over which protocol, is not its concern",
 		},
 		{
+			room: "store/database", may: []string{"digest"},
+			reason: "what is kept, and what may be dropped, is the store's to know: a database has keys and bytes",
+		},
+		{
 			room: "origin", may: []string{"store", "protocol", "bundle", "channel", "digest"},
 			reason: "filling ends in the store's one door and serves whoever asks, so it knows nobody above it",
 		},
@@ -138,6 +142,27 @@ func rules() []rule {
 	}
 }
 
+// seal says that a package, or a folder of them, is imported by one room alone. Others may reach it through that room.
+type seal struct {
+	prefix string
+	room   string
+	reason string
+}
+
+// seals are what has one keeper each.
+func seals() []seal {
+	return []seal{
+		{
+			prefix: "github.com/dgraph-io/badger", room: "store/database",
+			reason: "Badger has traps that end a process or lose data, and each has its guard in one place",
+		},
+		{
+			prefix: module + "/store/database", room: "store",
+			reason: "bytes from a database are not yet verified, and the store's one door is where they are",
+		},
+	}
+}
+
 // nobodys are the rooms that no other room may import, not even one that may import anything.
 func nobodys() []string { return []string{"cmd", "e2e", "demo"} }
 
@@ -192,6 +217,18 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 			{ImportPath: "a", Imports: []string{"c", "b"}},
 			{ImportPath: "b", Imports: []string{"github.com/dgraph-io/badger/v4"}},
 		},
+		"brink/store imports github.com/dgraph-io/badger/v4: only store/database may: Badger has traps": {
+			{ImportPath: "brink/store", Imports: []string{"github.com/dgraph-io/badger/v4"}},
+		},
+		"brink/store imports github.com/dgraph-io/badger/v4/table: only store/database may: Badger has traps": {
+			{ImportPath: "brink/store", XTestImports: []string{"github.com/dgraph-io/badger/v4/table"}},
+		},
+		"brink/node imports brink/store/database: only store may: bytes from a database": {
+			{ImportPath: "brink/node", Imports: []string{"brink/store/database"}},
+		},
+		"brink/store/database imports brink/bundle: what is kept": {
+			{ImportPath: "brink/store/database", Imports: []string{"brink/bundle", "brink/digest"}},
+		},
 		"brink/util has no rule": {
 			{ImportPath: "brink/util"},
 		},
@@ -208,6 +245,8 @@ func TestFaults_LetWhatPointsDownPass(t *testing.T) {
 		{ImportPath: "brink/digest", Imports: []string{"github.com/zeebo/blake3"}},
 		{ImportPath: "brink/bundle", Imports: []string{"brink/digest"}, XTestImports: []string{"brink/bench/corpus"}},
 		{ImportPath: "brink/node/other", Imports: []string{"brink/node/semantics", "brink/store", "brink/channel"}},
+		{ImportPath: "brink/store", Imports: []string{"brink/store/database"}},
+		{ImportPath: "brink/store/database", Imports: []string{"brink/digest", "github.com/dgraph-io/badger/v4"}},
 		{ImportPath: "brink/client/disk", Imports: []string{"brink/client", "net/http"}},
 		{ImportPath: "brink/cmd/brink", Imports: []string{"brink/node", "brink/client", "brink/publish"}},
 	})
@@ -241,6 +280,13 @@ func faults(packages []goPackage) []string {
 		for _, to := range append(p.TestImports, p.XTestImports...) {
 			if why := r.forbids(to, tested()); why != "" {
 				found = append(found, fmt.Sprintf("%s's tests import %s: %s", p.ImportPath, to, why))
+			}
+		}
+		for _, to := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			for _, s := range seals() {
+				if within(to, s.prefix) && !within(path, s.room) {
+					found = append(found, fmt.Sprintf("%s imports %s: only %s may: %s", p.ImportPath, to, s.room, s.reason))
+				}
 			}
 		}
 		for _, prefix := range r.never {

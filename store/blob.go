@@ -10,11 +10,12 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // blobs keeps chunks, and the parts of larger objects, under the digest of their plain bytes.
 type blobs struct {
-	db    *database
+	db    *database.DB
 	codec *bundle.Codec
 	quota *quota
 	pins  *pins
@@ -33,9 +34,9 @@ func (b *blobs) lock(d digest.Digest) *sync.Mutex { return &b.writing[d[0]%64] }
 
 // frame returns the blob d as it is stored, in the memory of r. With sum, the checksum of the envelope was compared;
 // without it, only its header, and the caller compares the digest of the plain bytes.
-func (b *blobs) frame(r *LogReader, d digest.Digest, sum bool) (bundle.Frame, error) {
+func (b *blobs) frame(r *database.LogReader, d digest.Digest, sum bool) (bundle.Frame, error) {
 	var value []byte
-	err := b.db.Read(d[:], func(item Item) (err error) {
+	err := b.db.Read(d[:], func(item database.Item) (err error) {
 		if value, err = r.Value(item); err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func (b *blobs) plain(d digest.Digest) ([]byte, error) {
 }
 
 // sealed returns the frame of d, verified by the checksum of its envelope, in the memory of r.
-func (b *blobs) sealed(r *LogReader, d digest.Digest) (bundle.Frame, error) {
+func (b *blobs) sealed(r *database.LogReader, d digest.Digest) (bundle.Frame, error) {
 	f, err := b.frame(r, d, true)
 	if err != nil {
 		return bundle.Frame{}, b.failed(d, err)
@@ -82,7 +83,7 @@ func (b *blobs) known(d digest.Digest) (bool, error) { return b.db.Has(d[:]) }
 // has reports whether there is a blob of the name d whose envelope looks right. One whose envelope does not is set
 // aside.
 func (b *blobs) has(d digest.Digest) (bool, error) {
-	err := b.db.Read(d[:], func(item Item) error {
+	err := b.db.Read(d[:], func(item database.Item) error {
 		return item.Value(func(v []byte) error { return checkHeader(d, v) })
 	})
 	switch {
@@ -114,7 +115,7 @@ func (b *blobs) put(f bundle.Frame) error {
 		buffer = new([]byte)
 	}
 	*buffer = appendEnvelope((*buffer)[:0], f)
-	err := b.db.Update(func(txn Txn) error { return txn.Set(f.Digest[:], *buffer) })
+	err := b.db.Update(func(txn database.Txn) error { return txn.Set(f.Digest[:], *buffer) })
 	if err != nil {
 		return fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // the buffer may still be in Badger's hands
 	}
@@ -131,7 +132,7 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	mu := b.lock(d)
 	mu.Lock()
 	defer mu.Unlock()
-	f, err := b.frame(&LogReader{Mapped: true}, d, true) // nothing is removed on the word of LogReader alone
+	f, err := b.frame(&database.LogReader{Mapped: true}, d, true) // nothing is removed on the word of the file alone
 	if err == nil {
 		_, err = b.codec.Plain(f) // the reader may have seen that the plain bytes are wrong
 	}
@@ -140,7 +141,7 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	}
 	if b.quota.roomForUpkeep() {
 		var size int64
-		err = b.db.Update(func(txn Txn) error {
+		err = b.db.Update(func(txn database.Txn) error {
 			item, err := txn.Get(d[:])
 			if err != nil {
 				return err
@@ -158,12 +159,12 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 // each calls do for the key and the accounted size of every blob from first on, in order of keys, until do returns
 // false.
 func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.Digest, size int64) bool) error {
-	err := b.db.Each(nil, first[:], func(item Item) error {
+	err := b.db.Each(nil, first[:], func(item database.Item) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if len(item.Key()) != digest.Size {
-			return nil // a key of reclaim.go
+			return nil // one of the database's own
 		}
 		if !do(digest.Digest(item.Key()), item.Footprint()) {
 			return errEnough

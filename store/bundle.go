@@ -11,6 +11,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // Bundle is a bundle that was committed. It is immutable.
@@ -159,7 +160,7 @@ func (s *Store) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error
 	if err := ctx.Err(); err != nil {
 		return bundle.Frame{}, err
 	}
-	var log LogReader
+	var log database.LogReader
 	defer log.Close()
 	return s.blobs.sealed(&log, d)
 }

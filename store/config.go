@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"brink/digest"
+	"brink/store/database"
 )
 
 // Defaults of [Config].
@@ -24,7 +25,7 @@ type Config struct {
 	// are mapped into memory.
 	Dir string
 	// Quota bounds the bytes that blobs take, their overhead on disk included; 0 means DefaultQuota. The folder itself
-	// may be half as large again, see reclaim.go.
+	// may be half as large again, see [database.DB.Reclaim].
 	Quota int64
 	// HighWater and LowWater are shares of Quota. Above the first, eviction begins; it ends below the second. 0 means
 	// the default.
@@ -81,7 +82,7 @@ func (c Config) withDefaults() Config {
 		c.KeepReleases = 0
 	}
 	if c.MinFree == 0 {
-		c.MinFree = 4 * LogFileSize(c.Quota)
+		c.MinFree = 4 * database.LogFileSize(c.Quota)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -6,6 +6,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // A blob is stored under the 32 bytes of its digest, in an envelope of its own, because the database tells nobody when
@@ -70,4 +71,4 @@ func checkSum(d digest.Digest, value []byte) error {
 }
 
 // footprint is how many bytes of the disk a blob takes whose frame has n bytes.
-func footprint(n int64) int64 { return Footprint(n + envelopeOverhead) }
+func footprint(n int64) int64 { return database.Footprint(n + envelopeOverhead) }

@@ -1,6 +1,10 @@
 package store
 
-import "errors"
+import (
+	"errors"
+
+	"brink/store/database"
+)
 
 // Returned when a data folder is opened.
 var (
@@ -10,19 +14,19 @@ var (
 	ErrLocked = errors.New("data folder is in use")
 	// ErrCorrupt is returned when the files of a database are so damaged that it can not be opened, or when records
 	// that were acknowledged are gone. The text around it says what to move aside.
-	ErrCorrupt = errors.New("data folder is corrupt")
+	ErrCorrupt = database.ErrCorrupt
 )
 
 // Returned when the store is read.
 var (
 	// ErrNotFound is returned for what is not here, and for what was here but is damaged; the latter is [ErrDamaged] as
 	// well. Either way it can be brought in again.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = database.ErrNotFound
 	// ErrDamaged is returned for bytes that are not what was written. A damaged blob is set aside at once and is also
 	// [ErrNotFound]; a damaged signed record stays, so that nobody takes it for one that never was.
-	ErrDamaged = errors.New("damaged")
+	ErrDamaged = database.ErrDamaged
 	// ErrClosed is returned by every method once Close was called.
-	ErrClosed = errors.New("store is closed")
+	ErrClosed = database.ErrClosed
 )
 
 // Returned when something is brought in.

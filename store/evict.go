@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"brink/digest"
+	"brink/store/database"
 )
 
 // evictScope says how far eviction may go.
@@ -367,7 +368,7 @@ func (b *blobs) remove(names []digest.Digest) (freed int64, err error) {
 	b.pins.mu.Lock()
 	defer b.pins.mu.Unlock()
 	var count int64
-	err = b.db.Update(func(txn Txn) error {
+	err = b.db.Update(func(txn database.Txn) error {
 		for _, d := range names {
 			if b.pins.held(d) {
 				continue

@@ -17,7 +17,7 @@ import (
 //	FORMAT   one line, "brink-store 1"
 //	LOCK     held by the process that has the folder open; its text says who
 //	chunks/  the database of blobs: a value log, tuned for bulk
-//	meta/    the database of records: a tree, every write synced; and HEAD, see head.go
+//	meta/    the database of records: a tree, every write synced; and HEAD, see package database
 const (
 	formatName    = "brink-store"
 	formatVersion = 1
@@ -119,13 +119,4 @@ func writeFormat(dir string) error {
 		return err
 	}
 	return syncDir(dir)
-}
-
-// syncFile makes what was written to a file durable.
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // Tests of what can not be brought about from outside. Package storetest can not be used here, for it imports this one.
@@ -105,36 +106,6 @@ func TestEvict_BundleNeededMeanwhile(t *testing.T) {
 	}
 }
 
-// Value log collection may take a file away under a reader, once.
-func TestRead_TriesAgain(t *testing.T) {
-	s := openStore(t, Config{})
-	commit(t, upload(t, s, "a file"))
-	name := digest.Sum([]byte("a file"))
-	calls := 0
-	err := s.blobs.db.Read(name[:], func(Item) error {
-		if calls++; calls == 1 {
-			return ErrDamaged
-		}
-		return nil
-	})
-	if err != nil || calls != 2 {
-		t.Errorf("Read = %v after %d calls, want 2", err, calls)
-	}
-}
-
-// A fault while a blob is read is damage, not the end of the process; and it keeps the value log from being rewritten.
-func TestGuard_Panic(t *testing.T) {
-	s := openStore(t, Config{})
-	db := &database{badger: s.blobs.db.badger, dir: s.blobs.db.dir, log: s.config.Logger}
-	err := db.View(func(Txn) error { panic("unexpected fault address") })
-	if !errors.Is(err, ErrDamaged) || !db.poisoned.Load() {
-		t.Errorf("View = %v, poisoned %v, want ErrDamaged", err, db.poisoned.Load())
-	}
-	if n, err := db.rewrite(t.Context()); n != 0 || err != nil {
-		t.Errorf("rewrite of a poisoned database = %d, %v", n, err)
-	}
-}
-
 // A signed record that can not be read is an error, nobody knows which bundles it needs, and it can be replaced.
 func TestManifest_Damaged(t *testing.T) {
 	s := openStore(t, Config{Quota: 1 << 20})
@@ -142,7 +113,7 @@ func TestManifest_Damaged(t *testing.T) {
 	key := manifestKind + "com.acme.shop/beta"
 	value := sealRecord(key, []byte("{}"))
 	value[len(value)-1] ^= 1
-	if err := s.records.db.Update(func(txn Txn) error { return txn.Set([]byte(key), value) }); err != nil {
+	if err := s.records.db.Update(func(txn database.Txn) error { return txn.Set([]byte(key), value) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.load(); err != nil { // as Open does
@@ -190,7 +161,7 @@ func TestState_Damaged(t *testing.T) {
 	put(map[string][]byte{"stats/a": []byte("1"), "stats/b": []byte("2"), "stats/c": []byte("3")})
 	key := stateKind + "stats/b"
 	value := sealRecord(stateKind+"stats/a", []byte("1")) // sound, and under a foreign key
-	if err := s.records.db.Update(func(txn Txn) error { return txn.Set([]byte(key), value) }); err != nil {
+	if err := s.records.db.Update(func(txn database.Txn) error { return txn.Set([]byte(key), value) }); err != nil {
 		t.Fatal(err)
 	}
 	read := func() (text string) {

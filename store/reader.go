@@ -6,6 +6,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // Reader reads chunks one after the other, each into the memory of the one before; between two it may hold a file of
@@ -18,7 +19,7 @@ type Reader struct {
 // buffers are what a Reader reads into. They are used again by others: memory that is new costs as much time as reading
 // into it.
 type buffers struct {
-	log   LogReader
+	log   database.LogReader
 	plain []byte // decoded last
 }
 

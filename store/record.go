@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"brink/digest"
+	"brink/store/database"
 )
 
 // Records in meta lie under a kind, a slash and a name. A value begins with the digest of the key and the payload
@@ -51,19 +52,19 @@ func recordSum(key string, payload []byte) digest.Digest {
 
 // records is the database of records.
 type records struct {
-	db *database
+	db *database.DB
 }
 
 // get returns the payload of the record, ErrNotFound, or ErrDamaged. The caller owns the bytes.
 func (r *records) get(key string) (payload []byte, err error) {
-	err = r.db.View(func(txn Txn) error {
+	err = r.db.View(func(txn database.Txn) error {
 		payload, err = getRecord(txn, key)
 		return err
 	})
 	return payload, err
 }
 
-func getRecord(txn Txn, key string) ([]byte, error) {
+func getRecord(txn database.Txn, key string) ([]byte, error) {
 	item, err := txn.Get([]byte(key))
 	if errors.Is(err, ErrNotFound) {
 		return nil, fmt.Errorf("record %s: %w", key, err)
@@ -81,7 +82,7 @@ func getRecord(txn Txn, key string) ([]byte, error) {
 // each calls do for every record of a kind, in order of names: with its name and its payload, or with the reason why it
 // can not be read. do owns the bytes and must not call the records again. It stops at the first error of do.
 func (r *records) each(kind string, do func(name string, payload []byte, err error) error) error {
-	return r.db.Each([]byte(kind), nil, func(item Item) error {
+	return r.db.Each([]byte(kind), nil, func(item database.Item) error {
 		key := string(item.Key())
 		value, err := item.Copy(nil)
 		if err == nil {
@@ -109,7 +110,7 @@ func (r *records) acknowledge(c change) error {
 // keep makes a change that nobody was promised, a time of use for example.
 func (r *records) keep(c change) error { return r.db.Update(c.apply) }
 
-func (c change) apply(txn Txn) error {
+func (c change) apply(txn database.Txn) error {
 	for key, payload := range c.put {
 		if err := putRecord(txn, key, payload); err != nil {
 			return err
@@ -123,7 +124,7 @@ func (c change) apply(txn Txn) error {
 	return nil
 }
 
-func putRecord(txn Txn, key string, payload []byte) error {
+func putRecord(txn database.Txn, key string, payload []byte) error {
 	if len(payload) > MaxRecord {
 		return fmt.Errorf("record %s: %w: %d bytes", key, ErrTooLarge, len(payload))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // scrubPause is the time between two passes of the scrubber: a small store is not read all day long.
@@ -26,7 +27,7 @@ func (s *Store) scrubber(ctx context.Context) {
 	for i := range first {
 		first[i] = byte(rand.Uint32()) // or a process that is restarted often would only ever see the beginning
 	}
-	var log LogReader
+	var log database.LogReader
 	for {
 		start := s.config.Now()
 		read := func(d digest.Digest) error {
@@ -130,7 +131,7 @@ func (r *Report) OK() bool {
 func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*Report, error) {
 	report := &Report{}
 	total := s.quota.blobs()
-	var log LogReader
+	var log database.LogReader
 	defer log.Close()
 	err := s.scan(ctx, digest.Digest{}, func(d digest.Digest) error {
 		f, err := s.blobs.sealed(&log, d)
@@ -186,13 +187,13 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*
 	if err != nil {
 		return report, err
 	}
-	for _, db := range []*database{s.blobs.db, s.records.db} {
+	for _, db := range []*database.DB{s.blobs.db, s.records.db} {
 		err := db.VerifyTables()
 		if errors.Is(err, ErrClosed) {
 			return report, err
 		}
 		if err != nil {
-			report.Tables = append(report.Tables, db.dir+": "+err.Error())
+			report.Tables = append(report.Tables, db.Dir()+": "+err.Error())
 		}
 	}
 	return report, nil

@@ -15,7 +15,7 @@ const (
 	MaxStateKey    = 512
 	MaxState       = 64 << 10
 	MaxStates      = 4096
-	MaxStatesBytes = 768 << 10 // a transaction holds some 1.2 MB, keys and all, see recordsMemTable
+	MaxStatesBytes = 768 << 10 // a transaction holds some 1.2 MB, keys and all, see database.Records
 )
 
 // PutState keeps what a node itself has to remember and nobody signs: a value for each key, in place of what was under

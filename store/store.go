@@ -1,5 +1,5 @@
 // Package store keeps what a node has: chunks, bundles, signed records, and content derived from them. It is
-// content-addressed and lies in one folder, in two Badger databases.
+// content-addressed and lies in one folder, in two databases, see package database.
 //
 // The life of one bundle: [Store.Ingest] has room promised for what is missing and pins the rest, [Ingest.Put] verifies
 // one chunk after the other, and [Ingest.Commit] rebuilds the archive from them, compares it with the index, and makes
@@ -12,7 +12,7 @@
 // that it can be brought in again. What Commit, PutManifest, PutTrust or PutState has acknowledged survives kill -9 and
 // power loss.
 //
-// Reads share no lock with writes but those inside Badger. All methods are safe for concurrent use.
+// Reads share no lock with writes but those inside the database. All methods are safe for concurrent use.
 package store
 
 import (
@@ -29,6 +29,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/store/database"
 )
 
 // Store is an open data folder. Use [Open].
@@ -98,12 +99,12 @@ func (s *Store) open() error {
 	}
 	s.sick = &quarantine{log: c.Logger, now: c.Now}
 	// With less than this on the disk a store is not opened; with less than Config.MinFree, it is opened and read-only.
-	if need := min(c.MinFree/2, OpenMargin); !s.quota.roomFor(need) {
+	if need := min(c.MinFree/2, database.OpenMargin); !s.quota.roomFor(need) {
 		return fmt.Errorf("%w: disk of %s has less than %d bytes free", ErrReadOnly, c.Dir, need)
 	}
 	chunks := filepath.Join(c.Dir, chunksDir)
-	db, err := openDatabase(DatabaseConfig{
-		Dir: chunks, Kind: Blobs, Quota: c.Quota, Room: s.quota.room, Logger: c.Logger,
+	db, err := database.Open(database.Config{
+		Dir: chunks, Kind: database.Blobs, Quota: c.Quota, Room: s.quota.room, Logger: c.Logger,
 		Hint: "to go on, move " + chunks + " aside: publishing the releases again brings their chunks back",
 	})
 	if err != nil {
@@ -111,9 +112,10 @@ func (s *Store) open() error {
 	}
 	s.blobs = &blobs{db: db, codec: bundle.NewCodec(), quota: s.quota, pins: s.pins, sick: s.sick}
 	meta := filepath.Join(c.Dir, metaDir)
-	db, err = openDatabase(DatabaseConfig{
-		Dir: meta, Kind: Records, Room: s.quota.room, Logger: c.Logger,
-		Hint: "to go on, restore it, or move " + meta + " aside and publish every channel again, --above what devices have seen",
+	db, err = database.Open(database.Config{
+		Dir: meta, Kind: database.Records, Room: s.quota.room, Logger: c.Logger,
+		Hint: "to go on, restore it, or move " + meta +
+			" aside and publish every channel again, --above what devices have seen",
 	})
 	if err != nil {
 		return err

@@ -1,10 +1,30 @@
-package store
+// Package database keeps values under keys in one folder: Badger, without its traps. Nobody else imports Badger, reads
+// its files or knows how they are laid out.
+//
+// The life of one call: [Open] looks at every file before Badger does, mends what can be made good, and refuses the
+// rest as [ErrCorrupt]. [DB.Update] writes, and [DB.Sync] and [DB.Commit] make durable; [DB.Read] finds a value, and a
+// [LogReader] reads it from its file. What was deleted takes up the disk until [DB.Reclaim]. [DB.Close] waits for all
+// of them.
+//
+// The invariant: damage, whatever file it is in, costs what lies at that place and is an error; it costs neither the
+// process nor what lies beside it. What Commit has acknowledged is there when the folder is opened again, or the folder
+// does not open. That a value is the one that was put is for the caller to check: Badger may give an empty one for what
+// it can not read, and nobody here knows what a value means.
+//
+// The traps that it hides, each told where its guard is: tables and logs that end the process (preflight.go), logs that
+// are cut at the first damaged entry (valuelog.go, head.go), faults in memory maps, locks that a failed read leaves
+// behind, and logs that a sync leaves out (database.go), maps that stop a processor (logreader.go), space that never
+// comes back and files that are removed too early (reclaim.go), and settings with which logs can not be replayed
+// (badger.go). One is left to callers: a full disk ends the process, so they leave a margin and tell of it by
+// [Config].Room.
+package database
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -19,7 +39,8 @@ type Kind int
 const (
 	// Blobs are values of up to 1 MiB under keys of digest.Size bytes. They are durable after Sync.
 	Blobs Kind = iota
-	// Records are small values under keys of any length. Each change is durable on return.
+	// Records are small values under keys of any length. Each change is durable on return. A transaction holds some
+	// 1.2 MB, keys and all: Badger allows 15 % of the memtable.
 	Records
 )
 
@@ -27,8 +48,8 @@ const (
 // There must be as many, for a write that finds no room ends the process.
 const OpenMargin = 32 << 20
 
-// DatabaseConfig says where a database lies and what it is for. Dir must be set.
-type DatabaseConfig struct {
+// Config says where a database lies and what it is for. Dir must be set.
+type Config struct {
 	// Dir is the folder. It is made when it does not exist. It must be on a local file system, because the files in it are
 	// mapped into memory, and no other process may use it.
 	Dir  string
@@ -44,10 +65,10 @@ type DatabaseConfig struct {
 	Logger *slog.Logger
 }
 
-// database is a Badger that can not take the process with it: what panics in it, or faults in a memory map of a file
+// DB is a Badger that can not take the process with it: what panics in it, or faults in a memory map of a file
 // that has become shorter, comes out as ErrDamaged, and a call after close as ErrClosed.
-type database struct {
-	config DatabaseConfig
+type DB struct {
+	config Config
 	dir    string
 	log    *slog.Logger
 
@@ -72,16 +93,16 @@ type database struct {
 	rewritten  atomic.Int64 // files
 }
 
-// openDatabase opens a database, or makes a new one. What Badger would not survive is mended first, or ErrCorrupt, and so
+// Open opens a database, or makes a new one. What Badger would not survive is mended first, or ErrCorrupt, and so
 // are records that were committed and are gone. Close the result.
-func openDatabase(c DatabaseConfig) (*database, error) {
+func Open(c Config) (*DB, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Room == nil {
 		c.Room = func(int64) bool { return true }
 	}
-	db := &database{config: c, dir: c.Dir, log: c.Logger}
+	db := &DB{config: c, dir: c.Dir, log: c.Logger}
 	if err := db.open(); err != nil {
 		return nil, err
 	}
@@ -94,7 +115,7 @@ func openDatabase(c DatabaseConfig) (*database, error) {
 }
 
 // open opens what preflight finds sound.
-func (db *database) open() (err error) {
+func (db *DB) open() (err error) {
 	o := blobsOptions(db.dir, db.config.Quota)
 	if db.config.Kind == Records {
 		o = recordsOptions(db.dir)
@@ -118,7 +139,7 @@ func (db *database) open() (err error) {
 }
 
 // View reads. do must not call the database again, and must not keep what it is shown.
-func (db *database) View(do func(Txn) error) error {
+func (db *DB) View(do func(Txn) error) error {
 	return db.guard(func() error {
 		return db.badger.View(func(txn *badger.Txn) error { return do(Txn{badger: txn, dir: db.dir}) })
 	})
@@ -126,7 +147,7 @@ func (db *database) View(do func(Txn) error) error {
 
 // Update writes. do must not call the database again. What do reads may have been changed by another Update before its
 // own changes are made, so whoever reads before they write keeps others out.
-func (db *database) Update(do func(Txn) error) error {
+func (db *DB) Update(do func(Txn) error) error {
 	return db.guard(func() error {
 		db.rewriting.RLock()
 		defer db.rewriting.RUnlock()
@@ -137,7 +158,7 @@ func (db *database) Update(do func(Txn) error) error {
 // Read calls do with the item of key, and again when do finds its value damaged: value log collection may remove the
 // file after Badger looked the pointer up and before it is followed (v4.9.6), which looks like an empty value. It
 // returns ErrNotFound, or what do returns. do must not call the database again.
-func (db *database) Read(key []byte, do func(Item) error) (err error) {
+func (db *DB) Read(key []byte, do func(Item) error) (err error) {
 	for range 3 {
 		err = db.View(func(txn Txn) error {
 			item, err := txn.Get(key)
@@ -154,7 +175,7 @@ func (db *database) Read(key []byte, do func(Item) error) (err error) {
 }
 
 // Has reports whether there is something under key, without looking at its value.
-func (db *database) Has(key []byte) (bool, error) {
+func (db *DB) Has(key []byte) (bool, error) {
 	err := db.View(func(txn Txn) error {
 		_, err := txn.Get(key)
 		return err
@@ -165,10 +186,10 @@ func (db *database) Has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// Each calls do for each item whose key begins with prefix, from the key first on, in the order of keys. It stops at the
-// first error of do and returns it. do must not call the database again. While it works, no file of the value log can be
-// removed.
-func (db *database) Each(prefix, first []byte, do func(Item) error) error {
+// Each calls do for each item whose key begins with prefix, from the key first on, in the order of keys. It stops at
+// the first error of do and returns it. do must not call the database again. While it works, no file of the value log
+// can be removed.
+func (db *DB) Each(prefix, first []byte, do func(Item) error) error {
 	return db.View(func(txn Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix = prefix
@@ -185,14 +206,17 @@ func (db *database) Each(prefix, first []byte, do func(Item) error) error {
 }
 
 // VerifyTables compares the checksums of all tables.
-func (db *database) VerifyTables() error {
+func (db *DB) VerifyTables() error {
 	return db.guard(func() error { return db.badger.VerifyChecksum() })
 }
 
-// Poisoned reports whether a read has left a lock behind: until the database is opened again, no disk space comes back.
-func (db *database) Poisoned() bool { return db.poisoned.Load() }
+// Dir returns the folder.
+func (db *DB) Dir() string { return db.dir }
 
-func (db *database) guard(do func() error) (err error) {
+// Poisoned reports whether a read has left a lock behind: until the database is opened again, no disk space comes back.
+func (db *DB) Poisoned() bool { return db.poisoned.Load() }
+
+func (db *DB) guard(do func() error) (err error) {
 	db.life.RLock()
 	defer db.life.RUnlock()
 	if db.closed {
@@ -214,9 +238,9 @@ func (db *database) guard(do func() error) (err error) {
 // Badger's own Sync covers the log of the current memtable and the current value log file. A value log file is synced
 // when it is finished, but the log of a memtable that waits to be flushed is not, so those are synced here by name. One
 // that is gone meanwhile has been flushed, and tables are synced before their log is removed.
-func (db *database) Sync() error { return db.guard(db.syncFiles) }
+func (db *DB) Sync() error { return db.guard(db.syncFiles) }
 
-func (db *database) syncFiles() error {
+func (db *DB) syncFiles() error {
 	if err := db.badger.Sync(); err != nil {
 		return err
 	}
@@ -235,7 +259,7 @@ func (db *database) syncFiles() error {
 // Close closes the database. Without room for what Badger writes then, or when it is poisoned, all is made durable but
 // Badger is left as it is, until the process ends: what is in its logs is replayed when the folder is opened again.
 // Calls under way are waited for. It is idempotent.
-func (db *database) Close() error {
+func (db *DB) Close() error {
 	leave := !db.config.Room(0) || db.poisoned.Load()
 	var err error
 	if leave {
@@ -256,10 +280,19 @@ func (db *database) Close() error {
 }
 
 // levelZero is how many tables wait for their first compaction.
-func (db *database) levelZero() (n int, err error) {
+func (db *DB) levelZero() (n int, err error) {
 	err = db.guard(func() error {
 		n = db.badger.Levels()[0].NumTables
 		return nil
 	})
 	return n, err
+}
+
+// syncFile makes what was written to a file durable.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

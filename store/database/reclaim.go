@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -25,7 +25,7 @@ const reclaimRounds = 4
 const settle = 2 * time.Second
 
 // Reclaim gives disk space back that deleted blobs took, as much as can be had now. It takes seconds and more.
-func (db *database) Reclaim(ctx context.Context) error {
+func (db *DB) Reclaim(ctx context.Context) error {
 	db.reclaiming.Lock()
 	defer db.reclaiming.Unlock()
 	for range reclaimRounds {
@@ -51,12 +51,12 @@ func (db *database) Reclaim(ctx context.Context) error {
 }
 
 // Rewritten is how many files of the value log were rewritten since the database was opened.
-func (db *database) Rewritten() int64 { return db.rewritten.Load() }
+func (db *DB) Rewritten() int64 { return db.rewritten.Load() }
 
 // flush turns the memtable into a table. Badger has no call for it, but a memtable is full when its log is, and a key
 // may be long: tombstones of keys that no blob has fill it without touching the value log, and the compaction that
 // follows drops them.
-func (db *database) flush() error {
+func (db *DB) flush() error {
 	const keySize = 32 << 10
 	key := make([]byte, keySize)
 	for i := range blobsMemTable/keySize + 1 {
@@ -71,7 +71,7 @@ func (db *database) flush() error {
 }
 
 // settle waits until no table is left on level 0. Badger tells nobody, so it has to be asked.
-func (db *database) settle(ctx context.Context) error {
+func (db *DB) settle(ctx context.Context) error {
 	ticker := time.NewTicker(25 * time.Millisecond) // half of the interval at which Badger looks for work
 	defer ticker.Stop()
 	end := time.NewTimer(settle)
@@ -99,7 +99,7 @@ func (db *database) settle(ctx context.Context) error {
 // rewriteOne rewrites the value log file with the most garbage and removes it, once what was sound in it is durable
 // elsewhere. Badger removes the file at once, synced or not, and a machine that dies then takes acknowledged blobs with
 // it; but not while an iterator is open.
-func (db *database) rewriteOne() error {
+func (db *DB) rewriteOne() error {
 	txn := db.badger.NewTransaction(false)
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
@@ -119,7 +119,7 @@ func (db *database) rewriteOne() error {
 }
 
 // rewrite rewrites value log files until none has enough garbage, and returns how many.
-func (db *database) rewrite(ctx context.Context) (n int, err error) {
+func (db *DB) rewrite(ctx context.Context) (n int, err error) {
 	mended := make(map[uint64]bool)
 	for ctx.Err() == nil && !db.poisoned.Load() {
 		if err := db.mendLogs(mended); err != nil {

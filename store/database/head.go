@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"encoding/binary"
@@ -30,7 +30,7 @@ const (
 
 // Commit is Update for what somebody is told of: it is durable on return, whatever happens to the process or the
 // machine, and a database that has lost it does not open. Calls come one after the other, and only to [Records].
-func (db *database) Commit(do func(Txn) error) error {
+func (db *DB) Commit(do func(Txn) error) error {
 	var n uint64
 	err := db.Update(func(txn Txn) error {
 		var err error
@@ -83,7 +83,7 @@ func openCount(value []byte) (uint64, error) {
 }
 
 // openHead compares the file with what the database holds.
-func (db *database) openHead() error {
+func (db *DB) openHead() error {
 	var committed uint64
 	err := db.View(func(txn Txn) (err error) {
 		committed, err = txn.count()

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"encoding/binary"
@@ -31,7 +31,7 @@ func (t Txn) Set(key, value []byte) error { return t.badger.Set(key, value) }
 // Delete removes what is under key, if anything is. It keeps the key as Set does.
 func (t Txn) Delete(key []byte) error { return t.badger.Delete(key) }
 
-// Item is one key with its value. It is valid as long as its transaction, and one of [database.Each] until do returns.
+// Item is one key with its value. It is valid as long as its transaction, and one of [DB.Each] until do returns.
 type Item struct {
 	badger *badger.Item
 	dir    string

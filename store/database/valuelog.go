@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"bytes"
@@ -85,7 +85,7 @@ func shieldLog(dir string) error {
 }
 
 // mendLogs mends those files of the value log that Badger may choose to rewrite. done remembers them by number.
-func (db *database) mendLogs(done map[uint64]bool) error {
+func (db *DB) mendLogs(done map[uint64]bool) error {
 	return db.guard(func() error {
 		raw, err := os.ReadFile(filepath.Join(db.dir, discardFile))
 		if err != nil {
@@ -112,7 +112,7 @@ func (db *database) mendLogs(done map[uint64]bool) error {
 
 // mendLog puts an entry without meaning in place of what is damaged in a file that nobody writes to. It writes through
 // a shared map, as Badger does, so Badger sees the change. A fault in the map is for the caller to recover.
-func (db *database) mendLog(path string) error {
+func (db *DB) mendLog(path string) error {
 	f, err := z.OpenMmapFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -86,7 +86,7 @@ func commonOptions(dir string) badger.Options {
 // badgerLog hands Badger's log to slog and listens for the one line that matters to us.
 type badgerLog struct {
 	log     *slog.Logger
-	leaking func() // is called when a read has left a lock behind, see database.poisoned
+	leaking func() // is called when a read has left a lock behind, see DB.poisoned
 }
 
 func (l badgerLog) Errorf(format string, args ...any) {
