@@ -1,13 +1,11 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	"brink/digest"
 	"brink/store/database"
 )
 
@@ -39,9 +37,6 @@ type Config struct {
 	// 1 GiB or more. The databases write through memory maps, where a full disk is a SIGBUS instead of an error, so
 	// there must be a margin, and it must hold a file that value log collection rewrites.
 	MinFree int64
-	// Reachable, if set, says that a bundle that is not complete here can be had by read-through, so that a manifest may
-	// need it. It may block and must be safe for concurrent use.
-	Reachable func(ctx context.Context, bundle digest.Digest) bool
 	// Logger takes what an operator should know; nil means nowhere.
 	Logger *slog.Logger
 	// Now and FreeSpace are for tests; nil means the clock, and the bytes that the file system of dir has free.

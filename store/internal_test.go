@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -188,26 +187,6 @@ func TestState_Damaged(t *testing.T) {
 	}
 	if report, err := s.Verify(t.Context(), nil); err != nil || !report.OK() {
 		t.Errorf("Verify after that = %+v, %v", report, err)
-	}
-}
-
-// A manifest may serve what can be had by read-through.
-func TestPutManifest_Reachable(t *testing.T) {
-	there := digest.Sum([]byte("there"))
-	s := openStore(t, Config{Reachable: func(_ context.Context, id digest.Digest) bool { return id == there }})
-	m := channel.NewManifest("acme", "com.acme.shop", "beta")
-	m.Release.Bundle = digest.Sum([]byte("nowhere"))
-	if err := s.PutManifest(t.Context(), []byte("{}"), m, digest.Digest{}); !errors.Is(err, ErrMissingBundle) {
-		t.Errorf("PutManifest = %v, want ErrMissingBundle", err)
-	}
-	m.Release.Bundle = there
-	m.Release.Attachments = []channel.Attachment{{Kind: "zip", Bundle: digest.Sum([]byte("nowhere"))}}
-	if err := s.PutManifest(t.Context(), []byte("{}"), m, digest.Digest{}); !errors.Is(err, ErrMissingBundle) {
-		t.Errorf("PutManifest without the attachment = %v, want ErrMissingBundle", err)
-	}
-	m.Release.Attachments[0].Bundle = there
-	if err := s.PutManifest(t.Context(), []byte("{}"), m, digest.Digest{}); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 
 // PutManifest replaces the manifest of a channel. m is what raw was verified to be; raw is kept byte for byte. expect
 // is the digest of the raw bytes that it replaces, zero when there are none: otherwise [ErrConflict], unless raw is
-// there already. It returns [ErrMissingBundle] when a bundle that m needs (see [channel.Manifest.Needs]) is neither
-// complete here nor reachable (see Config.Reachable). On return it is durable.
+// there already. It returns [ErrMissingBundle] when a bundle that m needs (see [channel.Manifest.Needs]) is not complete
+// here. On return it is durable.
 //
 // Whether m may be trusted and is newer is for the caller to know: the store checks no signature.
 func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest, expect digest.Digest) error {
@@ -22,16 +22,9 @@ func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest
 		return fmt.Errorf("put manifest of %s/%s: %w: it was not read from these bytes", m.App, m.Channel, ErrMismatch)
 	}
 	name := m.App + "/" + m.Channel
-	var here []digest.Digest
-	for id := range m.Needs() {
-		// Asked before the lock is taken, for it may take long. A bundle that is not here can not be evicted meanwhile.
-		if s.config.Reachable == nil || s.catalog.bundle(id) != nil || !s.config.Reachable(ctx, id) {
-			here = append(here, id)
-		}
-	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	for _, id := range here {
+	for id := range m.Needs() {
 		if err := s.complete(ctx, id); err != nil {
 			return fmt.Errorf("put manifest of %s: %s: %w", name, whatHas(m, id), err)
 		}
