@@ -30,7 +30,7 @@ func (o *object) check() error {
 	return nil
 }
 
-// writer cuts a stream into the parts of an object.
+// objectWriter cuts a stream into the parts of an object. The zero value with put is ready; it is used once.
 type objectWriter struct {
 	// put stores one part, and pins it first. plain is only valid until it returns.
 	put    func(plain []byte) (digest.Digest, error)
