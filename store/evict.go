@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"math"
 	"slices"
@@ -258,24 +257,22 @@ func (s *Store) objectRefs(record *object, do func(digest.Digest)) (*Object, err
 
 // eachDigest reads the object as a list of digests.
 func (o *Object) eachDigest(ctx context.Context, do func(digest.Digest)) error {
-	r := o.Reader()
-	defer r.Close() //nolint:errcheck // always nil
-	for {
+	pieces := o.inPieces()
+	defer pieces.close()
+	for offset := int64(0); offset < o.size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		piece, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+		piece, err := pieces.Piece(offset)
 		if err != nil {
 			return err
 		}
 		for _, d := range splitDigests(piece) {
 			do(d)
 		}
-		r.offset += int64(len(piece))
+		offset += int64(len(piece))
 	}
+	return nil
 }
 
 // removeRecords removes the records of the victims and returns those that it had to keep: needed by now, or made anew.

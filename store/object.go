@@ -184,17 +184,17 @@ func (o *Object) ReadAt(p []byte, offset int64) (n int, err error) {
 
 // Reader returns a reader at the start of the object. Close it.
 func (o *Object) Reader() *ObjectReader {
-	return &ObjectReader{object: o, reader: Reader{blobs: o.blobs}, loaded: -1}
+	r := &ObjectReader{pieces: o.inPieces()}
+	r.PieceReader = bundle.ReadPieces(&r.pieces)
+	return r
 }
 
 // ObjectReader reads an [Object] and holds one part of it. It is an [io.Reader], [io.Seeker], [io.WriterTo] and
 // [io.Closer], and not safe for concurrent use.
 type ObjectReader struct {
-	object *Object
-	reader Reader
-	offset int64
-	plain  []byte // of the part loaded
-	loaded int64
+	bundle.PieceReader
+
+	pieces objectPieces
 }
 
 var (
@@ -203,73 +203,41 @@ var (
 	_ io.ReaderAt       = (*Object)(nil)
 )
 
-// next returns what is left of the part at the offset.
-func (r *ObjectReader) next() ([]byte, error) {
-	if r.offset >= r.object.size {
-		return nil, io.EOF
-	}
-	if i := r.offset / partSize; i != r.loaded {
-		r.loaded = -1 // its memory is about to be used again
-		plain, err := r.object.part(&r.reader, i)
+// Close gives back what the reader holds. It is idempotent, never fails, and the reader may be used again.
+func (r *ObjectReader) Close() error {
+	r.pieces.close()
+	return nil
+}
+
+// objectPieces is an object by its parts. Close it.
+type objectPieces struct {
+	object *Object
+	reader Reader
+	plain  []byte // of the part loaded
+	loaded int64
+}
+
+func (o *Object) inPieces() objectPieces {
+	return objectPieces{object: o, reader: Reader{blobs: o.blobs}, loaded: -1}
+}
+
+// Size implements [bundle.Pieces].
+func (p *objectPieces) Size() int64 { return p.object.size }
+
+// Piece implements [bundle.Pieces].
+func (p *objectPieces) Piece(offset int64) ([]byte, error) {
+	if i := offset / partSize; i != p.loaded {
+		p.loaded = -1 // its memory is about to be used again
+		plain, err := p.object.part(&p.reader, i)
 		if err != nil {
 			return nil, err
 		}
-		r.plain, r.loaded = plain, i
+		p.plain, p.loaded = plain, i
 	}
-	return r.plain[r.offset%partSize:], nil
+	return p.plain[offset%partSize:], nil
 }
 
-// Read implements [io.Reader].
-func (r *ObjectReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	rest, err := r.next()
-	if err != nil {
-		return 0, err
-	}
-	n := copy(p, rest)
-	r.offset += int64(n)
-	return n, nil
-}
-
-// WriteTo implements [io.WriterTo].
-func (r *ObjectReader) WriteTo(w io.Writer) (total int64, err error) {
-	for {
-		rest, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
-		n, err := w.Write(rest)
-		total += int64(n)
-		r.offset += int64(n)
-		if err != nil {
-			return total, err
-		}
-	}
-}
-
-// Seek implements [io.Seeker]. It reads nothing.
-func (r *ObjectReader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.offset
-	case io.SeekEnd:
-		offset += r.object.size
-	}
-	if offset < 0 {
-		return 0, errors.New("seek before the start of the object")
-	}
-	r.offset = offset
-	return offset, nil
-}
-
-// Close gives back what the reader holds. It is idempotent, never fails, and the reader may be used again.
-func (r *ObjectReader) Close() error {
-	r.reader.Close()
-	r.plain, r.loaded = nil, -1
-	return nil
+func (p *objectPieces) close() {
+	p.reader.Close()
+	p.plain, p.loaded = nil, -1
 }

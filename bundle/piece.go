@@ -1,0 +1,83 @@
+package bundle
+
+import (
+	"errors"
+	"io"
+)
+
+// Pieces is a sequence of bytes that is made or fetched piece by piece.
+type Pieces interface {
+	// Size returns the length of the whole in bytes.
+	Size() int64
+	// Piece returns the bytes from offset to the end of the piece that it lies in: at least one, for offset is below
+	// Size. They are valid until the next call. It may block.
+	Piece(offset int64) ([]byte, error)
+}
+
+// PieceReader reads [Pieces] and holds none. It is an [io.Reader], [io.Seeker] and [io.WriterTo], and not safe for
+// concurrent use. Types that have pieces embed it.
+type PieceReader struct {
+	pieces Pieces
+	offset int64
+}
+
+// ReadPieces returns a reader at the start of p.
+func ReadPieces(p Pieces) PieceReader { return PieceReader{pieces: p} }
+
+// Size returns the length of the whole in bytes, wherever the reader is.
+func (r *PieceReader) Size() int64 { return r.pieces.Size() }
+
+// Read implements [io.Reader].
+func (r *PieceReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if r.offset >= r.pieces.Size() {
+		return 0, io.EOF
+	}
+	piece, err := r.pieces.Piece(r.offset)
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, piece)
+	r.offset += int64(n)
+	return n, nil
+}
+
+// WriteTo implements [io.WriterTo]: it writes all that is left without copying it in between.
+func (r *PieceReader) WriteTo(w io.Writer) (int64, error) {
+	var written int64
+	for size := r.pieces.Size(); r.offset < size; {
+		piece, err := r.pieces.Piece(r.offset)
+		if err != nil {
+			return written, err
+		}
+		n, err := w.Write(piece)
+		written += int64(n)
+		r.offset += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// Seek implements [io.Seeker]. It reads nothing.
+func (r *PieceReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.offset
+	case io.SeekEnd:
+		offset += r.pieces.Size()
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start")
+	}
+	r.offset = offset
+	return offset, nil
+}
+
+var (
+	_ io.ReadSeeker = (*PieceReader)(nil)
+	_ io.WriterTo   = (*PieceReader)(nil)
+)
