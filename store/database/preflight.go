@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -76,8 +77,31 @@ func mendHeader(path string, log *slog.Logger) error {
 // discardFile is where Badger counts the garbage of each value log file.
 const discardFile = "DISCARD"
 
-// checkDiscard removes the statistics of garbage when they can not be right: entries of 16 bytes, file number and
-// bytes, up to the first number 0.
+// discards yields the entries of the statistics of garbage: file number and bytes of garbage, 8 bytes each and big
+// endian, up to the first number 0.
+func discards(raw []byte) iter.Seq2[uint64, uint64] {
+	return func(yield func(number, discard uint64) bool) {
+		for ; len(raw) >= 16; raw = raw[16:] {
+			number, discard := binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:])
+			if number == 0 || !yield(number, discard) {
+				return
+			}
+		}
+	}
+}
+
+// soundDiscards reports whether statistics can be right when newest is the highest number of a file.
+func soundDiscards(raw []byte, newest uint64) bool {
+	sound := len(raw) > 0 && len(raw)%(1<<20) == 0
+	last := uint64(0)
+	for number, discard := range discards(raw) {
+		sound = sound && number > last && number <= newest && discard < 1<<32
+		last = number
+	}
+	return sound
+}
+
+// checkDiscard removes the statistics of garbage when they can not be right.
 func checkDiscard(dir string, log *slog.Logger) error {
 	path := filepath.Join(dir, discardFile)
 	raw, err := os.ReadFile(path)
@@ -91,16 +115,7 @@ func checkDiscard(dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	sound := len(raw) > 0 && len(raw)%(1<<20) == 0
-	for last := uint64(0); sound && len(raw) >= 16; raw = raw[16:] {
-		number, discard := binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:])
-		if number == 0 {
-			break
-		}
-		sound = number > last && number <= newest && discard < 1<<32
-		last = number
-	}
-	if sound {
+	if soundDiscards(raw, newest) {
 		return nil
 	}
 	log.Warn("removed damaged statistics; some garbage will stay on disk", "file", path)
@@ -137,7 +152,7 @@ func checkTables(o badger.Options) error {
 }
 
 // checkTail tells a record that was torn when the machine died, after which there is nothing, from a damaged one, after
-// which there are others: 4 bytes of length, 4 of CRC-32C, and as many as the length says.
+// which there are others.
 func checkTail(f *os.File, end int64) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == end {
@@ -147,6 +162,15 @@ func checkTail(f *os.File, end int64) error {
 	if _, err := f.ReadAt(tail, end); err != nil {
 		return err
 	}
+	if holdsRecord(tail) {
+		return fmt.Errorf("%w: MANIFEST: a record before its end is damaged", ErrCorrupt)
+	}
+	return nil
+}
+
+// holdsRecord reports whether there is a record of the MANIFEST anywhere behind the first byte of tail: 4 bytes of
+// length, 4 of CRC-32C, and as many as the length says.
+func holdsRecord(tail []byte) bool {
 	for at := 1; at+8 < len(tail); at++ {
 		length := uint64(binary.BigEndian.Uint32(tail[at:]))
 		rest := tail[at+8:]
@@ -154,10 +178,10 @@ func checkTail(f *os.File, end int64) error {
 			continue
 		}
 		if crc32.Checksum(rest[:length], castagnoli) == binary.BigEndian.Uint32(tail[at+4:]) {
-			return fmt.Errorf("%w: MANIFEST: a record before its end is damaged", ErrCorrupt)
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 func checkTable(path string) (err error) {

@@ -91,11 +91,7 @@ func (db *DB) mendLogs(done map[uint64]bool) error {
 		if err != nil {
 			return err
 		}
-		for ; len(raw) >= 16; raw = raw[16:] {
-			number, discard := binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:])
-			if number == 0 {
-				break
-			}
+		for number, discard := range discards(raw) {
 			path := logPath(db.dir, number)
 			info, err := os.Stat(path)
 			if err == nil && !done[number] && float64(discard) >= discardRatio*float64(info.Size()) {
