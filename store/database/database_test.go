@@ -2,6 +2,8 @@ package database
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -70,5 +72,52 @@ func TestGuard_Panic(t *testing.T) {
 	}
 	if n, err := db.rewrite(t.Context()); n != 0 || err != nil {
 		t.Errorf("rewrite of a poisoned database = %d, %v", n, err)
+	}
+}
+
+// Badger writes when it closes, and on a full disk that ends the process.
+func TestDB_CloseWithoutRoom(t *testing.T) {
+	dir := t.TempDir()
+	db, err := Open(Config{Dir: dir, Room: func(int64) bool { return false }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := noise(t, db)
+	if err := errors.Join(db.Close(), db.Close()); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	if db.badger.IsClosed() {
+		t.Error("Badger was closed")
+	}
+	left := filepath.Join(t.TempDir(), "left")
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.badger.Close(); err != nil { // what the end of the process does otherwise
+		t.Fatal(err)
+	}
+	if lost := check(t, openDB(t, Config{Dir: left}), values); lost > 0 {
+		t.Errorf("%d values are lost", lost)
+	}
+}
+
+func TestDB_AfterClose(t *testing.T) {
+	db, err := Open(Config{Dir: t.TempDir(), Kind: Records})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	nothing := func(Txn) error { return nil }
+	_, has := db.Has([]byte("key"))
+	for name, err := range map[string]error{
+		"Has": has, "View": db.View(nothing), "Update": db.Update(nothing), "Commit": db.Commit(nothing),
+		"Read": db.Read([]byte("key"), nil), "Each": db.Each(nil, nil, nil), "Sync": db.Sync(),
+		"VerifyTables": db.VerifyTables(), "Reclaim": db.Reclaim(t.Context()),
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s = %v, want ErrClosed", name, err)
+		}
 	}
 }

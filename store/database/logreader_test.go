@@ -118,3 +118,13 @@ func TestLogReader_OfACutFile(t *testing.T) {
 		}
 	}
 }
+
+func FuzzEntryValue(f *testing.F) {
+	f.Add(logEntry(1, 80))
+	f.Fuzz(func(t *testing.T, entry []byte) {
+		value := entryValue(entry)
+		if n := entryLength(entry); n > 0 && entryLength(entry[:n]) == n && !bytes.Contains(entry[:n], value) {
+			t.Error("a value that is not in its entry")
+		}
+	})
+}
