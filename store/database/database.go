@@ -33,40 +33,9 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Kind is what a database holds, by which it is tuned.
-type Kind int
-
-const (
-	// Blobs are values of up to 1 MiB under keys of digest.Size bytes. They are durable after Sync.
-	Blobs Kind = iota
-	// Records are small values under keys of any length. Each change is durable on return. A transaction holds some
-	// 1.2 MB, keys and all: Badger allows 15 % of the memtable.
-	Records
-)
-
-// OpenMargin is how many bytes Badger may write when it opens: the memtables that it replays, and a compaction of them.
-// There must be as many, for a write that finds no room ends the process.
-const OpenMargin = 32 << 20
-
-// Config says where a database lies and what it is for. Dir must be set.
-type Config struct {
-	// Dir is the folder. It is made when it does not exist. It must be on a local file system, because the files in it are
-	// mapped into memory, and no other process may use it.
-	Dir  string
-	Kind Kind
-	// Quota is how many bytes blobs take at most, from which the length of the files follows that they lie in.
-	Quota int64
-	// Hint says what an operator does about a database that can not be opened. It ends the text of that error.
-	Hint string
-	// Room reports whether the disk has room for n bytes beside what Badger writes by itself; nil means always. Badger
-	// writes through memory maps, where a full disk ends the process, so this is asked before it is made to write much.
-	Room func(n int64) bool
-	// Logger takes what an operator should know; nil means nowhere.
-	Logger *slog.Logger
-}
-
-// DB is a Badger that can not take the process with it: what panics in it, or faults in a memory map of a file
-// that has become shorter, comes out as ErrDamaged, and a call after close as ErrClosed.
+// DB is a Badger that can not take the process with it: what panics in it, or faults in a memory map of a file that has
+// become shorter, comes out as [ErrDamaged], and a call after Close as [ErrClosed]. It is safe for concurrent use where
+// nothing else is said. Use [Open].
 type DB struct {
 	config Config
 	dir    string
@@ -93,9 +62,12 @@ type DB struct {
 	rewritten  atomic.Int64 // files
 }
 
-// Open opens a database, or makes a new one. What Badger would not survive is mended first, or ErrCorrupt, and so
-// are records that were committed and are gone. Close the result.
+// Open opens a database, or makes a new one. What Badger would not survive is mended first. What can not be mended is
+// [ErrCorrupt], and so are records that were committed and are gone. Close the result.
 func Open(c Config) (*DB, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

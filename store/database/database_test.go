@@ -121,3 +121,18 @@ func TestDB_AfterClose(t *testing.T) {
 		}
 	}
 }
+
+func TestConfig_Validate(t *testing.T) {
+	for name, c := range map[string]Config{
+		"no folder":      {},
+		"unknown kind":   {Dir: "x", Kind: 7},
+		"negative quota": {Dir: "x", Quota: -1},
+	} {
+		if err := c.Validate(); err == nil {
+			t.Errorf("%s: Validate = nil", name)
+		}
+		if _, err := Open(c); err == nil {
+			t.Errorf("%s: Open = nil", name)
+		}
+	}
+}
