@@ -24,7 +24,8 @@ const (
 	quarantineKind = "quarantine/" // JSON of []Damage; count/ is the database's own
 )
 
-// MaxRecord bounds the records kept in meta, signed ones and others, in bytes. A transaction holds little more than two.
+// MaxRecord bounds the records kept in meta, signed ones and others, in bytes. A transaction holds two of them
+// and little more.
 const MaxRecord = 512 << 10
 
 // sealRecord returns payload as it is stored under key.

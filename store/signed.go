@@ -13,8 +13,8 @@ import (
 
 // PutManifest replaces the manifest of a channel. m is what raw was verified to be; raw is kept byte for byte. expect
 // is the digest of the raw bytes that it replaces, zero when there are none: otherwise [ErrConflict], unless raw is
-// there already. It returns [ErrMissingBundle] when a bundle that m needs (see [channel.Manifest.Needs]) is not complete
-// here. On return it is durable.
+// there already. It returns [ErrMissingBundle] when a bundle that m needs (see [channel.Manifest.Needs]) is not
+// complete here. On return it is durable.
 //
 // Whether m may be trusted and is newer is for the caller to know: the store checks no signature.
 func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest, expect digest.Digest) error {
