@@ -124,6 +124,10 @@ func rules() []rule {
 			reason: "the tests of every room may import the corpus, so it can import none of them",
 		},
 		{
+			room: "bench/cost", may: nil, never: outside(),
+			reason: "the tests of every room may import the measure of cost, so it can import none of them",
+		},
+		{
 			room: "bench", may: []string{anything},
 			reason: "what measures must reach everything",
 		},
@@ -166,9 +170,9 @@ func seals() []seal {
 // nobodys are the rooms that no other room may import, not even one that may import anything.
 func nobodys() []string { return []string{"cmd", "e2e", "demo"} }
 
-// tested are the rooms that any test may import beside what its package may: the corpus, and the publisher's side, by
-// which the tests of a node get their releases as real nodes do.
-func tested() []string { return []string{"bench/corpus", "publish"} }
+// tested are the rooms that any test may import beside what its package may: the corpus, the measure of cost, and the
+// publisher's side, by which the tests of a node get their releases as real nodes do.
+func tested() []string { return []string{"bench/corpus", "bench/cost", "publish"} }
 
 // goPackage is what this test needs of `go list -json`.
 type goPackage struct {
@@ -205,6 +209,12 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		},
 		"brink/store imports brink/bench/corpus: the store keeps": {
 			{ImportPath: "brink/store", Imports: []string{"brink/bench/corpus"}},
+		},
+		"brink/store imports brink/bench/cost: the store keeps": {
+			{ImportPath: "brink/store", Imports: []string{"brink/bench/cost"}},
+		},
+		"brink/bench/cost imports brink/digest: the tests of every room": {
+			{ImportPath: "brink/bench/cost", Imports: []string{"brink/digest"}},
 		},
 		"brink/node/semantics imports brink/digest: the rules of HTTP": {
 			{ImportPath: "brink/node/semantics", Imports: []string{"brink/digest"}},
@@ -243,7 +253,8 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 func TestFaults_LetWhatPointsDownPass(t *testing.T) {
 	got := faults([]goPackage{
 		{ImportPath: "brink/digest", Imports: []string{"github.com/zeebo/blake3"}},
-		{ImportPath: "brink/bundle", Imports: []string{"brink/digest"}, XTestImports: []string{"brink/bench/corpus"}},
+		{ImportPath: "brink/bundle", Imports: []string{"brink/digest"}, TestImports: []string{"brink/bench/cost"}},
+		{ImportPath: "brink/store", XTestImports: []string{"brink/bench/corpus"}},
 		{ImportPath: "brink/node/other", Imports: []string{"brink/node/semantics", "brink/store", "brink/channel"}},
 		{ImportPath: "brink/store", Imports: []string{"brink/store/database"}},
 		{ImportPath: "brink/store/database", Imports: []string{"brink/digest", "github.com/dgraph-io/badger/v4"}},

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"brink/bench/cost"
 )
 
 // tarOf returns the archive of empty files with these names, whatever the names are.
@@ -131,27 +132,10 @@ func TestReadArchiveOf_CallsNoMoreThanSaid(t *testing.T) {
 	}
 }
 
-// wantCheap fails when f allocates more than 16 times the bytes of its input and 1 MiB.
-func wantCheap(t *testing.T, input int, f func()) {
-	t.Helper()
-	most := uint64(16*input+1<<20) * raceCost
-	var before, after runtime.MemStats
-	var got uint64
-	for range 2 { // others may allocate at the same time, but hardly twice
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		if got = after.TotalAlloc - before.TotalAlloc; got <= most {
-			return
-		}
-	}
-	t.Errorf("%d bytes had %d allocated, want %d at most", input, got, most)
-}
-
 // costOfArchive fails when reading an archive costs more than its bytes account for.
 func costOfArchive(t *testing.T, raw []byte) {
 	t.Helper()
-	wantCheap(t, len(raw), func() { _, _ = IndexArchive(context.Background(), bytes.NewReader(raw)) })
+	cost.Check(t, len(raw), func() { _, _ = IndexArchive(context.Background(), bytes.NewReader(raw)) })
 	files, folders, last := 0, 0, ""
 	_ = ReadArchiveOf(context.Background(), bytes.NewReader(raw), len(raw)/blockSize,
 		func(path string, _ int64, _ io.Reader) error {

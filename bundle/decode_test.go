@@ -5,24 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/digest"
 )
-
-// allocated returns the bytes that f allocates, whether it keeps them or not.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
-// affordable is what reading n bytes of a stranger may allocate.
-func affordable(n int) uint64 { return (16*uint64(n) + 1<<20) * raceCost }
 
 // large returns the encoding of an index of many files, each of some chunks.
 func large(t testing.TB, files, chunks int) []byte {
@@ -59,10 +47,10 @@ func TestDecodeIndex_CostsLittleWhateverTheBytes(t *testing.T) {
 		"escaped path":   head + strings.Repeat(`{"path":"\u0061`, 200_000),
 		"nested":         strings.Repeat("[", 1<<20),
 	} {
+		b := []byte(raw)
 		var err error
-		cost := allocated(func() { _, err = DecodeIndex([]byte(raw)) })
-		if cost -= min(cost, uint64(len(raw))); cost > affordable(len(raw)) { // less the copy made for the call
-			t.Errorf("%s: %d bytes allocated for %d", name, cost, len(raw))
+		if used := cost.Of(func() { _, err = DecodeIndex(b) }); used > cost.Limit(len(b)) {
+			t.Errorf("%s: %d bytes cost %d", name, len(b), used)
 		}
 		if (err == nil) != (name == "good") {
 			t.Errorf("%s: %v", name, err)
@@ -73,13 +61,13 @@ func TestDecodeIndex_CostsLittleWhateverTheBytes(t *testing.T) {
 func TestDecodeIndex_StopsWhereItIsWrong(t *testing.T) {
 	head := `{"schema":1,"archive":{"digest":"` + strings.Repeat("0", 64) + `","sha256":"` + strings.Repeat("0", 64) +
 		`","size":1},"files":[`
-	cost := allocated(func() {
+	used := cost.Of(func() {
 		for range 10 {
 			_, _ = DecodeIndex([]byte(head + "{}," + strings.Repeat("{},", 1000)))
 		}
 	})
-	if cost > 256<<10 {
-		t.Errorf("%d bytes were allocated for what is wrong at its beginning", cost)
+	if used > 256<<10 {
+		t.Errorf("%d bytes were allocated for what is wrong at its beginning", used)
 	}
 }
 
@@ -155,9 +143,7 @@ func FuzzDecodeIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var ix *Index
 		var err error
-		if cost := allocated(func() { ix, err = DecodeIndex(raw) }); cost > affordable(len(raw)) {
-			t.Errorf("%d bytes allocated for %d", cost, len(raw))
-		}
+		cost.Check(t, len(raw), func() { ix, err = DecodeIndex(raw) })
 		if err == nil && !bytes.Equal(ix.Encode(), raw) {
 			t.Error("an index was accepted that is not canonical")
 		}

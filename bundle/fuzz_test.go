@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/digest"
 )
 
@@ -39,7 +40,7 @@ func FuzzStreamReader(f *testing.F) {
 	codec := NewCodec()
 	f.Add(stream(f, codec.Frame([]byte("plain")), codec.Frame(bytes.Repeat([]byte("text "), 100))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		wantCheap(t, len(raw), func() {
+		cost.Check(t, len(raw), func() {
 			r := NewStreamReader(bytes.NewReader(raw))
 			for {
 				if _, err := r.Next(); err != nil {

@@ -2,34 +2,11 @@ package channel
 
 import (
 	"bytes"
-	"runtime"
 	"strings"
 	"testing"
+
+	"brink/bench/cost"
 )
-
-// allocated returns how many bytes f allocates. Tests that use it do not run beside others.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
-// affordable is how many bytes may be allocated for an input of n bytes.
-func affordable(n int) uint64 { return 16*uint64(n) + 1<<20 }
-
-// wantCheap fails when f allocates more than the input accounts for. The fixtures of a first call do not count.
-func wantCheap(t *testing.T, input []byte, f func()) {
-	t.Helper()
-	var cost uint64
-	for range 2 {
-		if cost = allocated(f); cost <= affordable(len(input)) {
-			return
-		}
-	}
-	t.Errorf("%d bytes allocated for %d", cost, len(input))
-}
 
 // filled repeats a part of JSON up to a size, between a beginning and an end.
 func filled(begin, part, end string, size int) []byte {
@@ -47,8 +24,8 @@ func TestEnvelope_OfStrangersCostsLittle(t *testing.T) {
 		"payload":    forge(t, TypeManifest, filled(`[`, `{},`, `{}]`, maxPublished/2), "mallory"),
 	} {
 		var err error
-		if cost := allocated(func() { _, err = org.VerifyManifest(raw, now) }); cost > affordable(len(raw)) {
-			t.Errorf("%s: %d bytes cost %d", name, len(raw), cost)
+		if used := cost.Of(func() { _, err = org.VerifyManifest(raw, now) }); used > cost.Limit(len(raw)) {
+			t.Errorf("%s: %d bytes cost %d", name, len(raw), used)
 		}
 		if CodeOf(err) == "" {
 			t.Errorf("%s: %v", name, err)
@@ -71,8 +48,8 @@ func TestTrust_OfStrangersCostsLittle(t *testing.T) {
 	} {
 		raw := forge(t, TypeTrust, payload, "mallory")
 		var err error
-		if cost := allocated(func() { _, err = org.Advance(raw, nil) }); cost > affordable(len(raw)) {
-			t.Errorf("%s: %d bytes cost %d", name, len(raw), cost)
+		if used := cost.Of(func() { _, err = org.Advance(raw, nil) }); used > cost.Limit(len(raw)) {
+			t.Errorf("%s: %d bytes cost %d", name, len(raw), used)
 		}
 		if CodeOf(err) == "" {
 			t.Errorf("%s: %v", name, err)

@@ -11,12 +11,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
@@ -166,23 +166,6 @@ func TestClient_GoesOnAtTheNextNodeAfterDamage(t *testing.T) {
 	wantCurrent(t, dir, version("1.0.0"))
 }
 
-// wantCheap fails when f allocates more than 16 times the bytes of its input and 1 MiB.
-func wantCheap(t *testing.T, input int, f func()) {
-	t.Helper()
-	most := uint64(16*input + 1<<20)
-	var before, after runtime.MemStats
-	var got uint64
-	for range 2 { // others may allocate at the same time, but hardly twice
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		if got = after.TotalAlloc - before.TotalAlloc; got <= most {
-			return
-		}
-	}
-	t.Errorf("%d bytes had %d allocated, want %d at most", input, got, most)
-}
-
 func TestReadAnswer_CostsWhatItsBytesAccountFor(t *testing.T) {
 	for name, raw := range map[string]string{
 		"empty attachments": `{"decision":"update","release":{"attachments":[` + strings.Repeat("{},", 200_000) + `{}]}}`,
@@ -190,7 +173,7 @@ func TestReadAnswer_CostsWhatItsBytesAccountFor(t *testing.T) {
 		"endless":           `{"decision":"` + strings.Repeat("x", 2*protocol.MaxCheckAnswer),
 		"members":           "{" + strings.Repeat(`"a":0,`, 100_000) + `"a":0}`,
 	} {
-		wantCheap(t, len(raw), func() {
+		cost.Check(t, len(raw), func() {
 			if _, err := readAnswer(strings.NewReader(raw), digest.Digest{}); err == nil && name != "nested" {
 				t.Errorf("%s: accepted", name)
 			}
@@ -206,7 +189,7 @@ func FuzzReadAnswer(f *testing.F) {
 		if known {
 			seen = digest.Sum(nil)
 		}
-		wantCheap(t, len(raw), func() { _, _ = readAnswer(bytes.NewReader(raw), seen) })
+		cost.Check(t, len(raw), func() { _, _ = readAnswer(bytes.NewReader(raw), seen) })
 		a, err := readAnswer(bytes.NewReader(raw), seen)
 		if err == nil && a.Manifest == nil && (!known || a.Decision == channel.Update) {
 			t.Error("an answer without a manifest was accepted")
@@ -219,7 +202,7 @@ func FuzzDecodePartial(f *testing.F) {
 	f.Add([]byte(`{"bundle":"` + name + `","etag":"\"a\"","encoding":"zstd","total":5}`))
 	f.Add([]byte(`{"bundle":"` + name + `","etag":"\"a\"","encoding":"dcz","total":-1,"dictionary":"` + name + `"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		wantCheap(t, len(raw), func() { _, _ = decodePartial(raw) })
+		cost.Check(t, len(raw), func() { _, _ = decodePartial(raw) })
 		if info, ok := decodePartial(raw); ok && (info.ETag == "" || info.Total < -1 ||
 			(info.Encoding == "dcz") == info.Dictionary.IsZero()) {
 			t.Errorf("accepted: %+v", info)

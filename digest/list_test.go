@@ -2,10 +2,11 @@ package digest
 
 import (
 	"encoding/json"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"brink/bench/cost"
 )
 
 func TestList_ReadsDigestsAndNothingElse(t *testing.T) {
@@ -46,13 +47,7 @@ func FuzzList(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var list List
 		var err error
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err = json.Unmarshal(raw, &list)
-		runtime.ReadMemStats(&after)
-		if cost := after.TotalAlloc - before.TotalAlloc; cost > 16*uint64(len(raw))+1<<20 {
-			t.Errorf("%d bytes allocated for %d", cost, len(raw))
-		}
+		cost.Check(t, len(raw), func() { err = json.Unmarshal(raw, &list) })
 		var general []Digest
 		if err == nil && (json.Unmarshal(raw, &general) != nil || !slices.Equal(general, list)) {
 			t.Errorf("read as %v, by a general decoder as %v", list, general)

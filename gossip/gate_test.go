@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"brink/bench/cost"
 )
 
 // open returns a Gossip on the loopback that does not run.
@@ -54,32 +55,11 @@ func opening(l *labels, length uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, encrypted), length)
 }
 
-// allocated returns how many bytes f has all goroutines allocate.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
-// wantCheap fails when f allocates more than 16 times the bytes of its input and 1 MiB.
-func wantCheap(t *testing.T, input int, f func()) {
-	t.Helper()
-	var cost uint64
-	for range 2 { // others may allocate at the same time, but hardly twice
-		if cost = allocated(f); cost <= 16*uint64(input)+1<<20 {
-			return
-		}
-	}
-	t.Errorf("%d bytes allocated for %d", cost, input)
-}
-
 // One who has the label and no key states 19 MiB on each of many streams: that costs next to nothing.
 func TestGate_LengthsOfStrangersReserveNothing(t *testing.T) {
 	g := open(t)
 	zeros := make([]byte, 64<<10)
-	used := allocated(func() {
+	used := cost.Of(func() {
 		for range 20 {
 			c := dial(t, g)
 			_, err := c.Write(opening(g.labels, 19<<20))
@@ -271,13 +251,11 @@ func FuzzReadOpening(f *testing.F) {
 	}
 	f.Add([]byte(labelHead), false)
 	f.Fuzz(func(t *testing.T, b []byte, answer bool) {
-		r := bytes.NewReader(b)
-		s := &stream{Conn: pipe{r}, gate: testGate(), outgoing: answer, release: func() {}}
 		var got []byte
-		used := allocated(func() { got, _ = io.ReadAll(s) })
-		if used > 16*uint64(len(b))+1<<20 {
-			t.Errorf("%d bytes had %d allocated", len(b), used)
-		}
+		cost.Check(t, len(b), func() {
+			s := &stream{Conn: pipe{bytes.NewReader(b)}, gate: testGate(), outgoing: answer, release: func() {}}
+			got, _ = io.ReadAll(s)
+		})
 		if len(got) == 0 {
 			return
 		}

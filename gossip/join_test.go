@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"brink/bench/cost"
 )
 
 func addresses(list ...string) []netip.AddrPort {
@@ -87,7 +89,7 @@ func TestBook_WhatIsLeftOfADamagedFileCounts(t *testing.T) {
 func FuzzBook(f *testing.F) {
 	f.Add([]byte("10.0.0.1:1\n[::1]:5\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		wantCheap(t, len(text), func() { parseBook(text) })
+		cost.Check(t, len(text), func() { parseBook(text) })
 		b := &book{known: parseBook(text)}
 		if len(b.known) > maxKnown {
 			t.Errorf("%d addresses", len(b.known))

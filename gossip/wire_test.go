@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/digest"
 )
@@ -199,7 +200,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add(appendSection(appendText([]byte{wireVersion, listType}, "n1"), section{lo: h, hi: h | 1, pointers: []Pointer{p}}))
 	f.Add(appendPointer(appendText([]byte{wireVersion, offerType}, "n1"), manifest("shop", 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		wantCheap(t, len(b), func() { _, _ = parseMessage(b) })
+		cost.Check(t, len(b), func() { _, _ = parseMessage(b) })
 		m, err := parseMessage(b)
 		if err != nil {
 			return
@@ -221,7 +222,7 @@ func FuzzMessage(f *testing.F) {
 func FuzzState(f *testing.F) {
 	f.Add(appendState(nil, &sums{1, 2, 3}, "n1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		wantCheap(t, len(b), func() { _, _, _ = parseState(b) })
+		cost.Check(t, len(b), func() { _, _, _ = parseState(b) })
 		if s, sender, err := parseState(b); err == nil && string(appendState(nil, &s, sender)) != string(b) {
 			t.Errorf("%x is read as something else", b)
 		}
@@ -232,7 +233,7 @@ func FuzzMeta(f *testing.F) {
 	f.Add("n1", appendMeta(nil, Member{Region: "eu", URL: "https://h:1/x", State: Ready, Version: "1.2.3"}))
 	f.Fuzz(func(t *testing.T, name string, meta []byte) {
 		m := Member{Name: name}
-		wantCheap(t, len(meta), func() { _ = parseMeta(meta, &Member{Name: name}) })
+		cost.Check(t, len(meta), func() { _ = parseMeta(meta, &Member{Name: name}) })
 		if parseMeta(meta, &m) != nil {
 			return
 		}

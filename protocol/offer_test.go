@@ -6,25 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"runtime"
 	"strings"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/digest"
 )
-
-// affordable fails when do allocates more than what reading raw may take.
-func affordable(t *testing.T, raw []byte, do func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	do()
-	runtime.ReadMemStats(&after)
-	if cost := after.TotalAlloc - before.TotalAlloc; cost > 16*uint64(len(raw))+1<<20 {
-		t.Errorf("%d bytes allocated for %d", cost, len(raw))
-	}
-}
 
 func TestReadIntent_LeavesTheIndex(t *testing.T) {
 	for _, size := range []int{1, 100, 4096, 5000, channel.MaxIntent} {
@@ -48,7 +36,7 @@ func TestReadIntent_StopsWhereNoneCanBe(t *testing.T) {
 	} {
 		source := strings.NewReader(offer)
 		r := bufio.NewReaderSize(source, 4<<10)
-		affordable(t, nil, func() {
+		cost.Check(t, 0, func() {
 			if _, err := ReadIntent(r, nil); !errors.Is(err, ErrNoIntent) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -83,7 +71,7 @@ func FuzzReadIntent(f *testing.F) {
 	f.Add([]byte("{}\n{}"))
 	f.Add(bytes.Repeat([]byte("x"), channel.MaxIntent+2))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		affordable(t, raw, func() {
+		cost.Check(t, len(raw), func() {
 			r := bufio.NewReaderSize(bytes.NewReader(raw), 4<<10)
 			intent, err := ReadIntent(r, nil)
 			if err != nil {
@@ -108,7 +96,7 @@ func fuzzJSON[T any](f *testing.F, seeds ...string) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		affordable(t, raw, func() {
+		cost.Check(t, len(raw), func() {
 			var what T
 			_ = json.Unmarshal(raw, &what)
 		})

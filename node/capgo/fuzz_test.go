@@ -2,9 +2,10 @@ package capgo
 
 import (
 	"encoding/json"
-	"runtime"
 	"strings"
 	"testing"
+
+	"brink/bench/cost"
 )
 
 // fuzz calls a handler with bytes of a stranger: the answer is JSON, of a status that the plugin knows, and says either
@@ -21,7 +22,7 @@ func fuzz(f *testing.F, do func(*Server, []byte) Answer) {
 	_, s := newEdge(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var a Answer
-		affordable(t, raw, func() { a = do(s, raw) })
+		cost.Check(t, len(raw), func() { a = do(s, raw) })
 		if a.Status != 200 && a.Status != 400 && a.Status != 429 {
 			t.Errorf("status %d", a.Status)
 		}
@@ -44,18 +45,6 @@ func fuzz(f *testing.F, do func(*Server, []byte) Answer) {
 	})
 }
 
-// affordable fails when do allocates more than what reading raw may take.
-func affordable(t *testing.T, raw []byte, do func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	do()
-	runtime.ReadMemStats(&after)
-	if cost := after.TotalAlloc - before.TotalAlloc; cost > 16*uint64(len(raw))+1<<20 {
-		t.Errorf("%d bytes allocated for %d", cost, len(raw))
-	}
-}
-
 // Long lists of next to nothing cost no more than their bytes.
 func TestServer_ListsCostLittleWhateverIsInThem(t *testing.T) {
 	_, s := newEdge(t)
@@ -64,13 +53,13 @@ func TestServer_ListsCostLittleWhateverIsInThem(t *testing.T) {
 		if a := s.Stats(Request{Method: "POST", Body: []byte(list)}); a.Status != 400 {
 			t.Errorf("a list of %s: status %d", element, a.Status)
 		}
-		affordable(t, []byte(list), func() { s.Stats(Request{Method: "POST", Body: []byte(list)}) })
+		cost.Check(t, len(list), func() { s.Stats(Request{Method: "POST", Body: []byte(list)}) })
 		info := strings.TrimSuffix(string(body()), "}")
 		sizes := []byte(info + `,"manifest":` + list + "}")
 		if a := s.Sizes(Request{Method: "POST", Body: sizes}); a.Status != 400 {
 			t.Errorf("a list of sizes of %s: status %d", element, a.Status)
 		}
-		affordable(t, sizes, func() { s.Sizes(Request{Method: "POST", Body: sizes}) })
+		cost.Check(t, len(sizes), func() { s.Sizes(Request{Method: "POST", Body: sizes}) })
 	}
 }
 

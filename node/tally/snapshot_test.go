@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"brink/bench/cost"
 )
 
 // node is one node that counts.
@@ -187,7 +188,7 @@ func FuzzParseSnapshot(f *testing.F) {
 	f.Add(example(f, 20_000).Append(nil))
 	f.Add((&Snapshot{App: app}).Append(nil))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		wantCheap(t, len(raw), func() { _, _ = ParseSnapshot(raw) })
+		cost.Check(t, len(raw), func() { _, _ = ParseSnapshot(raw) })
 		s, err := ParseSnapshot(raw)
 		if err != nil {
 			return
@@ -211,7 +212,7 @@ func FuzzParseCounts(f *testing.F) {
 		f.Add(counts.encode())
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		wantCheap(t, len(raw), func() { _, _ = ParseCounts(raw) })
+		cost.Check(t, len(raw), func() { _, _ = ParseCounts(raw) })
 		counts, err := ParseCounts(raw)
 		if err != nil {
 			return
@@ -266,20 +267,4 @@ func TestParseDevices_RefusesWhatCanNotBeMerged(t *testing.T) {
 			t.Error("a sketch of another kind was taken")
 		}
 	}
-}
-
-// wantCheap fails when f allocates more than 16 times the bytes of its input and 1 MiB.
-func wantCheap(t *testing.T, input int, f func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	var cost uint64
-	for range 2 { // others may allocate at the same time, but hardly twice
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		if cost = after.TotalAlloc - before.TotalAlloc; cost <= 16*uint64(input)+1<<20 {
-			return
-		}
-	}
-	t.Errorf("%d bytes allocated for %d", cost, input)
 }

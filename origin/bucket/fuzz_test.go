@@ -2,24 +2,12 @@ package bucket
 
 import (
 	"encoding/json"
-	"runtime"
 	"strings"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/digest"
 )
-
-// affordable fails when do allocates more than what reading raw may take.
-func affordable(t *testing.T, raw []byte, do func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	do()
-	runtime.ReadMemStats(&after)
-	if cost := after.TotalAlloc - before.TotalAlloc; cost > 16*uint64(len(raw))+1<<20 {
-		t.Errorf("%d bytes allocated for %d", cost, len(raw))
-	}
-}
 
 // A bucket is not believed: what it has under the name of a map or a catalog must not take the node's memory.
 func TestParse_CostsLittleWhateverTheBytes(t *testing.T) {
@@ -29,12 +17,12 @@ func TestParse_CostsLittleWhateverTheBytes(t *testing.T) {
 	} {
 		for _, element := range []string{"{}", "null", `""`} {
 			raw := []byte(list + strings.Repeat(element+",", 1<<20) + element + "]}")
-			affordable(t, raw, func() {
+			cost.Check(t, len(raw), func() {
 				if _, err := parseMap(raw, id); err == nil {
 					t.Errorf("%s of %s are taken", name, element)
 				}
 			})
-			affordable(t, raw, func() { _, _ = parseCatalog(raw) })
+			cost.Check(t, len(raw), func() { _, _ = parseCatalog(raw) })
 		}
 	}
 }
@@ -53,7 +41,7 @@ func FuzzParseMap(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var m *chunkMap
 		var err error
-		affordable(t, raw, func() { m, err = parseMap(raw, id) })
+		cost.Check(t, len(raw), func() { m, err = parseMap(raw, id) })
 		if err != nil {
 			return
 		}
@@ -81,7 +69,7 @@ func FuzzParseCatalog(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var c Catalog
 		var err error
-		affordable(t, raw, func() { c, err = parseCatalog(raw) })
+		cost.Check(t, len(raw), func() { c, err = parseCatalog(raw) })
 		if err != nil {
 			return
 		}
