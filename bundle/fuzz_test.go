@@ -67,9 +67,27 @@ func FuzzDecodePatch(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(patch)
+	// A frame that begins with the largest window, and another that states the largest content and no window, each with
+	// one block that says to repeat a byte.
+	head, block := patch[:patchHeaderSize], "\x03\x00\x00x"
+	for _, window := range []byte{13 << 3, 17 << 3, 31 << 3} { // 8 MiB, 128 MiB, 2 TiB (RFC 8878, section 3.1.1.1.2)
+		f.Add(append(append(bytes.Clone(head), 0x28, 0xb5, 0x2f, 0xfd, 0, window), block...))
+	}
+	f.Add(append(append(bytes.Clone(head), 0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 8), block...))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		_, _ = applyPatch(raw, old, 1<<20) // must end, without a panic
-		if got, err := ApplyPatch(raw, old, digest.SumSHA256(old), 1100); err == nil && len(got) != 1100 {
+		// The window comes on top: RFC 9842, section 5, has every client take 8 MiB.
+		cost.AtMost(t, cost.Limit(len(raw))+8<<20, func() {
+			r, err := DecodePatch(bytes.NewReader(raw), old, digest.SumSHA256(old))
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20)) // must end, without a panic
+			_ = r.Close()
+		})
+		var got []byte
+		var err error
+		cost.Check(t, len(raw), func() { got, err = ApplyPatch(raw, old, digest.SumSHA256(old), 1100) })
+		if err == nil && len(got) != 1100 {
 			t.Errorf("a patch gave %d bytes, of which 1,100 were wanted", len(got))
 		}
 	})
@@ -80,6 +98,7 @@ func FuzzCheckPath(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
+		cost.Check(t, len(path), func() { _ = CheckPath(path) })
 		if CheckPath(path) == nil && CheckPaths([]string{path, path}) == nil {
 			t.Errorf("%q was accepted twice in one bundle", path)
 		}

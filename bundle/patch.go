@@ -34,11 +34,10 @@ func EncodePatch(old, next []byte, oldName digest.SHA256) ([]byte, error) {
 	if len(old) > MaxPatch || len(next) > MaxPatch {
 		return nil, ErrNoPatch
 	}
-	// Clients need not accept a window of more than 8 MiB or 1.25 times the dictionary (RFC 9842, section 5). A
-	// single-segment frame has a window of exactly its content, and as long as the window covers all that was decoded,
+	// A single-segment frame has a window of exactly its content, and as long as the window covers all that was decoded,
 	// offsets reach into the whole dictionary (RFC 8878, section 3.1.1.5): there the encoder may look as far back as
 	// there is anything. A longer next is written with the largest window that is allowed.
-	limit := max(8<<20, len(old)+len(old)/4)
+	limit := maxWindow(old)
 	single := len(next) <= limit
 	window := roundDown(limit)
 	if single {
@@ -75,6 +74,10 @@ func EncodePatch(old, next []byte, oldName digest.SHA256) ([]byte, error) {
 	}
 	return appendSingle(body, frame.Bytes(), len(next))
 }
+
+// maxWindow is the largest window, in bytes, of a patch against old. Clients have to accept it and none beyond it (RFC
+// 9842, section 5). Decoders reserve the window of a frame at its first block.
+func maxWindow(old []byte) int { return min(max(8<<20, len(old)+len(old)/4), MaxPatch) }
 
 // maxFrameHeader is the length of the longest header that a zstd frame can have, in bytes (RFC 8878, section 3.1.1.1).
 const maxFrameHeader = 18
@@ -122,8 +125,9 @@ func parts(next []byte) [][]byte {
 }
 
 // ApplyPatch returns the size bytes that patch, a dcz body, encodes against old. It returns [ErrMalformed] when patch
-// is for another dictionary than oldName, is cut or garbled, encodes another number of bytes or needs a window beyond
-// [MaxPatch]; whether they are the right bytes is for the caller to check. It takes memory of size and little more.
+// is for another dictionary than oldName, is cut or garbled, encodes another number of bytes or needs a window that
+// clients need not accept; whether they are the right bytes is for the caller to check. It takes memory of size and
+// little more.
 func ApplyPatch(patch, old []byte, oldName digest.SHA256, size int64) ([]byte, error) {
 	if size < 0 || size > MaxPatch {
 		return nil, fmt.Errorf("patch: %w: %d bytes are beyond the bound", ErrMalformed, size)
@@ -150,8 +154,9 @@ func ApplyPatch(patch, old []byte, oldName digest.SHA256, size int64) ([]byte, e
 const decodeSlack = 64
 
 // DecodePatch returns a reader of what r, a dcz body, encodes against old. The reader fails with [ErrMalformed] when
-// the patch is for another dictionary than oldName, is cut or garbled, or needs a window beyond [MaxPatch]; who reads
-// must bound the length and check the digest of the result. Close it to give back its memory.
+// the patch is for another dictionary than oldName, is cut or garbled, or needs a window that clients need not accept;
+// who reads must bound the length and check the digest of the result. It takes memory of the window: at most 8 MiB or
+// 1.25 times the length of old, whichever is more. Close it to give that back.
 func DecodePatch(r io.Reader, old []byte, oldName digest.SHA256) (io.ReadCloser, error) {
 	var head [patchHeaderSize]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -181,7 +186,7 @@ func checkPatchHead(patch []byte, oldName digest.SHA256) error {
 func newPatchDecoder(r io.Reader, old []byte, more ...zstd.DOption) (*zstd.Decoder, error) {
 	decoder, err := zstd.NewReader(r, append(more,
 		zstd.WithDecoderDictRaw(0, old),
-		zstd.WithDecoderMaxWindow(MaxPatch),
+		zstd.WithDecoderMaxWindow(uint64(maxWindow(old))),
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true))...)
 	if err != nil {
