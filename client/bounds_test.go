@@ -215,7 +215,9 @@ func FuzzParseSpan(f *testing.F) {
 		f.Add(field)
 	}
 	f.Fuzz(func(t *testing.T, field string) {
-		s, ok := parseSpan(field)
+		var s span
+		var ok bool
+		cost.Check(t, len(field), func() { s, ok = parseSpan(field) })
 		if !ok {
 			return
 		}
@@ -239,8 +241,10 @@ func FuzzSplit(f *testing.F) {
 			size > maxEncoded(&channel.Release{Size: signed}, "zstd") {
 			return
 		}
+		var parts []*part
+		cost.Check(t, 0, func() { parts = split(size, connections) })
 		var at int64
-		for _, p := range split(size, connections) {
+		for _, p := range parts {
 			if size > 0 && (p.from != at || p.to <= p.from) {
 				t.Fatalf("a part of %d is %d to %d, after %d", size, p.from, p.to, at)
 			}

@@ -15,7 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"brink/bench/cost"
 	"brink/channel"
+	"brink/digest"
 	"brink/protocol"
 )
 
@@ -355,8 +357,15 @@ func TestConfig_ValidateNamesEverything(t *testing.T) {
 
 func FuzzDecodeState(f *testing.F) {
 	f.Add([]byte(`{"schema":2,"app":"a","channels":[{"seen":{"app":"a","channel":"b"}}],"current":{"version":"1.0.0"}}`))
+	none := digest.Digest{}.String()
+	for _, element := range []string{"{}", "null", `{"seen":{"statement":"` + none + `"},"trust":"` + none + `"}`} {
+		f.Add([]byte(`{"schema":2,"channels":[` + strings.Repeat(element+",", 5000) + element + `]}`))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if s, err := decodeState(raw); err == nil && s.Schema != stateSchema {
+		var s state
+		var err error
+		cost.Check(t, len(raw), func() { s, err = decodeState(raw) })
+		if err == nil && s.Schema != stateSchema {
 			t.Error("a state of another schema was accepted")
 		}
 	})

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -119,6 +121,26 @@ func decodeContacts(raw []byte) (contacts, error) {
 		return nil, fmt.Errorf("%s: %w", nodesFile, err)
 	}
 	return all, nil
+}
+
+// UnmarshalJSON reads a list one by one and refuses a contact without a node: empty ones take many times their bytes.
+func (all *contacts) UnmarshalJSON(raw []byte) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := d.Token(); err != nil || open != json.Delim('[') {
+		return errors.Join(err, errors.New("no list of contacts"))
+	}
+	*all = nil
+	for d.More() {
+		var c contact
+		if err := d.Decode(&c); err != nil {
+			return err
+		}
+		if c.Node == "" {
+			return errors.New("a contact without a node")
+		}
+		*all = append(*all, c)
+	}
+	return nil
 }
 
 // keep writes what is known of nodes. A device that can not only asks them in a worse order.

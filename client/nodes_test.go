@@ -6,11 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"brink/bench/cost"
 )
 
 func TestContacts_Order(t *testing.T) {
@@ -134,13 +137,21 @@ func (d *distant) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func FuzzDecodeContacts(f *testing.F) {
 	f.Add([]byte(`[{"node":"http://a","wait":5,"measured":"2026-01-02T03:04:05Z","failures":3}]`), int64(5))
+	for _, element := range []string{"{}", "null", `{"node":"http://a","wait":1}`} {
+		f.Add([]byte("["+strings.Repeat(element+",", 20_000)+element+"]"), int64(5))
+	}
+	given := []string{"http://a", "http://b"}
 	f.Fuzz(func(t *testing.T, raw []byte, at int64) {
-		all, err := decodeContacts(raw)
+		var got []string
+		var err error
+		cost.Check(t, len(raw), func() {
+			var all contacts
+			all, err = decodeContacts(raw)
+			got = all.order(given, time.Unix(0, at))
+		})
 		if err != nil {
 			return
 		}
-		given := []string{"http://a", "http://b"}
-		got := all.order(given, time.Unix(0, at))
 		if slices.Sort(got); !slices.Equal(got, given) {
 			t.Errorf("%v were given, and %v are asked", given, got)
 		}

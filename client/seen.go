@@ -1,6 +1,8 @@
 package client
 
 import (
+	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -20,6 +22,18 @@ type followed struct {
 	Expires time.Time     `json:"expires,omitzero"` // of the manifest that was seen; zero: never
 	Signed  time.Time     `json:"signed,omitzero"`  // when that manifest last came and its signature was checked
 	Settled bool          `json:"settled"`          // the device has done what the manifest asks of it
+}
+
+// minFollowed is the length in bytes below which nothing followed is written: it has two digests.
+const minFollowed = 2*digest.TextSize + len(`{"seen":{"statement":""},"trust":""}`)
+
+// UnmarshalJSON refuses what is too short, so that a list takes no more memory than a few times its bytes.
+func (f *followed) UnmarshalJSON(raw []byte) error {
+	if len(raw) < minFollowed {
+		return errors.New("a channel of which nothing is remembered")
+	}
+	type fields followed
+	return json.Unmarshal(raw, (*fields)(f))
 }
 
 // channel returns what is remembered of the channel that is followed.

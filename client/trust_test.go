@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/digest"
 )
@@ -145,7 +146,10 @@ func FuzzDecodeTrust(f *testing.F) {
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		trust, from, err := decodeTrust(raw)
+		var trust *channel.Trust
+		var from digest.Digest
+		var err error
+		cost.Check(t, len(raw), func() { trust, from, err = decodeTrust(raw) })
 		if err != nil {
 			return
 		}
