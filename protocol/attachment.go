@@ -73,6 +73,18 @@ type CapgoFile struct {
 	Size     int64  `json:"size"`      // of the encrypted bytes
 }
 
+// minCapgoFile is the length in bytes below which no file is written: it has a sealed checksum.
+const minCapgoFile = len(`{"file_name":"a","file_hash":"","path":"b","size":16}`) + 4*CapgoSealed/3
+
+// UnmarshalJSON refuses what is too short, so that a list takes no more memory than a few times its bytes.
+func (f *CapgoFile) UnmarshalJSON(raw []byte) error {
+	if len(raw) < minCapgoFile {
+		return fmt.Errorf("%w: a file without a sealed checksum", ErrCapgo)
+	}
+	type fields CapgoFile
+	return json.Unmarshal(raw, (*fields)(f))
+}
+
 // CapgoBrotli at the end of a file's name says that its bytes are brotli.
 const CapgoBrotli = ".br"
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"brink/bench/cost"
 	"brink/bundle"
 	"brink/protocol"
 )
@@ -121,8 +122,16 @@ func FuzzParseCapgo(f *testing.F) {
 	f.Add(seed)
 	f.Add([]byte(`{"checksum":"` + sealedBase64(1) + `","session_key":"` + sessionKey() + `","form":"base64","more":1}`))
 	f.Add([]byte("null"))
+	file := `{"file_name":"a","file_hash":"` + sealedBase64(1) + `","path":"b","size":16}`
+	for _, element := range []string{"{}", "null", file} {
+		list := strings.Repeat(element+",", 200_000/len(element)) + element
+		f.Add([]byte(`{"files":[` + list + "]}"))
+		f.Add([]byte(`{"checksum":"` + sealedBase64(1) + `","session_key":"` + sessionKey() + `","form":"base64","files":[` + list + "]}"))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		c, err := protocol.ParseCapgo(raw)
+		var c *protocol.CapgoBundle
+		var err error
+		cost.Check(t, len(raw), func() { c, err = protocol.ParseCapgo(raw) })
 		if err != nil {
 			if !errors.Is(err, protocol.ErrCapgo) {
 				t.Fatalf("%v is not ErrCapgo", err)
