@@ -3,10 +3,12 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"brink/bench/cost"
 	"brink/bundle"
 	"brink/digest"
 )
@@ -71,8 +73,15 @@ func FuzzEnvelope(f *testing.F) {
 		if checkHeader(d, value) != nil {
 			return
 		}
-		got := openEnvelope(d, value)
-		if plain, err := codec.Plain(got); err == nil && digest.Sum(plain) != d {
+		var got bundle.Frame
+		var plain []byte
+		var err error
+		// A frame decodes to a chunk at most.
+		cost.AtMost(t, cost.Limit(len(value))+bundle.MaxChunk, func() {
+			got = openEnvelope(d, value)
+			plain, err = codec.Plain(got)
+		})
+		if err == nil && digest.Sum(plain) != d {
 			t.Error("plain bytes of another digest")
 		}
 		if checkSum(d, value) == nil && !bytes.Equal(appendEnvelope(nil, got), value) {
@@ -85,7 +94,17 @@ func FuzzRecord(f *testing.F) {
 	f.Add("bundle/x", encodeRecord(bundleRecord{Size: 1, Index: object{Size: 1, Parts: make([]digest.Digest, 1)}}))
 	f.Add("derived/x", encodeRecord(derivedRecord{Object: object{Size: 20 << 20, Lists: make([]digest.Digest, 1)}}))
 	f.Add("", []byte{})
+	for _, element := range []string{"null", `""`, `"` + digest.Sum(nil).String() + `"`} {
+		list := strings.Repeat(element+",", 1<<14) + element
+		f.Add("bundle/x", []byte(`{"index":{"parts":[`+list+`]},"chunks":{"lists":[`+list+`]}}`))
+		f.Add("derived/x", []byte(`{"object":{"lists":[`+list+`]}}`))
+	}
 	f.Fuzz(func(t *testing.T, key string, payload []byte) {
+		cost.Check(t, len(key)+len(payload), func() {
+			_, _ = openRecord(key, payload)
+			_, _ = decodeRecord[bundleRecord](payload)
+			_, _ = decodeRecord[derivedRecord](payload)
+		})
 		if got, err := openRecord(key, sealRecord(key, payload)); err != nil || !bytes.Equal(got, payload) {
 			t.Errorf("round trip of %q = %v", payload, err)
 		}

@@ -135,10 +135,10 @@ func putRecord(txn database.Txn, key string, payload []byte) error {
 // object is a sequence of bytes cut into parts of bundle.MaxChunk that are blobs; the last part may be shorter. An
 // object of many parts has lists: blobs that hold the digests of its parts, one after the other.
 type object struct {
-	Size   int64           `json:"size"`
-	Digest digest.Digest   `json:"digest"`
-	Parts  []digest.Digest `json:"parts,omitempty"`
-	Lists  []digest.Digest `json:"lists,omitempty"` // instead of Parts
+	Size   int64         `json:"size"`
+	Digest digest.Digest `json:"digest"`
+	Parts  digest.List   `json:"parts,omitempty"`
+	Lists  digest.List   `json:"lists,omitempty"` // instead of Parts
 }
 
 // bundleRecord is what is known about a bundle that was committed.

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/digest"
 )
 
@@ -55,8 +56,12 @@ func walk(data []byte) (at int) {
 func FuzzMendEntries(f *testing.F) {
 	f.Add(append(logEntry(1, 80), logEntry(2, 300)...))
 	f.Fuzz(func(t *testing.T, before []byte) {
-		data := bytes.Clone(before)
-		n := mendEntries(data)
+		var data []byte
+		n := 0
+		cost.Check(t, len(before), func() {
+			data = bytes.Clone(before)
+			n = mendEntries(data)
+		})
 		if n == 0 && !bytes.Equal(before, data) {
 			t.Error("changed without saying so")
 		}
