@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
@@ -299,8 +300,12 @@ func FuzzCheck(f *testing.F) {
 	} {
 		f.Add([]byte(body))
 	}
+	f.Add([]byte("{" + strings.Repeat(`"manifest":[0],`, 10_000) + `"device":{}}`))
+	f.Add([]byte(`{"channel_name":"` + strings.Repeat(`\u0001`, 10_000) + `"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		answer, err := a.Check(Query{ID: shopID, Base: base, Body: body})
+		var answer Answer
+		var err error
+		cost.Check(t, len(body), func() { answer, err = a.Check(Query{ID: shopID, Base: base, Body: body}) })
 		if err != nil {
 			p, ok := errors.AsType[*protocol.Problem](err)
 			if !ok || p.Status < 400 || p.Status > 499 || !json.Valid(Fail(p, "").Body) {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/digest"
 
 	"pgregory.net/rapid"
@@ -67,6 +68,7 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add("------------------------------------")
 	f.Fuzz(func(t *testing.T, text string) {
 		b, ok := parseSnapshot(text)
+		cost.Check(t, len(text), func() { b, ok = parseSnapshot(text) })
 		if ok != regexp.MustCompile(`^(?i)[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$`).MatchString(text) {
 			t.Errorf("%q is read as %x, %t", text, b, ok)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"brink/bench/cost"
 	"brink/bundle"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,8 +156,13 @@ func FuzzCheckSigned(f *testing.F) {
 	ix := index(f, map[string]string{"index.html": "1"})
 	f.Add([]byte(list(f, ix)))
 	f.Add([]byte(`{"payload":"W10"}`))
+	for _, element := range []string{"{}", "null", `{"href":"index.html","size":1}` + strings.Repeat(" ", 300)} {
+		payload := "[" + strings.Repeat(element+",", 20_000/len(element)) + element + "]"
+		f.Add([]byte(`{"payload":"` + base64.RawURLEncoding.EncodeToString([]byte(payload)) + `"}`))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		err := CheckSigned(raw, ix)
+		var err error
+		cost.Check(t, len(raw), func() { err = CheckSigned(raw, ix) })
 		if err == nil && !json.Valid(raw) {
 			t.Errorf("%q is taken", raw)
 		}

@@ -1,6 +1,7 @@
 package appflow
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -37,25 +38,43 @@ func CheckSigned(raw []byte, ix *bundle.Index) error {
 	if err != nil {
 		return errNoList
 	}
-	var entries []Entry
-	if json.Unmarshal(payload, &entries) != nil {
+	if !json.Valid(payload) {
 		return nil // another kind of payload
 	}
-	for _, e := range entries {
-		f := ix.File(strings.TrimPrefix(e.Href, "./"))
-		switch {
-		case f == nil:
-			return stale(e.Href, "which is not in the release")
-		case f.Size != e.Size:
-			return stale(e.Href, fmt.Sprintf("with %d bytes, and it has %d", e.Size, f.Size))
+	// One entry after the other: a list of them takes many times its bytes when they are empty.
+	entries := json.NewDecoder(bytes.NewReader(payload))
+	if open, err := entries.Token(); err != nil || open != json.Delim('[') {
+		return nil
+	}
+	var first error
+	var e Entry
+	for entries.More() {
+		e = Entry{}
+		if entries.Decode(&e) != nil {
+			return nil
 		}
-		sums := slices.DeleteFunc(strings.Fields(e.Integrity), func(s string) bool {
-			return !strings.HasPrefix(s, "sha256-")
-		})
-		want := "sha256-" + base64.StdEncoding.EncodeToString(f.SHA256[:])
-		if len(sums) > 0 && !slices.Contains(sums, want) {
-			return stale(e.Href, "with other content")
+		if first == nil {
+			first = e.check(ix)
 		}
+	}
+	return first
+}
+
+// check reports whether the file is in the bundle as the list has it.
+func (e *Entry) check(ix *bundle.Index) error {
+	f := ix.File(strings.TrimPrefix(e.Href, "./"))
+	switch {
+	case f == nil:
+		return stale(e.Href, "which is not in the release")
+	case f.Size != e.Size:
+		return stale(e.Href, fmt.Sprintf("with %d bytes, and it has %d", e.Size, f.Size))
+	}
+	sums := slices.DeleteFunc(strings.Fields(e.Integrity), func(s string) bool {
+		return !strings.HasPrefix(s, "sha256-")
+	})
+	want := "sha256-" + base64.StdEncoding.EncodeToString(f.SHA256[:])
+	if len(sums) > 0 && !slices.Contains(sums, want) {
+		return stale(e.Href, "with other content")
 	}
 	return nil
 }
