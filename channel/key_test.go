@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"brink/bench/cost"
 )
 
 // The key pair is the example of RFC 8410, section 10.
@@ -171,6 +173,10 @@ func FuzzParsePrivateKey(f *testing.F) {
 	f.Add([]byte(rfcPrivate))
 	f.Add([]byte(rfcPublic))
 	f.Fuzz(func(t *testing.T, file []byte) {
+		cost.Check(t, len(file), func() {
+			_, _ = ParsePrivateKey(file)
+			_, _ = ParsePublicKey(file)
+		})
 		if k, err := ParsePrivateKey(file); err == nil {
 			again, err := ParsePrivateKey(must(k.MarshalPEM())(t))
 			if err != nil || again.Public() != k.Public() {

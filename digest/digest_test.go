@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"brink/bench/cost"
 )
 
 // The value is from the official test vectors of BLAKE3 for an input of no bytes.
@@ -92,6 +94,10 @@ func FuzzParse(f *testing.F) {
 	f.Add(emptyDigest)
 	f.Add(SumSHA256(nil).Field())
 	f.Fuzz(func(t *testing.T, text string) {
+		cost.Check(t, len(text), func() {
+			_, _ = Parse(text)
+			_, _ = ParseField(text)
+		})
 		if d, err := Parse(text); err == nil && d.String() != text {
 			t.Errorf("Parse(%q).String() = %q", text, d)
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/memberlist"
 	"pgregory.net/rapid"
+
+	"brink/bench/cost"
 )
 
 func TestReadKeys_ReadsWhatNewKeyMakes(t *testing.T) {
@@ -56,8 +58,11 @@ func TestReadKeys_RefusesWithoutTellingTheKey(t *testing.T) {
 
 func FuzzReadKeys(f *testing.F) {
 	f.Add([]byte(NewKey() + "\n# x\n" + NewKey()))
+	f.Add([]byte(strings.Repeat(NewKey()+"\n", 10_000)))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		keys, err := ReadKeys(file)
+		var keys [][]byte
+		var err error
+		cost.Check(t, len(file), func() { keys, err = ReadKeys(file) })
 		if err != nil {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
@@ -52,7 +53,12 @@ func FuzzScanCheck(f *testing.F) {
 	f.Add(`{"device":{"custom":null},"device":{"id":"x"},"later":[1,2]}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		var got, want protocol.CheckRequest
-		if !scanCheck(text, &got) {
+		scanned := false
+		cost.Check(t, len(text), func() {
+			got = protocol.CheckRequest{}
+			scanned = scanCheck(text, &got)
+		})
+		if !scanned {
 			return
 		}
 		if err := json.Unmarshal([]byte(text), &want); err != nil || got != want {

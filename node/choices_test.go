@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"brink/bench/cost"
 	"brink/protocol"
 )
 
@@ -213,7 +214,12 @@ func FuzzChoicePage(f *testing.F) {
 	f.Add([]byte(`{"choices":[{}],"next":"x"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var answer page
-		if json.Unmarshal(raw, &answer) != nil {
+		var err error
+		cost.Check(t, len(raw), func() {
+			answer = page{}
+			err = json.Unmarshal(raw, &answer)
+		})
+		if err != nil {
 			return
 		}
 		for _, one := range answer.Choices {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/protocol"
 )
 
@@ -111,7 +112,9 @@ func FuzzAdminGuard(f *testing.F) {
 		r.Header.Set("Origin", origin)
 		r.Header.Set("Sec-Fetch-Site", site)
 		r.Header.Set("Content-Type", kind)
-		if g.check(r) != nil {
+		var err error
+		cost.Check(t, len(method)+len(host)+len(origin)+len(site)+len(kind), func() { err = g.check(r) })
+		if err != nil {
 			return
 		}
 		if strings.Contains(host, "evil") || site == "cross-site" && method != "GET" && method != "HEAD" {

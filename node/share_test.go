@@ -16,12 +16,14 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"brink/bench/cost"
 	"brink/bundle"
 	"brink/digest"
 	"brink/node/semantics"
 	"brink/origin/sign"
 	"brink/protocol"
 	"brink/publish"
+	"brink/store"
 )
 
 // inOneRegion is a change to nodes of a fleet.
@@ -408,8 +410,13 @@ func FuzzDerivedKey(f *testing.F) {
 	f.Add("kind=dcz")
 	f.Fuzz(func(t *testing.T, query string) {
 		var args fasthttp.Args
-		args.Parse(query)
-		key, err := derivedKey(&args)
+		var key store.DerivedKey
+		var err error
+		cost.Check(t, len(query), func() {
+			args = fasthttp.Args{}
+			args.Parse(query)
+			key, err = derivedKey(&args)
+		})
 		if err != nil {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"brink/bench/cost"
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
@@ -176,7 +177,9 @@ func FuzzHashed(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		pattern, ok := hashed(name)
+		var pattern string
+		var ok bool
+		cost.Check(t, len(name), func() { pattern, ok = hashed(name) })
 		if ok && strings.Count(pattern, "*") != strings.Count(name, "*")+1 {
 			t.Errorf("hashed(%q) = %q", name, pattern)
 		}

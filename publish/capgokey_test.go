@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/protocol"
 )
@@ -124,7 +125,9 @@ func FuzzParseCapgoKey(f *testing.F) {
 	f.Add(pkcs1(testRSA()))
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		key, err := ParseCapgoKey(raw)
+		var key *CapgoKey
+		var err error
+		cost.Check(t, len(raw), func() { key, err = ParseCapgoKey(raw) })
 		if err != nil {
 			if !errors.Is(err, channel.ErrKey) {
 				t.Fatalf("%v is not ErrKey", err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"brink/bench/cost"
 	"brink/digest"
 	"brink/protocol"
 )
@@ -235,12 +236,16 @@ func TestReadCapgoMade_FindsTheZipBesideTheFile(t *testing.T) {
 func FuzzParseCapgoMade(f *testing.F) {
 	f.Add([]byte(`{"checksum":"3885ee49","filename":"app.zip"}`))
 	f.Add([]byte(`{"checksum":"` + sealedHex + `","filename":"app.zip","ivSessionKey":"` + sessionText + `"}`))
+	f.Add([]byte(`{"checksum":"` + strings.Repeat(`\u0001`, 10_000) + `","filename":"app.zip"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		made, err := parseCapgoMade(raw)
+		var made *CapgoMade
+		var err error
+		cost.Check(t, len(raw), func() {
+			if made, err = parseCapgoMade(raw); err == nil {
+				err = made.Check()
+			}
+		})
 		if err != nil {
-			return
-		}
-		if made.Check() != nil {
 			return
 		}
 		if made.SessionKey == "" && len(made.Checksum) != digest.TextSize {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"brink/bench/cost"
 	"brink/protocol"
 )
 
@@ -54,7 +55,8 @@ func TestPrintable_LeavesTextAlone(t *testing.T) {
 func FuzzPrintable(f *testing.F) {
 	f.Add(hostile)
 	f.Fuzz(func(t *testing.T, text string) {
-		got := printable(text)
+		var got string
+		cost.Check(t, len(text), func() { got = printable(text) })
 		checkPrintable(t, "printable", got+"\n")
 		if len(got) > 10*len(text) {
 			t.Errorf("%d bytes became %d", len(text), len(got))

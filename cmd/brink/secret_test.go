@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"brink/bench/cost"
 	"brink/channel"
 	"brink/gossip"
 )
@@ -371,7 +372,9 @@ func TestSecretKind_KnowsOtherTexts(t *testing.T) {
 func FuzzSplitWords(f *testing.F) {
 	f.Add(`vault "read" 'a b' c""`)
 	f.Fuzz(func(t *testing.T, line string) {
-		words, err := splitWords(line)
+		var words []string
+		var err error
+		cost.Check(t, len(line), func() { words, err = splitWords(line) })
 		if err != nil {
 			return
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"brink/bench/cost"
 )
 
 // someFlags are one flag of each kind that the verbs have.
@@ -103,11 +105,18 @@ func TestParseSettings_RefusesWhatCanBeReadInTwoWays(t *testing.T) {
 func FuzzParseSettings(f *testing.F) {
 	for _, seed := range []string{
 		"", "a: 1\nb: [x, y]\n", "a: &x 1\nb: *x\n", "- a\n", "---\n...\n", "a: !!binary eA==\n",
+		"a: " + strings.Repeat("[", 1000), strings.Repeat("- ", 1000), "a: [" + strings.Repeat("x,", 1000) + "]\n",
+		"a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c]\n",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		entries, err := parseSettings([]byte(text))
+		var entries []entry
+		var err error
+		raw := []byte(text)
+		// A YAML parser makes a node of every bracket. The file is the operator's own, and at most maxSettingsFile long.
+		most := cost.Limit(0) + 2000*int64(len(raw))
+		cost.AtMost(t, most, func() { entries, err = parseSettings(raw) })
 		if err != nil {
 			return
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"testing"
+
+	"brink/bench/cost"
 )
 
 func TestSize_Parse(t *testing.T) {
@@ -45,7 +47,9 @@ func FuzzParseSize(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		n, err := parseSize(text)
+		var n size
+		var err error
+		cost.Check(t, len(text), func() { n, err = parseSize(text) })
 		if err != nil {
 			return
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"brink/bench/cost"
 )
 
 // TestSay_AppendsWhatEncodeWrites: the ways to write an answer differ in time only.
@@ -54,7 +56,8 @@ func FuzzScanFields(f *testing.F) {
 	f.Add(`{"app_id":"a","is_prod":true,"is_emulator":false,"timestamp":12,"Manifest":"x"}`)
 	f.Add(`{"app_id":"a","APP_ID":"b","custom_id":null,"more":1}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		got := scanFields(text)
+		var got *fields
+		cost.Check(t, len(text), func() { got = scanFields(text) })
 		if got == nil {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/node/scan"
 )
 
@@ -110,7 +111,9 @@ func FuzzScanner(f *testing.F) {
 	f.Add(`{"Text":"a","text":"b","inner":{"ſum":"00ff10af"}}`)
 	f.Add(` {"more":false , "number":1 }` + "\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, ok := read(text)
+		var got plain
+		var ok bool
+		cost.Check(t, len(text), func() { got, ok = read(text) })
 		if !ok {
 			return
 		}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"brink/bench/cost"
 )
 
 func TestConditions_IfNoneMatch(t *testing.T) {
@@ -249,7 +251,10 @@ func FuzzConditions_Tags(f *testing.F) {
 	f.Add([]byte(`*`), []byte(`W/"a"`))
 	f.Add([]byte("\"\x80\""), []byte("\"\x80\""))
 	f.Fuzz(func(t *testing.T, field, tag []byte) {
-		weak, strong := matchTags(field, tag, false), matchTags(field, tag, true)
+		var weak, strong bool
+		cost.Check(t, len(field)+len(tag), func() {
+			weak, strong = matchTags(field, tag, false), matchTags(field, tag, true)
+		})
 		if strong && !weak {
 			t.Fatalf("%q matches %q strongly and not weakly", field, tag)
 		}
@@ -277,6 +282,6 @@ func FuzzConditions_Range(f *testing.F) {
 		if size < -1 {
 			return
 		}
-		checkSpan(t, Conditions{Range: field}, size)
+		cost.Check(t, len(field), func() { checkSpan(t, Conditions{Range: field}, size) })
 	})
 }

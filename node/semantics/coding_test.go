@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"brink/bench/cost"
 )
 
 func TestParseAccept_RFC9110Section12(t *testing.T) {
@@ -152,7 +154,8 @@ func FuzzParseAccept(f *testing.F) {
 	f.Add([]byte("gzip;q=1.0, identity; q=0.5, *;q=0"))
 	f.Add([]byte(",;q=,*;q=0.0001"))
 	f.Fuzz(func(t *testing.T, field []byte) {
-		a := ParseAccept(field)
+		var a Accept
+		cost.Check(t, len(field), func() { a = ParseAccept(field) })
 		for _, w := range a.weights {
 			if w > 2000 {
 				t.Fatalf("%q gives a weight of %d", field, w)

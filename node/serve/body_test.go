@@ -3,12 +3,12 @@ package serve
 import (
 	"bytes"
 	"io"
-	"runtime"
 	"testing"
 	"testing/iotest"
 
 	"github.com/valyala/fasthttp"
 
+	"brink/bench/cost"
 	"brink/protocol"
 )
 
@@ -53,15 +53,6 @@ type endlessReader struct{}
 
 func (endlessReader) Read(p []byte) (int, error) { return len(p), nil }
 
-// allocated returns the bytes that the whole program allocates while f runs.
-func allocated(f func()) int64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return int64(after.TotalAlloc - before.TotalAlloc)
-}
-
 func FuzzIncoming(f *testing.F) {
 	f.Add([]byte("{}"), int64(16))
 	f.Add(bytes.Repeat([]byte("x"), 100_000), int64(1<<20))
@@ -69,15 +60,12 @@ func FuzzIncoming(f *testing.F) {
 		if limit < 0 || limit > 1<<40 {
 			return
 		}
-		in := incomingOf(t, bytes.NewReader(raw), NewBudget(64<<20))
-		cost := allocated(func() {
+		cost.Check(t, len(raw), func() {
+			in := incomingOf(t, bytes.NewReader(raw), NewBudget(64<<20))
 			got, err := in.Read(nil, limit)
 			if err == nil && int64(len(got)) <= limit && !bytes.Equal(got, raw) {
 				t.Errorf("%d bytes were read as %d", len(raw), len(got))
 			}
 		})
-		if cost > 16*int64(len(raw))+1<<20 {
-			t.Errorf("%d bytes allocated for %d", cost, len(raw))
-		}
 	})
 }

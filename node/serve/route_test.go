@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/valyala/fasthttp"
 
+	"brink/bench/cost"
 	"brink/protocol"
 )
 
@@ -144,7 +145,9 @@ func FuzzTable_Find(f *testing.F) {
 	}
 	table := routesOf(f, patterns())
 	f.Fuzz(func(t *testing.T, path string) {
-		res, names := table.find(path)
+		var res *Resource
+		var names [3]string
+		cost.Check(t, len(path), func() { res, names = table.find(path) })
 		if res == nil {
 			return
 		}

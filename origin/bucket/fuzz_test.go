@@ -15,8 +15,11 @@ func TestParse_CostsLittleWhateverTheBytes(t *testing.T) {
 	for name, list := range map[string]string{
 		"locations": `{"schema":1,"chunks":[`, "packs": `{"schema":1,"packs":[`, "channels": `{"schema":1,"channels":[`,
 	} {
-		for _, element := range []string{"{}", "null", `""`} {
-			raw := []byte(list + strings.Repeat(element+",", 1<<20) + element + "]}")
+		for _, element := range []string{
+			"{}", "null", `""`, `{"app":"a","channel":"b"}`, `{"app":"a" ,"app":"b"      }`,
+			`{"digest":"` + id.String() + `","pack":0,"offset":8,"length":1}`,
+		} {
+			raw := []byte(list + strings.Repeat(element+",", 1<<15) + element + "]}")
 			cost.Check(t, len(raw), func() {
 				if _, err := parseMap(raw, id); err == nil {
 					t.Errorf("%s of %s are taken", name, element)
@@ -92,8 +95,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=eu&style=path")
 	f.Add("https://host/prefix/")
 	f.Add("s3://")
+	f.Add("s3://bucket?" + strings.Repeat("a&", 1000))
 	f.Fuzz(func(t *testing.T, address string) {
-		p, err := parse(address)
+		var p place
+		var err error
+		cost.Check(t, len(address), func() { p, err = parse(address) })
 		if err != nil {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"brink/bench/cost"
 	"brink/digest"
 )
 
@@ -154,7 +155,9 @@ func FuzzRing_Verify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, field string) {
 		q := Request{Method: method, Target: target}
 		// Nobody but the ring makes what it verifies; the requests of the corpus have no body.
-		if err := r.Verify(q, field, now); err == nil {
+		var err error
+		cost.Check(t, len(method)+len(target)+len(field), func() { err = r.Verify(q, field, now) })
+		if err == nil {
 			t.Errorf("Verify(%q %q, %q) = nil", method, target, field)
 		}
 		if err := r.Verify(q, r.Sign(q, now), now); err != nil {
@@ -247,8 +250,13 @@ func FuzzOnce(f *testing.F) {
 	f.Add(ring(f, key(1)).Sign(request(), now))
 	f.Add("Brink-Fleet 99999999999999999999.AAAAAAAAAAAAAAAAAAAAAAAAAA." + golden)
 	f.Fuzz(func(t *testing.T, field string) {
+		var err error
 		var once Once
-		if once.Take(field, now) == nil && !errors.Is(once.Take(field, now), ErrRepeated) {
+		cost.Check(t, len(field), func() {
+			once = Once{}
+			err = once.Take(field, now)
+		})
+		if err == nil && !errors.Is(once.Take(field, now), ErrRepeated) {
 			t.Errorf("%q is taken twice", field)
 		}
 	})
