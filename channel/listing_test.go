@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"brink/bench/cost"
 )
 
 // TestListing_ShowsWhatTheRolesOfItsSignersHold: one key of a role is told what the role holds, whatever the threshold
@@ -132,7 +134,7 @@ func FuzzVerifyListing(f *testing.F) {
 		raw := forge(t, TypeListing, payload, "cron")
 		var l *Listing
 		var err error
-		wantCheap(t, raw, func() { l, err = org.VerifyListing(raw, now) })
+		cost.Check(t, len(raw), func() { l, err = org.VerifyListing(raw, now) })
 		if err != nil {
 			if CodeOf(err) == "" {
 				t.Fatalf("refused without a code: %v", err)
