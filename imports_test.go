@@ -49,6 +49,10 @@ func rules() []rule {
 			reason: "everything is named by a digest, so it can know nothing of what it names",
 		},
 		{
+			room: "internal/durable", may: nil, never: outside(),
+			reason: "a file outlives power loss or not, whatever it says: whoever writes one may ask, and it asks nobody",
+		},
+		{
 			room: "bundle", may: []string{"digest"}, never: outside(),
 			reason: "a bundle is a pure function of its files, on a device as on a node: no network, no database",
 		},
@@ -65,11 +69,11 @@ func rules() []rule {
 			reason: "the publisher's side talks to a node over HTTP and links no part of it",
 		},
 		{
-			room: "client", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
+			room: "client", may: []string{"protocol", "bundle", "channel", "digest", "internal/durable"}, never: servers(),
 			reason: "the device's side knows no server package",
 		},
 		{
-			room: "store", may: []string{"bundle", "channel", "digest"},
+			room: "store", may: []string{"bundle", "channel", "digest", "internal/durable"},
 			reason: "the store keeps and checks; who asks, and over which protocol, is not its concern",
 		},
 		{
@@ -81,11 +85,13 @@ func rules() []rule {
 			reason: "filling ends in the store's one door and serves whoever asks, so it knows nobody above it",
 		},
 		{
-			room: "gossip", may: []string{"origin", "store", "protocol", "bundle", "channel", "digest"},
+			room:   "gossip",
+			may:    []string{"origin", "store", "protocol", "bundle", "channel", "digest", "internal/durable"},
 			reason: "announcements are small and say nothing of how a node serves",
 		},
 		{
-			room: "node", may: []string{"gossip", "origin", "store", "protocol", "bundle", "channel", "digest"},
+			room:   "node",
+			may:    []string{"gossip", "origin", "store", "protocol", "bundle", "channel", "digest", "internal/durable"},
 			reason: "the running edge wires the rooms below it, and nothing but a program wires the edge",
 		},
 		{

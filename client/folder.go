@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"brink/internal/durable"
 )
 
 // folder is a new folder that files are written into and made durable with. What is written goes to the disk at once
@@ -130,7 +132,7 @@ func (f *folder) sync() error {
 	var group errgroup.Group
 	group.SetLimit(width)
 	for dir := range f.made {
-		group.Go(func() error { return syncDir(f.root, dir) })
+		group.Go(func() error { return durable.SyncFolder(f.root, dir) })
 	}
 	return group.Wait()
 }

@@ -14,6 +14,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
+	"brink/internal/durable"
 )
 
 const stateSchema = 2
@@ -152,50 +153,38 @@ func (c *Client) saveAside(next state) (wait func() error) {
 
 // store makes a state the one that counts, durably.
 func (c *Client) store(next state) error {
-	if err := c.write(next); err != nil {
+	raw, err := encodeState(next)
+	if err == nil {
+		err = durable.ReplaceIn(c.root, stateFile, raw, 0o644)
+	}
+	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	if err := c.root.Rename(freshState, stateFile); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	return syncDir(c.root, ".")
+	return nil
 }
 
-// freshState is where a state is written before it replaces the one before: a kill or a power loss leaves either the
-// old bytes or the new ones.
+// freshState is where switchTo writes a state before it replaces the one before. Its name is that of
+// [durable.ReplaceIn], so that what a crash leaves is overwritten by either.
 const freshState = stateFile + ".new"
 
-// write puts the state beside the one that counts, durably but for its name.
-func (c *Client) write(next state) error {
-	raw, err := json.MarshalIndent(next, "", "  ")
-	if err != nil {
-		return err
-	}
-	return c.writeFile(freshState, append(raw, '\n'))
-}
-
-// writeFile writes a file durably but for its name.
-func (c *Client) writeFile(name string, raw []byte) error {
-	file, err := c.root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(raw)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
+func encodeState(s state) ([]byte, error) {
+	raw, err := json.MarshalIndent(s, "", "  ")
+	return append(raw, '\n'), err
 }
 
 // switchTo makes next the state and points the link at what is current in it. The folders that next names are whole,
 // and what is in them is on disk. The state comes first: from its last byte on, opening the folder finishes what is
 // left.
 func (c *Client) switchTo(next state) error {
+	raw, err := encodeState(next)
+	if err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
 	// The names of the folders have to be durable before the state is that speaks of them. Nothing says in which order
 	// its two writes become so: they go together.
 	var group errgroup.Group
-	group.Go(func() error { return syncDir(c.root, bundlesDir) })
-	group.Go(func() error { return c.write(next) })
+	group.Go(func() error { return durable.SyncFolder(c.root, bundlesDir) })
+	group.Go(func() error { return durable.Write(c.root, freshState, raw, 0o644) })
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
@@ -212,7 +201,7 @@ func (c *Client) follow() error {
 	if err := c.link(); err != nil {
 		return fmt.Errorf("switch: %w", err)
 	}
-	if err := syncDir(c.root, "."); err != nil {
+	if err := durable.SyncFolder(c.root, "."); err != nil {
 		return fmt.Errorf("switch: %w", err)
 	}
 	return c.sweep()

@@ -11,6 +11,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
+	"brink/internal/durable"
 	"brink/protocol"
 )
 
@@ -69,14 +70,7 @@ func (c *Client) keepTrust(next *channel.Trust) error {
 	if err != nil {
 		return err
 	}
-	const fresh = trustFile + ".new"
-	if err := c.writeFile(fresh, raw); err != nil {
-		return fmt.Errorf("keep trust document: %w", err)
-	}
-	if err := c.root.Rename(fresh, trustFile); err != nil {
-		return fmt.Errorf("keep trust document: %w", err)
-	}
-	if err := syncDir(c.root, "."); err != nil {
+	if err := durable.ReplaceIn(c.root, trustFile, raw, 0o644); err != nil {
 		return fmt.Errorf("keep trust document: %w", err)
 	}
 	c.trust = next

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"brink/internal/durable"
 )
 
 // Bounds of what is remembered of former members.
@@ -102,22 +104,13 @@ func (b *book) fail(address netip.AddrPort) {
 	}
 }
 
-// save writes the file if it would change: beside it first, so that what is there is always whole.
+// save writes the file if it would change.
 func (b *book) save() error {
 	text := b.text()
 	if b.path == "" || text == b.written {
 		return nil
 	}
-	fresh := b.path + ".new"
-	file, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(text)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(fresh, b.path); err != nil {
+	if err := durable.Replace(b.path, []byte(text), 0o600); err != nil {
 		return err
 	}
 	b.written = text

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"brink/gossip"
+	"brink/internal/durable"
 	"brink/node/serve"
 	"brink/origin/sign"
 	"brink/protocol"
@@ -80,11 +79,11 @@ func (f *fleet) rekey(keys [][]byte) error {
 	if err := f.replaceable(); err != nil {
 		return err
 	}
-	if err := replaceFile(f.config.KeyFile, keyFile(keys)); err != nil {
+	if err := durable.Replace(f.config.KeyFile, keyFile(keys), 0o600); err != nil {
 		return fmt.Errorf("key file: %w", err)
 	}
 	if err := f.gossip.Rekey(keys); err != nil {
-		return errors.Join(err, replaceFile(f.config.KeyFile, keyFile(f.keys)))
+		return errors.Join(err, durable.Replace(f.config.KeyFile, keyFile(f.keys), 0o600))
 	}
 	if err := f.ring.Replace(keys...); err != nil {
 		return err
@@ -99,24 +98,6 @@ func (f *fleet) replaceable() error {
 		return errors.New("this node has its key from no file that could be replaced: change it where it comes from")
 	}
 	return nil
-}
-
-// replaceFile writes a secret so that the file is the old or the new one, whole, whatever happens.
-func replaceFile(name string, data []byte) (err error) {
-	temporary, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // it has mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temporary.Name()) // it is of no use to anybody
-		}
-	}()
-	_, err = temporary.Write(data)
-	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), name)
 }
 
 func (f *fleet) currentKeys() [][]byte {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"brink/channel"
+	"brink/internal/durable"
 	"brink/node"
 	"brink/store"
 )
@@ -131,7 +132,7 @@ func (d *development) keep() error {
 	if err := writeNew(filepath.Join(fresh, developmentFile), d.trust, 0o644); err != nil {
 		return err
 	}
-	return os.Rename(fresh, d.dir)
+	return durable.Rename(fresh, d.dir)
 }
 
 // announce says loudly that the node is for development, and what to do with it.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"brink/channel"
+	"brink/internal/durable"
 )
 
 func keyCommand(sh *shell) *cobra.Command {
@@ -115,21 +116,11 @@ func writeKey(file string, key channel.PrivateKey) error {
 
 // writeNew writes a file that must not exist.
 func writeNew(file string, content []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	err := durable.Create(file, content, mode)
 	if errors.Is(err, fs.ErrExist) {
 		return withHint(err, "choose another name, or move the old file away: it is never overwritten")
 	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(file))
-	}
-	return nil
+	return err
 }
 
 // warnIfShared warns of a private key that others can read too.

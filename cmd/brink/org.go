@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -251,25 +249,3 @@ func join[T ~string](list []T) string {
 
 // moment returns a time for people to read.
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
-
-// replaceFile puts content in the place of a file. Whoever reads it sees either all of the old or all of the new.
-func replaceFile(file string, content []byte, mode os.FileMode) error {
-	fresh, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = fresh.Write(content)
-	for _, step := range []func() error{
-		func() error { return fresh.Chmod(mode) }, fresh.Sync, fresh.Close,
-		func() error { return os.Rename(fresh.Name(), file) },
-	} {
-		if err == nil {
-			err = step()
-		}
-	}
-	if err != nil {
-		_ = fresh.Close()
-		_ = os.Remove(fresh.Name())
-	}
-	return err
-}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"brink/channel"
+	"brink/internal/durable"
 )
 
 func orgUpdateCommand(sh *shell) *cobra.Command {
@@ -37,7 +38,7 @@ out in the same version; then publish to the channel with --anew, and devices fo
 				return err
 			}
 			if out == args[0] {
-				err = replaceFile(out, raw, 0o644)
+				err = durable.Replace(out, raw, 0o644)
 			} else {
 				err = writeNew(out, raw, 0o644)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"brink/channel"
+	"brink/internal/durable"
 )
 
 // trustFlag gives cmd the flag --trust for one document.
@@ -51,7 +52,7 @@ func (sh *shell) advanced(value string) func(*channel.Trust) {
 				next.Version()), "brink org show tells what it says; put the newer one in its place"))
 			return
 		}
-		if err := replaceFile(value, next.Raw(), 0o644); err != nil {
+		if err := durable.Replace(value, next.Raw(), 0o644); err != nil {
 			sh.warn(fmt.Errorf("version %d of the trust document is in force, and %s can not be replaced by it: %w",
 				next.Version(), value, err))
 			return
