@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+
+	"brink/internal/durable"
 )
 
 // The data folder:
@@ -103,20 +105,13 @@ func checkFolder(dir string) error {
 // writeFormat stamps a new folder. It comes before anything else is put there, so that a crash leaves either an empty
 // folder or a store.
 func writeFormat(dir string) error {
-	path := filepath.Join(dir, formatFile)
-	if _, err := os.Stat(path); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, formatFile)); err == nil {
 		return nil
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s %d\n", formatName, formatVersion)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	text := fmt.Appendf(nil, "%s %d\n", formatName, formatVersion)
+	return errors.Join(durable.ReplaceIn(root, formatFile, text, 0o640), root.Close())
 }
