@@ -11,7 +11,7 @@ FUZZ ?= 5000x
 BENCH ?= .
 
 # Packages whose tests drive the whole, or need more than Go.
-WHOLE = $(shell go list ./... | grep -E '^brink/(cmd|e2e|demo|bench)(/|$$)')
+WHOLE = $(shell go list ./... | grep -E '^brink/(cmd|e2e|bench)(/|$$)')
 
 .DEFAULT_GOAL := help
 .PHONY: help build test race lint fuzz cross e2e corpus bench clean

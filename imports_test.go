@@ -23,8 +23,10 @@ const anything = "*"
 // rule says what one room may import. A room is a package, or a folder with all that is below it.
 type rule struct {
 	room   string   // path below the module; the longest one that fits a package is its rule
+	is     string   // what it is, for the table of CONTRIBUTING.md
 	may    []string // rooms of this repository that it may import; packages of the same room always may be
 	never  []string // prefixes of packages that it must not reach, not even through others
+	nor    []string // packages that it must not import itself, though what it imports may
 	reason string
 }
 
@@ -37,116 +39,121 @@ func servers() []string {
 // outside is what a pure package must not reach.
 func outside() []string { return append(servers(), "net/http", "database/sql", "os/exec") }
 
-// rules is the direction of every import in this repository: arrows point down only.
+// rules is the direction of every import in this repository: arrows point down only. The rooms are in order, from those
+// at the bottom to those at the top. rooms_test.go writes from it the rules of the linter, and the table of
+// CONTRIBUTING.md.
 func rules() []rule {
 	return []rule{
 		{
-			room: "", may: nil,
-			reason: "the root holds words, no code",
+			room: "", is: "the tests that keep the repository's own rules", may: nil,
+			reason: "the root holds no code",
 		},
 		{
-			room: "digest", may: nil, never: outside(),
+			room: "bench/corpus", is: "real web apps, for benches and for any test", may: nil, never: servers(),
+			reason: "the tests of every room may import the corpus, so it can import none of them",
+		},
+		{
+			room: "bench/cost", is: "what parsers may cost, for any test", may: nil, never: outside(),
+			reason: "the tests of every room may import the measure of cost, so it can import none of them",
+		},
+		{
+			room: "digest", is: "the names of content", may: nil, never: outside(),
 			reason: "everything is named by a digest, so it can know nothing of what it names",
 		},
 		{
-			room: "internal/durable", may: nil, never: outside(),
-			reason: "a file outlives power loss or not, whatever it says: whoever writes one may ask, and it asks nobody",
+			room: "internal/durable", is: "small files that survive power loss", may: nil, never: outside(),
+			reason: "every room that writes files may import it, so it can import none of them",
 		},
 		{
-			room: "bundle", may: []string{"digest"}, never: outside(),
+			room: "bundle", is: "archive, index, chunks, patches. Pure",
+			may: []string{"digest"}, never: outside(), nor: []string{"net"},
 			reason: "a bundle is a pure function of its files, on a device as on a node: no network, no database",
 		},
 		{
-			room: "channel", may: []string{"digest"}, never: outside(),
+			room: "channel", is: "manifests, trust, targeting, rollout: who gets what. Pure",
+			may: []string{"digest"}, never: outside(), nor: []string{"net"},
 			reason: "who gets what is decided by pure functions of signed records: no network, no database",
 		},
 		{
-			room: "protocol", may: []string{"bundle", "channel", "digest"}, never: servers(),
+			room: "protocol", is: "the shapes of what goes over HTTP",
+			may: []string{"bundle", "channel", "digest"}, never: servers(),
 			reason: "the shapes on the wire are shared by server and client, so they can belong to neither",
 		},
 		{
-			room: "publish", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
+			room: "publish", is: "the publisher's side: build, sign, upload, move channels",
+			may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
 			reason: "the publisher's side talks to a node over HTTP and links no part of it",
 		},
 		{
-			room: "client", may: []string{"protocol", "bundle", "channel", "digest", "internal/durable"}, never: servers(),
+			room: "client", is: "the device's side: check, fetch, verify, apply, roll back",
+			may: []string{"protocol", "bundle", "channel", "digest", "internal/durable"}, never: servers(),
 			reason: "the device's side knows no server package",
 		},
 		{
-			room: "store", may: []string{"bundle", "channel", "digest", "internal/durable"},
+			room: "store", is: "the content-addressed store: quota, garbage collection, scrub",
+			may:    []string{"bundle", "channel", "digest", "internal/durable"},
 			reason: "the store keeps and checks; who asks, and over which protocol, is not its concern",
 		},
 		{
-			room: "store/database", may: []string{"digest"},
+			room: "store/database", is: "Badger without its traps; only the store imports it", may: []string{"digest"},
 			reason: "what is kept, and what may be dropped, is the store's to know: a database has keys and bytes",
 		},
 		{
-			room: "origin", may: []string{"store", "protocol", "bundle", "channel", "digest"},
+			room: "origin", is: "filling from peers, S3 and HTTP, coalesced and verified",
+			may:    []string{"store", "protocol", "bundle", "channel", "digest"},
 			reason: "filling ends in the store's one door and serves whoever asks, so it knows nobody above it",
 		},
 		{
-			room:   "gossip",
-			may:    []string{"origin", "store", "protocol", "bundle", "channel", "digest", "internal/durable"},
-			reason: "announcements are small and say nothing of how a node serves",
+			room: "gossip", is: "membership and the spread of pointers to what was signed",
+			may:    []string{"channel", "digest", "internal/durable"},
+			reason: "announcements are small: they say nothing of how a node serves or where it gets what they point to",
 		},
 		{
-			room:   "node",
+			room: "node/scan", is: "reads plain JSON fast, or leaves it to encoding/json", may: nil, never: outside(),
+			reason: "reading plain JSON is a leaf: it does not know what the text means",
+		},
+		{
+			room: "node/semantics", is: "the rules of HTTP, as pure functions", may: nil,
+			reason: "the rules of HTTP are a leaf of pure functions, tested without a node",
+		},
+		{
+			room: "node/tally", is: "counts what devices do, and how many they are", may: nil, never: outside(),
+			reason: "counting is a leaf: it knows neither who counts nor where it is kept",
+		},
+		{
+			room: "node/wire", is: "connections: limits, pace, certificates", may: nil,
+			reason: "connections and their pacing are a leaf: they carry bytes and do not know which",
+		},
+		{
+			room: "node/serve", is: "requests, answers, negotiation and bodies, whatever is served",
+			may:    []string{"node/semantics", "node/wire", "store", "protocol", "bundle", "channel", "digest"},
+			reason: "requests and answers are the ground of a node: they do not know what is served",
+		},
+		{
+			room: "node/appflow", is: "the protocol of Ionic's plugins",
+			may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
+			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
+		},
+		{
+			room: "node/capgo", is: "the protocol of Capgo's plugin",
+			may: []string{"node/scan", "protocol", "bundle", "channel", "digest"}, never: servers(),
+			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
+		},
+		{
+			room: "node", is: "the running edge: HTTP, wiring, life cycle",
 			may:    []string{"gossip", "origin", "store", "protocol", "bundle", "channel", "digest", "internal/durable"},
 			reason: "the running edge wires the rooms below it, and nothing but a program wires the edge",
 		},
 		{
-			room: "node/semantics", may: nil,
-			reason: "the rules of HTTP are a leaf of pure functions, tested without a node",
-		},
-		{
-			room: "node/serve",
-			may: []string{
-				"node/semantics", "node/wire", "store", "protocol", "bundle", "channel", "digest",
-			},
-			reason: "requests and answers are the ground of a node: they do not know what is served",
-		},
-		{
-			room: "node/capgo", may: []string{"node/scan", "protocol", "bundle", "channel", "digest"}, never: servers(),
-			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
-		},
-		{
-			room: "node/appflow", may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
-			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
-		},
-		{
-			room: "node/scan", may: nil, never: outside(),
-			reason: "reading plain JSON is a leaf: it does not know what the text means",
-		},
-		{
-			room: "node/tally", may: nil, never: outside(),
-			reason: "counting is a leaf: it knows neither who counts nor where it is kept",
-		},
-		{
-			room: "node/wire", may: nil,
-			reason: "connections and their pacing are a leaf: they carry bytes and do not know which",
-		},
-		{
-			room: "bench/corpus", may: nil, never: servers(),
-			reason: "the tests of every room may import the corpus, so it can import none of them",
-		},
-		{
-			room: "bench/cost", may: nil, never: outside(),
-			reason: "the tests of every room may import the measure of cost, so it can import none of them",
-		},
-		{
-			room: "bench", may: []string{anything},
+			room: "bench", is: "everything that measures", may: []string{anything},
 			reason: "what measures must reach everything",
 		},
 		{
-			room: "e2e", may: []string{anything},
+			room: "e2e", is: "tests of the whole", may: []string{anything},
 			reason: "tests of the whole must reach everything",
 		},
 		{
-			room: "demo", may: []string{anything},
-			reason: "a demonstration of the whole must reach everything",
-		},
-		{
-			room: "cmd", may: []string{anything},
+			room: "cmd", is: "the program: its verbs, flags and output", may: []string{anything},
 			reason: "a program is where the rooms come together",
 		},
 	}
@@ -174,7 +181,7 @@ func seals() []seal {
 }
 
 // nobodys are the rooms that no other room may import, not even one that may import anything.
-func nobodys() []string { return []string{"cmd", "e2e", "demo"} }
+func nobodys() []string { return []string{"cmd", "e2e"} }
 
 // tested are the rooms that any test may import beside what its package may: the corpus, the measure of cost, and the
 // publisher's side, by which the tests of a node get their releases as real nodes do.
@@ -245,6 +252,9 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		"brink/store/database imports brink/bundle: what is kept": {
 			{ImportPath: "brink/store/database", Imports: []string{"brink/bundle", "brink/digest"}},
 		},
+		"brink/channel imports net: who gets what": {
+			{ImportPath: "brink/channel", Imports: []string{"net", "net/url"}},
+		},
 		"brink/util has no rule": {
 			{ImportPath: "brink/util"},
 		},
@@ -292,6 +302,8 @@ func faults(packages []goPackage) []string {
 		for _, to := range p.Imports {
 			if why := r.forbids(to, nil); why != "" {
 				found = append(found, fmt.Sprintf("%s imports %s: %s", p.ImportPath, to, why))
+			} else if slices.Contains(r.nor, to) {
+				found = append(found, fmt.Sprintf("%s imports %s: %s", p.ImportPath, to, r.reason))
 			}
 		}
 		for _, to := range append(p.TestImports, p.XTestImports...) {
