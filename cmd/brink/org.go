@@ -89,16 +89,14 @@ func (sh *shell) newOrg(name string, o *orgFlags, now time.Time) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	channels := o.channels
-	if len(channels) == 0 {
-		channels = []string{"*"}
-	}
 	c := channel.TrustConfig{
-		Org: name, Issued: now.UTC().Truncate(time.Second), Quota: int64(o.quota), Keys: publishers, Threshold: o.ofRoots,
-		Roles: []channel.Role{{
-			Name: publisherRole, Keys: keyIDs(publishers), Threshold: o.threshold,
-			Apps: patterns(o.apps), Channels: patterns(channels),
-		}},
+		Org: name, Issued: now.UTC().Truncate(time.Second), Quota: int64(o.quota), Threshold: o.ofRoots,
+	}
+	err = c.ChangeRole(publisherRole, channel.RoleChange{
+		Add: publishers, Apps: patterns(o.apps), Channels: patterns(o.channels), Threshold: o.threshold,
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, root := range roots {
 		c.Roots = append(c.Roots, root.Public())
@@ -116,23 +114,10 @@ const renewerRole = "renewer"
 // addRenewers lets keys renew manifests of all apps and channels, and do nothing else.
 func (o *orgFlags) addRenewers(c *channel.TrustConfig) error {
 	keys, err := readPublicKeys(o.renewers)
-	if err != nil || len(keys) == 0 {
+	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(c.Roles, func(r channel.Role) bool { return r.Name == renewerRole })
-	if i < 0 {
-		i = len(c.Roles)
-		c.Roles = append(c.Roles, channel.Role{
-			Name: renewerRole, May: []channel.Action{channel.ActionRenew},
-			Apps: []channel.Pattern{"*"}, Channels: []channel.Pattern{"*"},
-		})
-	}
-	for _, id := range keyIDs(keys) {
-		if !slices.Contains(c.Roles[i].Keys, id) {
-			c.Roles[i].Keys = append(c.Roles[i].Keys, id)
-		}
-	}
-	c.Keys = append(c.Keys, keys...)
+	c.AddRenewers(renewerRole, keys...)
 	return nil
 }
 

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ out in the same version; then publish to the channel with --anew, and devices fo
 }
 
 func (sh *shell) updateOrg(
-	cmd *cobra.Command, file, roleName string, o *orgFlags, change *rootFlags, remove, reset []string,
+	cmd *cobra.Command, file, role string, o *orgFlags, change *rootFlags, remove, reset []string,
 ) ([]byte, error) {
 	old, err := readFile(file, channel.MaxTrust)
 	if err != nil {
@@ -83,54 +84,24 @@ func (sh *shell) updateOrg(
 		return nil, err
 	}
 
-	next := trust.Next()
-	if err := change.apply(cmd, &next, roots); err != nil {
+	now := time.Now()
+	next := trust.NextAt(now)
+	if err := change.apply(cmd, &next); err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	next.Issued = now.UTC().Truncate(time.Second)
 	given := cmd.Flags().Changed
-	switch {
-	case given("expires"):
+	if given("expires") {
 		next.Expires = o.expires.from(next.Issued)
-	case !trust.Expires().IsZero():
-		next.Expires = next.Issued.Add(trust.Expires().Sub(trust.Issued()))
 	}
 	if given("quota") {
 		next.Quota = int64(o.quota)
 	}
-
-	i := slices.IndexFunc(next.Roles, func(r channel.Role) bool { return r.Name == roleName })
-	if i < 0 {
-		if len(added) == 0 || len(o.apps) == 0 {
-			return nil, (&usageError{
-				message: fmt.Sprintf("org %s has no role %s", trust.Org(), roleName),
-				hint:    "a new role needs --publisher and --apps",
-			}).of(cmd)
-		}
-		next.Roles = append(next.Roles, channel.Role{Name: roleName, Channels: []channel.Pattern{"*"}})
-		i = len(next.Roles) - 1
-	}
-	role := &next.Roles[i]
-	for _, key := range added {
-		if !slices.Contains(role.Keys, key.ID()) {
-			role.Keys = append(role.Keys, key.ID())
-		}
-	}
-	for _, key := range removed {
-		if !slices.Contains(role.Keys, key.ID()) {
-			return nil, (&usageError{message: fmt.Sprintf("role %s does not have key %s", roleName, key.ID())}).of(cmd)
-		}
-		role.Keys = slices.DeleteFunc(role.Keys, func(id string) bool { return id == key.ID() })
-	}
-	if given("apps") {
-		role.Apps = patterns(o.apps)
-	}
-	if given("channels") {
-		role.Channels = patterns(o.channels)
-	}
+	edit := channel.RoleChange{Add: added, Remove: removed, Apps: patterns(o.apps), Channels: patterns(o.channels)}
 	if given("threshold") {
-		role.Threshold = o.threshold
+		edit.Threshold = cmp.Or(o.threshold, 1)
+	}
+	if err := next.ChangeRole(role, edit); err != nil {
+		return nil, asUsageOf(cmd, err)
 	}
 	for _, text := range reset {
 		app, name, ok := strings.Cut(text, "/")
@@ -139,19 +110,21 @@ func (sh *shell) updateOrg(
 		}
 		next.Reset([]channel.Pattern{channel.Pattern(app)}, []channel.Pattern{channel.Pattern(name)})
 	}
-	next.Keys = append(next.Keys, added...)
 	if err := o.addRenewers(&next); err != nil {
 		return nil, err
 	}
-	next.Keys = slices.DeleteFunc(next.Keys, func(key channel.PublicKey) bool {
-		return !slices.ContainsFunc(next.Roles, func(r channel.Role) bool { return slices.Contains(r.Keys, key.ID()) })
-	})
-
-	raw, err := channel.NewTrust(next, roots...)
-	if err != nil {
-		return nil, err
+	raw, err := trust.SignNext(next, now, roots...)
+	if channel.CodeOf(err) == channel.CodeUnknownKey {
+		err = withHint(err, "to make it one, give its public key with --add-root")
 	}
-	// What nodes and devices would refuse is not written.
-	_, err = trust.Accept(raw, now)
 	return raw, err
+}
+
+// asUsageOf makes a usage error of a change that a trust document can not take.
+func asUsageOf(cmd *cobra.Command, err error) error {
+	refused, ok := errors.AsType[*channel.RefusedError](err)
+	if !ok {
+		return err
+	}
+	return (&usageError{message: refused.Reason, hint: refused.Hint}).of(cmd)
 }

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/spf13/cobra"
 
 	"brink/channel"
@@ -22,10 +19,8 @@ func (r *rootFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&r.threshold, "root-threshold", 1, "`NUMBER` of root keys that must sign from now on")
 }
 
-// apply changes the roots of next, and makes sure that each of the keys that sign is a root, of the document before or
-// of this one: the signature of any other would say nothing.
-func (r *rootFlags) apply(cmd *cobra.Command, next *channel.TrustConfig, signers []channel.PrivateKey) error {
-	before := slices.Clone(next.Roots)
+// apply changes the roots of next.
+func (r *rootFlags) apply(cmd *cobra.Command, next *channel.TrustConfig) error {
 	added, err := readPublicKeys(r.added)
 	if err != nil {
 		return err
@@ -34,30 +29,12 @@ func (r *rootFlags) apply(cmd *cobra.Command, next *channel.TrustConfig, signers
 	if err != nil {
 		return err
 	}
-	for _, key := range added {
-		if !slices.Contains(next.Roots, key) {
-			next.Roots = append(next.Roots, key)
-		}
-	}
-	for _, key := range removed {
-		if !slices.Contains(next.Roots, key) {
-			return (&usageError{message: fmt.Sprintf("org %s has no root key %s", next.Org, key.ID())}).of(cmd)
-		}
-		next.Roots = slices.DeleteFunc(next.Roots, func(root channel.PublicKey) bool { return root == key })
+	next.AddRoots(added...)
+	if err := next.RemoveRoots(removed...); err != nil {
+		return asUsageOf(cmd, err)
 	}
 	if cmd.Flags().Changed("root-threshold") {
 		next.Threshold = r.threshold
-	}
-	for _, key := range signers {
-		if !slices.Contains(before, key.Public()) && !slices.Contains(next.Roots, key.Public()) {
-			return withHint(
-				&channel.RefusedError{
-					Code:   channel.CodeUnknownKey,
-					Reason: fmt.Sprintf("key %s is no root key of org %s", key.Public().ID(), next.Org),
-				},
-				"to make it one, give its public key with --add-root",
-			)
-		}
 	}
 	return nil
 }
