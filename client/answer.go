@@ -26,12 +26,9 @@ type answer struct {
 // manifest out if that is the one that was seen.
 func readAnswer(r io.Reader, seen digest.Digest) (answer, error) {
 	var a answer
-	raw, err := io.ReadAll(io.LimitReader(r, protocol.MaxCheckAnswer+1))
+	raw, err := protocol.ReadAll(r, protocol.MaxCheckAnswer)
 	if err != nil {
-		return a, err
-	}
-	if len(raw) > protocol.MaxCheckAnswer {
-		return a, fmt.Errorf("an answer of more than %d bytes", protocol.MaxCheckAnswer)
+		return a, fmt.Errorf("answer: %w", err)
 	}
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return answer{}, fmt.Errorf("answer: %w", err)

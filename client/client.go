@@ -30,9 +30,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -102,12 +100,12 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New("no folder given"))
 	}
 	for i, node := range c.Nodes {
-		u, err := url.Parse(node)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			errs = append(errs, fmt.Errorf("node %q is no http or https address", node))
+		base, err := protocol.NodeURL(node)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("node %w", err))
 			continue
 		}
-		c.Nodes[i] = strings.TrimRight(node, "/")
+		c.Nodes[i] = base
 	}
 	if c.App == "" || c.Channel == "" {
 		errs = append(errs, errors.New("app and channel must be given"))

@@ -223,11 +223,7 @@ func (t *transfer) do(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
-	if err != nil {
-		return nil, err
-	}
-	return nil, protocol.ReadProblem(resp.StatusCode, raw)
+	return nil, protocol.ProblemOf(resp)
 }
 
 type countedBody struct {

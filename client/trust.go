@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 
@@ -141,9 +140,9 @@ func (t *transfer) document(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, channel.MaxTrust+1))
-	if err == nil && len(raw) > channel.MaxTrust {
-		err = fmt.Errorf("a trust document of more than %d bytes", channel.MaxTrust)
+	raw, err := protocol.ReadAll(resp.Body, channel.MaxTrust)
+	if err != nil {
+		return nil, fmt.Errorf("trust document: %w", err)
 	}
-	return raw, err
+	return raw, nil
 }

@@ -9,9 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"brink/bundle"
@@ -72,14 +70,14 @@ var _ Source = (*Peer)(nil)
 
 // NewPeer returns a node as a source. It connects to nothing.
 func NewPeer(config PeerConfig) (*Peer, error) {
-	u, err := url.Parse(config.URL)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("peer %s: %q is no http or https address", config.Name, config.URL)
+	base, err := protocol.NodeURL(config.URL)
+	if err != nil {
+		return nil, fmt.Errorf("peer %s: %w", config.Name, err)
 	}
 	if config.HTTP == nil {
 		return nil, fmt.Errorf("peer %s: no HTTP client", config.Name)
 	}
-	config.URL = strings.TrimRight(config.URL, "/")
+	config.URL = base
 	return &Peer{config: config}, nil
 }
 
@@ -155,9 +153,9 @@ func (p *Peer) get(ctx context.Context, path string, limit int64) ([]byte, error
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err == nil && int64(len(raw)) > limit {
-		err = fault(fmt.Errorf("an answer of more than %d bytes", limit))
+	raw, err := protocol.ReadAnswer(resp, limit)
+	if errors.Is(err, protocol.ErrTooLong) {
+		err = fault(err)
 	}
 	return raw, err
 }
@@ -184,13 +182,9 @@ func (p *Peer) do(ctx context.Context, method, path string, body []byte) (*http.
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
-	if err != nil {
-		return nil, err
+	err = protocol.ProblemOf(resp)
+	if resp.StatusCode == http.StatusNotFound {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	problem := protocol.ReadProblem(resp.StatusCode, raw)
-	if problem.Status == http.StatusNotFound {
-		return nil, fmt.Errorf("%w: %w", ErrNotFound, problem)
-	}
-	return nil, problem
+	return nil, err
 }

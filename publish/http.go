@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"brink/protocol"
@@ -37,16 +35,7 @@ func (s *session) do(req *http.Request, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, max(limit, protocol.MaxProblem)+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("the node's answer: %w", err)
-	case resp.StatusCode/100 != 2:
-		return nil, protocol.ReadProblem(resp.StatusCode, raw)
-	case int64(len(raw)) > limit:
-		return nil, errors.New("the node's answer is too long")
-	}
-	return raw, nil
+	return protocol.ReadAnswer(resp, limit)
 }
 
 // decode reads a JSON answer.

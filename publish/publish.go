@@ -22,9 +22,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"brink/bundle"
@@ -110,11 +108,13 @@ func (c *Config) Validate() error {
 	if c.Origin != nil && c.Node != "" {
 		errs = append(errs, errTwoPlaces)
 	}
-	u, err := url.Parse(c.Node)
-	if c.Origin == nil && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
-		errs = append(errs, fmt.Errorf("node %q is no http or https address", c.Node))
+	if c.Origin == nil {
+		base, err := protocol.NodeURL(c.Node)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("node %w", err))
+		}
+		c.Node = base
 	}
-	c.Node = strings.TrimRight(c.Node, "/")
 	if len(c.Trust) == 0 {
 		errs = append(errs, errors.New("no trust document given: what a node says is believed by it alone"))
 	}

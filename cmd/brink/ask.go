@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -41,16 +39,7 @@ func send(ctx context.Context, method, node, path string, body []byte, limit int
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, max(limit, protocol.MaxProblem)+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("the node's answer: %w", err)
-	case resp.StatusCode != http.StatusOK:
-		return nil, protocol.ReadProblem(resp.StatusCode, raw)
-	case int64(len(raw)) > limit:
-		return nil, fmt.Errorf("the node's answer is longer than %d bytes", limit)
-	}
-	return raw, nil
+	return protocol.ReadAnswer(resp, limit)
 }
 
 // askJSON is ask for what is JSON.
@@ -79,8 +68,7 @@ func nodeFlag(cmd *cobra.Command, node *string) {
 // checkNodes refuses what is no address of a node.
 func checkNodes(cmd *cobra.Command, nodes ...string) error {
 	for _, node := range nodes {
-		u, err := url.Parse(node)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		if _, err := protocol.NodeURL(node); err != nil {
 			usage := &usageError{
 				message: fmt.Sprintf("%q is no address of a node", node),
 				hint:    "write it like http://127.0.0.1:8080",

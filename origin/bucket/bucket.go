@@ -16,7 +16,6 @@ package bucket
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -25,6 +24,7 @@ import (
 	"time"
 
 	"brink/origin"
+	"brink/protocol"
 )
 
 // Limits of the connections to a bucket.
@@ -170,12 +170,12 @@ func (b *Bucket) read(ctx context.Context, key, tag string, limit int64) ([]byte
 		return nil, "", err
 	}
 	defer o.Close()
-	raw, err := io.ReadAll(io.LimitReader(o, limit+1))
+	raw, err := protocol.ReadAll(o, limit)
 	switch {
+	case errors.Is(err, protocol.ErrTooLong):
+		return nil, "", &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err}
 	case err != nil:
 		return nil, "", &Error{Op: "get", Key: key, Err: err}
-	case int64(len(raw)) > limit:
-		return nil, "", &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: fmt.Errorf("more than %d bytes", limit)}
 	}
 	return raw, o.tag, nil
 }
