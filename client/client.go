@@ -25,12 +25,14 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -93,42 +95,45 @@ type Config struct {
 	Progress func(received, total int64)
 }
 
-// Validate reports everything that is wrong with the Config and fills in defaults. It may be called twice.
-func (c *Config) Validate() error {
+// Validate reports everything that is wrong with the Config.
+func (c Config) Validate() error {
+	c = c.withDefaults()
 	var errs []error
 	if c.Dir == "" {
 		errs = append(errs, errors.New("no folder given"))
 	}
-	for i, node := range c.Nodes {
-		base, err := protocol.NodeURL(node)
-		if err != nil {
+	for _, node := range c.Nodes {
+		if _, err := protocol.NodeURL(node); err != nil {
 			errs = append(errs, fmt.Errorf("node %w", err))
-			continue
 		}
-		c.Nodes[i] = base
 	}
 	if c.App == "" || c.Channel == "" {
 		errs = append(errs, errors.New("app and channel must be given"))
 	}
-	if c.Connections == 0 {
-		c.Connections = DefaultConnections
-	}
 	if c.Connections < 1 || c.Connections > maxConnections {
 		errs = append(errs, fmt.Errorf("%d connections: want 1 to %d", c.Connections, maxConnections))
-	}
-	if c.SignedEvery == 0 {
-		c.SignedEvery = DefaultSignedEvery
 	}
 	if c.SignedEvery < 0 {
 		errs = append(errs, fmt.Errorf("a signed manifest every %v: want a positive time", c.SignedEvery))
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+	return errors.Join(errs...)
+}
+
+// withDefaults has the nodes in the form that paths are appended to.
+func (c Config) withDefaults() Config {
+	c.Nodes = slices.Clone(c.Nodes) // the caller's own stay as they are
+	for i, node := range c.Nodes {
+		if base, err := protocol.NodeURL(node); err == nil {
+			c.Nodes[i] = base
+		}
 	}
+	c.Connections = cmp.Or(c.Connections, DefaultConnections)
+	c.SignedEvery = cmp.Or(c.SignedEvery, DefaultSignedEvery)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return errors.Join(errs...)
+	return c
 }
 
 // Client is a device. It is not safe for concurrent use; one folder can have one Client at a time.
@@ -148,6 +153,7 @@ func New(config Config) (*Client, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
+	config = config.withDefaults()
 	c := &Client{config: config, http: &http.Client{}}
 	if config.HTTP != nil {
 		*c.http = *config.HTTP

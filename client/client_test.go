@@ -346,8 +346,18 @@ func TestClient_ChangesChannelDownwards(t *testing.T) {
 	wantCurrent(t, dir, version("1.0.0"))
 }
 
+func TestConfig_DefaultsLeaveTheCallersNodes(t *testing.T) {
+	nodes := []string{"http://one.example/"}
+	if got := (Config{Nodes: nodes}).withDefaults().Nodes[0]; got != "http://one.example" {
+		t.Errorf("the node is %q", got)
+	}
+	if nodes[0] != "http://one.example/" {
+		t.Errorf("the caller's node became %q", nodes[0])
+	}
+}
+
 func TestConfig_ValidateNamesEverything(t *testing.T) {
-	err := (&Config{Nodes: []string{"ftp://x", "not a url"}}).Validate()
+	err := Config{Nodes: []string{"ftp://x", "not a url"}}.Validate()
 	for _, want := range []string{"folder", "ftp://x", "not a url", "app and channel"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate = %v, want it to name %q", err, want)

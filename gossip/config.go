@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,25 +82,25 @@ type Pace struct {
 }
 
 func (p Pace) withDefaults() Pace {
-	setDefault(&p.Gossip, 200*time.Millisecond)
-	setDefault(&p.Probe, time.Second)
-	setDefault(&p.Exchange, 30*time.Second)
-	setDefault(&p.Dial, 5*time.Second)
-	setDefault(&p.Leave, 5*time.Second)
-	setDefault(&p.Reclaim, 10*time.Second)
-	setDefault(&p.Rejoin, 30*time.Second)
+	p.Gossip = cmp.Or(p.Gossip, 200*time.Millisecond)
+	p.Probe = cmp.Or(p.Probe, time.Second)
+	p.Exchange = cmp.Or(p.Exchange, 30*time.Second)
+	p.Dial = cmp.Or(p.Dial, 5*time.Second)
+	p.Leave = cmp.Or(p.Leave, 5*time.Second)
+	p.Reclaim = cmp.Or(p.Reclaim, 10*time.Second)
+	p.Rejoin = cmp.Or(p.Rejoin, 30*time.Second)
 	return p
 }
 
-// Validate reports everything that is wrong with the Config and fills in defaults. It may be called twice.
-func (c *Config) Validate() error {
+// Validate reports everything that is wrong with the Config.
+func (c Config) Validate() error {
+	c = c.withDefaults()
 	errs := []error{
 		checkName("node", c.Name),
 		checkName("fleet", c.Fleet),
 		Member{Region: c.Region, URL: c.URL, Version: c.Version}.checkTexts(),
 		checkKeys(c.Keys),
 	}
-	setDefault(&c.Bind, ":"+strconv.Itoa(DefaultPort))
 	if _, err := parseAddress(c.Bind, true); err != nil {
 		errs = append(errs, fmt.Errorf("bind address: %w", err))
 	}
@@ -118,7 +119,6 @@ func (c *Config) Validate() error {
 			errs = append(errs, errors.New("allowed network is not valid"))
 		}
 	}
-	c.Pace = c.Pace.withDefaults()
 	for _, d := range []time.Duration{
 		c.Pace.Gossip, c.Pace.Probe, c.Pace.Exchange, c.Pace.Dial, c.Pace.Leave, c.Pace.Reclaim, c.Pace.Rejoin,
 	} {
@@ -126,9 +126,13 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("pace %v is negative", d))
 		}
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	c.Bind = cmp.Or(c.Bind, ":"+strconv.Itoa(DefaultPort))
+	c.Pace = c.Pace.withDefaults()
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Changed == nil {
 		c.Changed = func() {}
 	}
@@ -137,7 +141,7 @@ func (c *Config) Validate() error {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
 	}
-	return errors.Join(errs...)
+	return c
 }
 
 // parseAddress reads "ip:port". Where listening is meant, no address means all of them, and port 0 any.
@@ -182,11 +186,4 @@ func splitHost(text string) (host string, port uint16, err error) {
 	}
 	port, err = parsePort(digits, false)
 	return host, port, err
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

@@ -64,6 +64,7 @@ func New(config Config) (*Gossip, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
+	config = config.withDefaults()
 	g := &Gossip{
 		config: config,
 		self:   Member{Name: config.Name, Region: config.Region, URL: config.URL, Version: config.Version},

@@ -102,21 +102,33 @@ const (
 	Moving    Stage = "moving the channel"
 )
 
-// Validate reports what is wrong with the Config and fills in defaults. It may be called twice.
-func (c *Config) Validate() error {
+// Validate reports everything that is wrong with the Config.
+func (c Config) Validate() error {
 	var errs []error
 	if c.Origin != nil && c.Node != "" {
 		errs = append(errs, errTwoPlaces)
 	}
 	if c.Origin == nil {
-		base, err := protocol.NodeURL(c.Node)
-		if err != nil {
+		if _, err := protocol.NodeURL(c.Node); err != nil {
 			errs = append(errs, fmt.Errorf("node %w", err))
 		}
-		c.Node = base
 	}
 	if len(c.Trust) == 0 {
 		errs = append(errs, errors.New("no trust document given: what a node says is believed by it alone"))
+	}
+	if c.Replicas < 0 || c.Replicas > protocol.MaxReplicas || c.Regions < 0 || c.Regions > protocol.MaxReplicas {
+		errs = append(errs, fmt.Errorf("replicas and regions: want at most %d", protocol.MaxReplicas))
+	}
+	if c.Origin != nil && c.replicated() {
+		errs = append(errs, errors.New("an origin has no replicas: give a node, or leave them out"))
+	}
+	return errors.Join(errs...)
+}
+
+// withDefaults has the node in the form that paths are appended to.
+func (c Config) withDefaults() Config {
+	if base, err := protocol.NodeURL(c.Node); err == nil {
+		c.Node = base
 	}
 	if c.HTTP == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -129,13 +141,7 @@ func (c *Config) Validate() error {
 	if c.Progress == nil {
 		c.Progress = func(Event) {}
 	}
-	if c.Replicas < 0 || c.Replicas > protocol.MaxReplicas || c.Regions < 0 || c.Regions > protocol.MaxReplicas {
-		errs = append(errs, fmt.Errorf("replicas and regions: want at most %d", protocol.MaxReplicas))
-	}
-	if c.Origin != nil && c.replicated() {
-		errs = append(errs, errors.New("an origin has no replicas: give a node, or leave them out"))
-	}
-	return errors.Join(errs...)
+	return c
 }
 
 // Publisher publishes to one node. It is safe for concurrent use if Config.Progress is.
@@ -149,6 +155,7 @@ func New(config Config) (*Publisher, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
+	config = config.withDefaults()
 	trust, err := channel.LoadTrust(config.Trust)
 	if err != nil {
 		return nil, fmt.Errorf("trust document: %w", err)

@@ -47,7 +47,7 @@ func regionsOf(list []protocol.Replica) int {
 }
 
 // replicated reports whether more than the node that answers is to hold what is published.
-func (c *Config) replicated() bool { return c.Replicas > 1 || c.Regions > 1 }
+func (c Config) replicated() bool { return c.Replicas > 1 || c.Regions > 1 }
 
 // enough returns nil if as many nodes and regions hold it as were asked for.
 func (c *Config) enough(have []protocol.Replica) error {
