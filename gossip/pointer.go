@@ -17,7 +17,7 @@ type Kind uint8
 const (
 	Manifest Kind = 1 // a channel manifest; Name is "app/channel", Digest is of the statement
 	Trust    Kind = 2 // a trust document; Name is the org, Digest is of the document
-	Journal  Kind = 3 // a node's journal of counts; Name is that node, Digest is of the journal
+	Journal  Kind = 3 // the choices of devices that a node noted; Name is that node, Digest is of the name and Sequence
 )
 
 // String returns "manifest", "trust", "journal", or the number of a kind that this version does not know.

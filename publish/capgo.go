@@ -28,7 +28,8 @@ import (
 // capgoFiles is the folder in the attachment that holds the encrypted files, each under the SHA-256 of its bytes.
 const capgoFiles = "files"
 
-// minBrotli is the smallest file, in bytes, that is worth compressing, as everywhere in Brink.
+// minBrotli is the smallest file, in bytes, that is worth compressing: the bound of nodes for what they serve. Plain
+// files go to the plugin as brotli from 8 KiB on only, as from Capgo's own publisher (MinBrotli in node/capgo).
 const minBrotli = 1 << 10
 
 // brotliLevel is what nodes compress by as well: the next levels take twenty times as long for a tenth less.
