@@ -24,22 +24,42 @@ func ask(ctx context.Context, node, path string, limit int64) ([]byte, error) {
 
 // send is ask with any method and a body, which may be nil.
 func send(ctx context.Context, method, node, path string, body []byte, limit int64) ([]byte, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := ownTransport()
 	transport.ResponseHeaderTimeout = answerWait
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(node, "/")+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
+	var fields []string
 	if method != http.MethodGet {
-		req.Header.Set(protocol.FieldAdmin, "1")
+		fields = []string{protocol.FieldAdmin, "1"}
 	}
-	resp, err := (&http.Client{Transport: transport, CheckRedirect: protocol.CheckRedirect}).Do(req)
+	resp, err := call(ctx, clientOf(transport), method, strings.TrimRight(node, "/")+path, body, fields...)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	return protocol.ReadAnswer(resp, limit)
+}
+
+// ownTransport returns the transport of one verb, which changes it as it needs and closes its connections at the end.
+func ownTransport() *http.Transport { return http.DefaultTransport.(*http.Transport).Clone() }
+
+// clientOf returns what asks nodes over a transport.
+func clientOf(transport *http.Transport) *http.Client {
+	return &http.Client{Transport: transport, CheckRedirect: protocol.CheckRedirect}
+}
+
+// call sends one request, whose body may be nil and whose fields are names and values in turn. The caller closes the
+// body of the answer, whatever its status.
+func call(
+	ctx context.Context, client *http.Client, method, url string, body []byte, fields ...string,
+) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i+1 < len(fields); i += 2 {
+		req.Header.Set(fields[i], fields[i+1])
+	}
+	return client.Do(req)
 }
 
 // askJSON is ask for what is JSON.

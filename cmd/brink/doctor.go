@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -76,10 +75,11 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 			if d.ionic == "" {
 				d.ionic = d.app
 			}
-			transport := http.DefaultTransport.(*http.Transport).Clone()
+			transport := ownTransport()
 			transport.DisableCompression = true
 			defer transport.CloseIdleConnections()
-			d.http = &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: protocol.CheckRedirect}
+			d.http = clientOf(transport)
+			d.http.Timeout = timeout
 			d.walk(cmd.Context())
 			if err := sh.show(struct {
 				Node  string `json:"node"`
@@ -188,18 +188,9 @@ func (d *doctor) ask(ctx context.Context, method, path string, body any, fields 
 		if raw, err = json.Marshal(body); err != nil {
 			return heard{}, err
 		}
+		fields = append(fields, "Content-Type", "application/json")
 	}
-	req, err := http.NewRequestWithContext(ctx, method, d.node+path, bytes.NewReader(raw))
-	if err != nil {
-		return heard{}, err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		req.Header.Set(fields[i], fields[i+1])
-	}
-	resp, err := d.http.Do(req)
+	resp, err := call(ctx, d.http, method, d.node+path, raw, fields...)
 	if err != nil {
 		return heard{}, err
 	}

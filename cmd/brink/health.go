@@ -96,16 +96,12 @@ func askHealth(ctx context.Context, url string, ready bool) (health, error) {
 	if ready {
 		path = "/readyz"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+path, nil)
-	if err != nil {
-		return health{}, err
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := ownTransport()
 	defer transport.CloseIdleConnections()
 	// The certificate names the node as the world calls it, and the question goes to this machine's address; nothing of
 	// worth is asked or told.
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-	resp, err := (&http.Client{Transport: transport, CheckRedirect: protocol.CheckRedirect}).Do(req)
+	resp, err := call(ctx, clientOf(transport), http.MethodGet, url+path, nil)
 	if err != nil {
 		return health{}, err
 	}
