@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
@@ -32,70 +31,6 @@ const (
 	privateKind = "private"
 	publicKind  = "public"
 )
-
-func keyNewCommand(sh *shell) *cobra.Command {
-	cmd := verb("new FILE", "Make a key pair",
-		`The private key goes to FILE, which only you can read; the public key, which you can give to anybody, to
-FILE.pub. Both are PEM. Files that exist are never overwritten.`,
-		`
-  brink key new root.key        keep this one off line: it signs the trust document
-  brink key new ci.key          this one publishes`,
-		func(_ *cobra.Command, args []string) error {
-			key, err := channel.NewKey(nil)
-			if err != nil {
-				return err
-			}
-			if err := writeKey(args[0], key); err != nil {
-				return err
-			}
-			info := keyInfo{File: args[0], Kind: privateKind, ID: key.Public().ID(), Public: publicFile(args[0])}
-			return sh.show(info, func(w io.Writer) {
-				fmt.Fprintf(w, "key %s\n", info.ID)
-				facts(w, "private", info.File+" (keep it secret)", "public", info.Public)
-			})
-		})
-	cmd.Args = args("FILE")
-	sh.printsJSON(cmd)
-	return cmd
-}
-
-func keyShowCommand(sh *shell) *cobra.Command {
-	cmd := verb("show FILE", "Print the ID and the kind of a key",
-		"FILE is a private or a public key. The ID of a pair is the same whichever of the two you look at.",
-		"  brink key show ci.key\n  brink key show ci.key.pub --json | jq -r .id",
-		func(_ *cobra.Command, args []string) error {
-			info, err := readKeyInfo(args[0])
-			if err != nil {
-				return err
-			}
-			return sh.show(info, func(w io.Writer) {
-				fmt.Fprintf(w, "key %s\n", info.ID)
-				facts(w, "kind", info.Kind)
-			})
-		})
-	cmd.Args = args("FILE")
-	sh.printsJSON(cmd)
-	return cmd
-}
-
-func readKeyInfo(file string) (keyInfo, error) {
-	raw, err := readSecretFile(file, channel.MaxKey)
-	if err != nil {
-		return keyInfo{}, err
-	}
-	if bytes.Contains(raw, []byte("BEGIN PUBLIC KEY")) {
-		key, err := channel.ParsePublicKey(raw)
-		if err != nil {
-			return keyInfo{}, fmt.Errorf("%s: %w", file, err)
-		}
-		return keyInfo{File: file, Kind: publicKind, ID: key.ID()}, nil
-	}
-	key, err := channel.ParsePrivateKey(raw)
-	if err != nil {
-		return keyInfo{}, fmt.Errorf("%s: %w", file, err)
-	}
-	return keyInfo{File: file, Kind: privateKind, ID: key.Public().ID()}, nil
-}
 
 func publicFile(file string) string { return file + ".pub" }
 

@@ -5,6 +5,10 @@
 // flags, environment and file, the verb does its work through the rooms below, and what came of it is printed once and
 // turned into an exit code. The invariant: results go to stdout and nothing else does; progress, logs, warnings and
 // errors go to stderr.
+//
+// A verb is in the file of its name: brink org update in org_update.go. What the verbs of org share is in org.go and in
+// files of org that are named after no verb. What several nouns share is in the files that begin with flag (values of
+// flags and what they are turned into) and shell (settings, secrets, output, exit codes, asking nodes).
 package main
 
 import (

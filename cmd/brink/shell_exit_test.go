@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
@@ -102,4 +103,19 @@ func TestHelp_EveryVerbTellsAllOfIt(t *testing.T) {
 	if verbs < 20 {
 		t.Errorf("%d verbs", verbs)
 	}
+}
+
+// TestVerbs_AreInFilesOfTheirNames: brink org update is in org_update.go.
+func TestVerbs_AreInFilesOfTheirNames(t *testing.T) {
+	walk(newRoot(&shell{stdout: io.Discard, stderr: io.Discard}), func(cmd *cobra.Command) {
+		if cmd.RunE == nil {
+			return
+		}
+		path := strings.Fields(cmd.CommandPath())[1:]
+		file := strings.Join(path, "_") + ".go"
+		source, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(source), `verb("`+cmd.Use+`"`) {
+			t.Errorf("%s is not in %s (%v)", cmd.CommandPath(), file, err)
+		}
+	})
 }

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"brink/channel"
+)
+
+func channelRollbackCommand(sh *shell) *cobra.Command {
+	var c changeFlags
+	var version string
+	cmd := verb("rollback", "Let a channel serve an earlier release again",
+		`Devices that run a release above it go back too: a rollback is a signed statement of its own, which they tell
+from a replayed old one. Without --version it goes to the release before the one that is served.`,
+		`
+  brink channel rollback --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
+  brink channel rollback --channel production --version 1.0.0 --dry-run …`,
+		func(cmd *cobra.Command, _ []string) error {
+			p, err := sh.signer(cmd, &c.signFlags)
+			if err != nil {
+				return err
+			}
+			defer p.end()
+			result, err := p.RollBack(cmd.Context(), c.app, c.channel, version, c.dryRun)
+			if err != nil {
+				return withHistoryHint(err)
+			}
+			return sh.show(result, func(w io.Writer) { publishedText(w, "rolled back to", result) })
+		})
+	c.add(cmd)
+	cmd.Flags().StringVar(&version, "version", "", "`VERSION` to go back to")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+// withHistoryHint says where to look for versions that a channel can go back to.
+func withHistoryHint(err error) error {
+	if channel.CodeOf(err) == channel.CodeNotInHistory {
+		return withHint(err, "brink channel history lists the releases that a channel can go back to")
+	}
+	return err
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"brink/gossip"
+)
+
+func fleetKeyNewCommand(sh *shell) *cobra.Command {
+	cmd := verb("new FILE", "Make the key of a new fleet",
+		`Only you can read FILE. Bring it to all nodes by a way that nobody else can read. A file that exists is never
+overwritten.`,
+		"  brink fleet key new fleet.key",
+		func(_ *cobra.Command, args []string) error {
+			file, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return withHint(err, "an existing key is replaced by brink fleet key rotate")
+			}
+			_, err = io.WriteString(file, gossip.NewKey()+"\n")
+			if closing := file.Close(); err == nil {
+				err = closing
+			}
+			if err != nil {
+				return err
+			}
+			return sh.show(map[string]string{"file": args[0]}, func(w io.Writer) {
+				fmt.Fprintf(w, "fleet key in %s (keep it secret)\n", args[0])
+			})
+		})
+	cmd.Args = args("FILE")
+	sh.printsJSON(cmd)
+	return cmd
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"brink/channel"
+	"brink/digest"
+)
+
+func orgShowCommand(sh *shell) *cobra.Command {
+	cmd := verb("show FILE", "Print what a trust document says",
+		"The document's own root keys must have signed it. One that has expired is shown as well.",
+		"  brink org show acme.trust.json",
+		func(_ *cobra.Command, args []string) error {
+			raw, err := readFile(args[0], channel.MaxTrust)
+			if err != nil {
+				return err
+			}
+			return sh.showOrg(raw, args[0])
+		})
+	cmd.Args = args("FILE")
+	sh.printsJSON(cmd)
+	return cmd
+}
+
+// orgInfo is what the verbs of org print.
+type orgInfo struct {
+	File          string          `json:"file"`
+	Org           string          `json:"org"`
+	Version       uint64          `json:"version"`
+	Digest        digest.Digest   `json:"digest"`
+	Issued        time.Time       `json:"issued"`
+	Expires       *time.Time      `json:"expires,omitempty"` // absent: never
+	Expired       bool            `json:"expired"`
+	Quota         int64           `json:"quota_bytes"` // 0: no bound of its own
+	Roots         []string        `json:"roots"`       // key IDs
+	RootThreshold int             `json:"root_threshold"`
+	Roles         []channel.Role  `json:"roles"`
+	Epochs        []channel.Epoch `json:"epochs,omitempty"`
+}
+
+func (sh *shell) showOrg(raw []byte, file string) error {
+	trust, err := channel.LoadTrust(raw)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	c := trust.Next() // all that the document says, one version higher
+	info := orgInfo{
+		File: file, Org: trust.Org(), Version: trust.Version(), Digest: trust.Digest(), Issued: trust.Issued(),
+		Quota: trust.Quota(), Roots: keyIDs(c.Roots), RootThreshold: c.Threshold, Roles: c.Roles,
+		Epochs: c.Epochs,
+	}
+	if expires := trust.Expires(); !expires.IsZero() {
+		info.Expires, info.Expired = &expires, !time.Now().Before(expires)
+	}
+	return sh.show(info, info.text)
+}
+
+func (o orgInfo) text(w io.Writer) {
+	fmt.Fprintf(w, "org %s, version %d of its trust document\n", o.Org, o.Version)
+	expires := "never"
+	if o.Expires != nil {
+		expires = moment(*o.Expires)
+		if o.Expired {
+			expires += " (expired: it allows nothing any more)"
+		}
+	}
+	quota := "none of its own"
+	if o.Quota > 0 {
+		quota = human(o.Quota)
+	}
+	facts(w, "file", o.File, "issued", moment(o.Issued), "expires", expires, "quota", quota)
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "root keys, %d of %d must sign:\n", o.RootThreshold, len(o.Roots))
+	for _, id := range o.Roots {
+		fmt.Fprintf(w, "  %s\n", id)
+	}
+	for _, role := range o.Roles {
+		fmt.Fprintln(w)
+		fmt.Fprintf(w, "role %s, %d of %s must sign:\n", role.Name, role.Threshold, count(len(role.Keys), "key"))
+		pairs := []string{"apps", join(role.Apps), "channels", join(role.Channels)}
+		if len(role.May) > 0 {
+			pairs = append(pairs, "may only", join(role.May))
+		}
+		facts(w, pairs...)
+		for _, id := range role.Keys {
+			fmt.Fprintf(w, "  %s\n", id)
+		}
+	}
+	for _, e := range o.Epochs {
+		fmt.Fprintln(w)
+		fmt.Fprintf(w, "epoch %d of their sequences:\n", e.Epoch)
+		facts(w, "apps", join(e.Apps), "channels", join(e.Channels))
+	}
+}
