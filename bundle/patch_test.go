@@ -45,14 +45,14 @@ func TestPatch_RoundTrip(t *testing.T) {
 }
 
 func TestPatch_FindsWhatIsFarBack(t *testing.T) {
-	old := noise(1, 20<<20) // longer than the 8 MiB window that any client accepts
+	old := noise(1, 9<<20) // longer than the 8 MiB window that any client accepts
 	next := append(noise(2, 100), old...)
 	patch, err := EncodePatch(old, next, digest.SumSHA256(old))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(patch) > 10_000 {
-		t.Errorf("patch of 100 new bytes before 20 MiB takes %d bytes", len(patch))
+		t.Errorf("patch of 100 new bytes before 9 MiB takes %d bytes", len(patch))
 	}
 	if got, err := applyPatch(patch, old, len(next)); err != nil || !bytes.Equal(got, next) {
 		t.Errorf("patch gave %d bytes, %v", len(got), err)
