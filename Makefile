@@ -32,11 +32,15 @@ lint: ## Check format, house rules and go.mod
 	go run $(GOLANGCI) run ./...
 	go mod tidy -diff
 
+# The tests of a package are linked once, and not once for each of its targets as `go test -fuzz` does.
 fuzz: ## Give each fuzz target some thousand inputs (FUZZ=1000000x for more)
-	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+	@bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && cache=$$(go env GOCACHE)/fuzz && \
+	grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		go test -c -fuzz . -o "$$bin/test" $$dir || exit 1; \
 		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' $$dir/*_test.go); do \
 			echo "$$dir $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) $$dir || exit 1; \
+			(cd $$dir && "$$bin/test" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZ) \
+				-test.fuzzcachedir "$$cache/brink/$$dir") || exit 1; \
 		done; \
 	done
 
