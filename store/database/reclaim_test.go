@@ -28,8 +28,13 @@ func TestDB_ReclaimGivesSpaceBack(t *testing.T) {
 		t.Errorf("Reclaim without room = %v, %d files rewritten", err, db.Rewritten())
 	}
 	room = true
-	if err := db.Reclaim(t.Context()); err != nil {
-		t.Fatal(err)
+	for range 10 { // on a slow machine compaction is not done when the first one looks
+		if err := db.Reclaim(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if db.Rewritten() > 0 && logBytes(t, db) <= full/2 {
+			break
+		}
 	}
 	if after := logBytes(t, db); after > full/2 || db.Rewritten() == 0 {
 		t.Errorf("%d bytes of logs, then %d, and %d after %d files were rewritten", before, full, after, db.Rewritten())
