@@ -53,7 +53,7 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	if m.Sequence > 0 && version == m.Release.Version {
 		return m.Publish(m.Release, now)
 	}
-	i := m.before(version)
+	i := before(m, version)
 	switch {
 	case i < 0 && version == "":
 		return nil, refuse(CodeNotInHistory, "", "channel %s served nothing lower before", m.Channel)
@@ -86,7 +86,7 @@ func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
 	}
 	next := m.next(now)
 	next.BuiltIn = true
-	next.endRollout()
+	endRollout(next)
 	return next, nil
 }
 
@@ -95,7 +95,7 @@ func (m *Manifest) Reverted() bool { return m.BuiltIn && m.Rollout == nil }
 
 // before returns the index in History of the release of the version, or of the last one that was served and is lower
 // than m's if version is empty; -1 if there is none.
-func (m *Manifest) before(version string) int {
+func before(m *Manifest, version string) int {
 	return slices.IndexFunc(m.History, func(r Release) bool {
 		return r.Version == version || version == "" && CompareVersions(r.Version, m.Release.Version) < 0
 	})

@@ -96,5 +96,5 @@ func named(list []*Manifest, channel string) *Manifest {
 
 // names reports whether an override names the ID, or the custom ID; the other one is empty.
 func (m *Manifest) names(id, custom string) bool {
-	return len(m.Overrides) > 0 && m.named(m.HashDevice(id), m.HashCustom(custom)) != nil
+	return len(m.Overrides) > 0 && overrideNamed(m, m.HashDevice(id), m.HashCustom(custom)) != nil
 }

@@ -27,7 +27,7 @@ func (m *Manifest) unknownCritical() string {
 	return ""
 }
 
-func (m *Manifest) checkCritical() error {
+func checkCritical(m *Manifest) error {
 	if len(m.Critical) > maxCritical {
 		return malformed("manifest declares %d members critical, want at most %d", len(m.Critical), maxCritical)
 	}

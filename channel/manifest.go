@@ -240,7 +240,7 @@ func Newer(current, next *Manifest) error {
 	}
 	if next.Order() <= current.Order() {
 		return refuse(CodeSequenceNotHigher, again, "manifest of %s %s has sequence %s, and %s is in force",
-			current.App, current.Channel, next.number(), current.number())
+			current.App, current.Channel, numberOf(next.Sequence, next.Renewal()), numberOf(current.Sequence, current.Renewal()))
 	}
 	if EpochOf(next.Sequence) > EpochOf(current.Sequence) {
 		return nil
@@ -312,7 +312,7 @@ func (m *Manifest) check() error {
 	if err := checkSpan(m.Issued, m.Expires); err != nil {
 		return err
 	}
-	if err := m.checkCritical(); err != nil {
+	if err := checkCritical(m); err != nil {
 		return err
 	}
 	if len(m.History) > MaxHistory {
@@ -330,7 +330,7 @@ func (m *Manifest) check() error {
 		}
 		before = append(before, r.Version)
 	}
-	if err := m.checkRollout(); err != nil {
+	if err := checkRollout(m); err != nil {
 		return err
 	}
 	if m.Withdrawn != "" {
@@ -351,5 +351,5 @@ func (m *Manifest) check() error {
 	if err := m.Rules.check(); err != nil {
 		return err
 	}
-	return m.checkOverrides()
+	return checkOverrides(m)
 }

@@ -40,12 +40,12 @@ func (o *Override) same(other Override) bool {
 // the devices with the custom ID: the BLAKE3 of a fixed text, org, app, channel, kind and ID with a zero byte between
 // each. The same ID has another name in each channel. The name is zero for an ID that is empty or longer than [MaxID],
 // which no override can name.
-func (m *Manifest) HashDevice(id string) digest.Digest { return m.hashID("device", id) }
+func (m *Manifest) HashDevice(id string) digest.Digest { return hashID(m, "device", id) }
 
 // HashCustom is described at [Manifest.HashDevice].
-func (m *Manifest) HashCustom(id string) digest.Digest { return m.hashID("custom", id) }
+func (m *Manifest) HashCustom(id string) digest.Digest { return hashID(m, "custom", id) }
 
-func (m *Manifest) hashID(kind, id string) digest.Digest {
+func hashID(m *Manifest, kind, id string) digest.Digest {
 	if id == "" || len(id) > MaxID {
 		return digest.Digest{}
 	}
@@ -62,15 +62,15 @@ func (m *Manifest) override(d *Device) *Override {
 	if len(m.Overrides) == 0 {
 		return nil
 	}
-	if o := m.named(m.HashDevice(d.ID), digest.Digest{}); o != nil {
+	if o := overrideNamed(m, m.HashDevice(d.ID), digest.Digest{}); o != nil {
 		return o
 	}
-	return m.named(digest.Digest{}, m.HashCustom(d.Custom))
+	return overrideNamed(m, digest.Digest{}, m.HashCustom(d.Custom))
 }
 
-// named returns the override that names a device ID or a custom ID by its hash; the other one is zero. No override
+// overrideNamed returns the override that names a device ID or a custom ID by its hash; the other one is zero. No override
 // names nobody.
-func (m *Manifest) named(device, custom digest.Digest) *Override {
+func overrideNamed(m *Manifest, device, custom digest.Digest) *Override {
 	if device.IsZero() && custom.IsZero() {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (m *Manifest) SetOverride(o Override, now time.Time) (*Manifest, error) {
 	} else {
 		have.Version, have.BuiltIn = o.Version, o.BuiltIn
 	}
-	return checked(next, next.checkOverrides())
+	return checked(next, checkOverrides(next))
 }
 
 // RemoveOverride returns the manifest without the override that names the same devices as o, and [ErrUnchanged] if m
@@ -128,7 +128,7 @@ func (o *Override) UnmarshalJSON(raw []byte) error {
 }
 
 // checkOverrides checks the overrides against the releases of their manifest.
-func (m *Manifest) checkOverrides() error {
+func checkOverrides(m *Manifest) error {
 	if len(m.Overrides) > MaxOverrides {
 		return malformed("manifest has %d overrides, want at most %d", len(m.Overrides), MaxOverrides)
 	}

@@ -91,9 +91,7 @@ func (m *Manifest) Order() uint64 { return OrderOf(m.Sequence, m.Renewal()) }
 // OrderOf returns the order of a manifest with the sequence and renewal, see [Manifest.Order].
 func OrderOf(sequence, renewal uint64) uint64 { return sequence<<renewalBits | renewal }
 
-// number returns the sequence, and the renewal if there is one, for people.
-func (m *Manifest) number() string { return numberOf(m.Sequence, m.Renewal()) }
-
+// numberOf returns a sequence, and the renewal if there is one, for people.
 func numberOf(sequence, renewal uint64) string {
 	if renewal == 0 {
 		return fmt.Sprint(sequence)

@@ -110,14 +110,14 @@ func (m *Manifest) Roll(r Release, to Rollout, now time.Time) (*Manifest, error)
 	next.Rollout = &to
 	if m.Reverted() {
 		to.From, next.BuiltIn = "", true
-		return checked(next, next.checkRollout())
+		return checked(next, checkRollout(next))
 	}
 	to.From = m.Release.Version
 	// Most devices stay on From, so what was taken back above it has to stay taken back.
 	if CompareVersions(m.Withdrawn, to.From) > 0 {
 		next.Withdrawn = m.Withdrawn
 	}
-	return checked(next, next.checkRollout())
+	return checked(next, checkRollout(next))
 }
 
 // SetRollout returns the manifest that gives the release which m serves to the devices of to. If a rollout is under
@@ -130,7 +130,7 @@ func (m *Manifest) SetRollout(to Rollout, now time.Time) (*Manifest, error) {
 	to = to.clone()
 	if m.Rollout == nil {
 		to.From = ""
-		if i := m.before(""); i >= 0 && !m.BuiltIn {
+		if i := before(m, ""); i >= 0 && !m.BuiltIn {
 			to.From = m.History[i].Version
 		}
 	} else {
@@ -141,7 +141,7 @@ func (m *Manifest) SetRollout(to Rollout, now time.Time) (*Manifest, error) {
 	}
 	next := m.next(now)
 	next.Rollout = &to
-	return checked(next, next.checkRollout())
+	return checked(next, checkRollout(next))
 }
 
 // CompleteRollout returns the manifest that gives the release to all devices. It refuses if no rollout is under way
@@ -152,13 +152,13 @@ func (m *Manifest) CompleteRollout(now time.Time) (*Manifest, error) {
 	}
 	next := m.next(now)
 	next.BuiltIn = false
-	next.endRollout()
+	endRollout(next)
 	return next, nil
 }
 
 // endRollout leaves the manifest with one answer for all devices. What a rollback took back for those outside the
 // rollout does not matter any more.
-func (m *Manifest) endRollout() {
+func endRollout(m *Manifest) {
 	m.Rollout = nil
 	if CompareVersions(m.Release.Version, m.Withdrawn) >= 0 {
 		m.Withdrawn = ""
@@ -214,7 +214,7 @@ func (r *Rollout) clone() Rollout {
 }
 
 // checkRollout checks the rollout against the releases of its manifest.
-func (m *Manifest) checkRollout() error {
+func checkRollout(m *Manifest) error {
 	r := m.Rollout
 	if r == nil {
 		return nil

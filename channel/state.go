@@ -33,7 +33,7 @@ func (s State) Accept(m *Manifest) (State, error) {
 	}
 	if seen := OrderOf(s.Sequence, s.Renewal); m.Order() < seen {
 		return s, refuse(CodeSequenceNotHigher, "", "manifest has sequence %s, and the device has seen %s",
-			m.number(), numberOf(s.Sequence, s.Renewal))
+			numberOf(m.Sequence, m.Renewal()), numberOf(s.Sequence, s.Renewal))
 	} else if m.Order() == seen && m.statement != s.Statement {
 		return s, refuse(CodeEquivocation, "", "manifest has sequence %d, and the device has seen another one with it",
 			m.Sequence)
