@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"brink/node/guest/capgo"
 	"brink/protocol"
 )
 
@@ -38,7 +39,11 @@ func TestNode_AllocatesLittleForWhatIsHot(t *testing.T) {
 				f.handle(&ctx)
 			}
 			run()
-			f.hot.cache.Wait()
+			eventually(t, "it is in RAM", func() bool {
+				before := f.hot.Metrics().Hits()
+				run()
+				return f.hot.Metrics().Hits() > before
+			})
 			if got := testing.AllocsPerRun(200, run); got > test.most {
 				t.Errorf("%.0f allocations, want at most %.0f", got, test.most)
 			}
@@ -58,7 +63,7 @@ func TestNode_AllocatesLittleForACheck(t *testing.T) {
 	f := start(t)
 	f.publish("1.0.0")
 	f.settle()
-	capgoPath := DefaultCapgo + "/updates"
+	capgoPath := capgo.DefaultRoot + "/updates"
 	capgoBody := `{"app_id":"` + testApp + `","device_id":"00009a6b-eefe-490a-9c60-8e965132ae51","platform":"android",` +
 		`"version_os":"15","plugin_version":"8.51.23","version_build":"0.2.1","version_code":"1","custom_id":"",` +
 		`"is_prod":true,"is_emulator":false,"defaultChannel":"production","version_name":"`

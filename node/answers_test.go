@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"brink/bench/cost"
 	"brink/digest"
 	"brink/protocol"
 )
@@ -49,7 +50,7 @@ func TestNode_IndexIsNotMadeForEachRequest(t *testing.T) {
 		"behind":    {[]string{"Range", "bytes=99999999-"}, 416, ""},
 	} {
 		const times = 20
-		cost := allocated(func() {
+		spent := cost.Of(func() {
 			for range times {
 				resp, body := f.get(protocol.IndexPath(id), test.fields...)
 				if resp.StatusCode != test.status || test.body != "" && string(body) != test.body {
@@ -57,8 +58,8 @@ func TestNode_IndexIsNotMadeForEachRequest(t *testing.T) {
 				}
 			}
 		})
-		if cost > times*100_000 {
-			t.Errorf("%s: %d bytes were allocated for %d requests", name, cost, times)
+		if spent > times*100_000 {
+			t.Errorf("%s: %d bytes were allocated for %d requests", name, spent, times)
 		}
 	}
 	resp, body := f.do(http.MethodHead, protocol.IndexPath(id), nil)

@@ -15,14 +15,15 @@ import (
 	"testing"
 
 	"brink/digest"
-	"brink/node/appflow"
+	"brink/node/guest/appflow"
+	"brink/node/guest/appflow/plugin"
 	"brink/protocol"
 	"brink/publish"
 	"brink/store"
 )
 
 const (
-	appflowCheck = appflowRoot + "/apps/abcd1234/channels/check-device"
+	appflowCheck = appflow.Root + "/apps/abcd1234/channels/check-device"
 	wantsFiles   = `{"channel_name":"production","device":{"platform":"android"},"manifest":true}`
 )
 
@@ -82,17 +83,17 @@ func TestAppflow_HasAnUpdateFetchedFileByFile(t *testing.T) {
 	f.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	r := f.publish("1.0.0")
 	got := f.checkDevice(wantsFiles)
-	if !got.Data.Available || got.Data.Snapshot != appflow.Snapshot(r.Bundle) || got.Data.Build != appflow.Build(r.Bundle) {
+	if !got.Data.Available || got.Data.Snapshot != plugin.Snapshot(r.Bundle) || got.Data.Build != plugin.Build(r.Bundle) {
 		t.Fatalf("the offer is %+v", got)
 	}
-	if !strings.HasPrefix(got.Data.URL, f.URL()+appflowRoot+"/") {
+	if !strings.HasPrefix(got.Data.URL, f.URL()+appflow.Root+"/") {
 		t.Errorf("the URL is %s, the device came to %s", got.Data.URL, f.URL())
 	}
 	_, raw, where := f.follow(got.Data.URL + "?Signature=a%2Fb&Expires=1")
 	if where.RawQuery != "Signature=a%2Fb&Expires=1" {
 		t.Errorf("the query is lost on the way: %s", where)
 	}
-	var entries []appflow.Entry
+	var entries []plugin.Entry
 	if err := json.Unmarshal(raw, &entries); err != nil {
 		t.Fatalf("%v\n%s", err, raw)
 	}
@@ -114,7 +115,7 @@ func TestAppflow_HasAnUpdateFetchedFileByFile(t *testing.T) {
 			t.Errorf("%s: %s with %d bytes", file, resp.Status, len(body))
 		}
 	}
-	if _, err := f.store.Derived(store.DerivedKey{Source: r.Bundle, Kind: listKind}); err != nil {
+	if _, err := f.store.Derived(store.DerivedKey{Source: r.Bundle, Kind: "appflow.1"}); err != nil {
 		t.Errorf("the list is not kept: %v", err)
 	}
 	if same := f.checkDevice(strings.Replace(wantsFiles, `"android"`, fmt.Sprintf(`"android","snapshot":%q`, got.Data.Snapshot), 1)); same.Data.Available {
@@ -127,7 +128,7 @@ func TestAppflow_KeepsTheListInMemoryWhereTheStoreTakesNothing(t *testing.T) {
 	free.Store(1 << 40)
 	f := start(t, func(c *Config) { c.freeSpace = func(string) (uint64, error) { return free.Load(), nil } })
 	r := f.publish("1.0.0")
-	path := appflowRoot + appflow.FilesPath(r.Bundle) + appflow.ManifestFile
+	path := appflow.Root + plugin.FilesPath(r.Bundle) + plugin.ManifestFile
 	free.Store(1 << 10)
 	_, first := f.get(path)
 	if f.store.ReadOnly() == "" {
@@ -173,20 +174,20 @@ func TestAppflow_SaysNoInTheShapeThatPluginsRead(t *testing.T) {
 		status             int
 		code               string
 	}{
-		{"POST", appflowRoot + "/apps/none/channels/check-device", wantsFiles, 404, protocol.CodeUnknownApp},
+		{"POST", appflow.Root + "/apps/none/channels/check-device", wantsFiles, 404, protocol.CodeUnknownApp},
 		{"POST", appflowCheck, `{"channel_name":"Production"}`, 404, protocol.CodeUnknownChannel},
 		{"POST", appflowCheck, `{`, 400, protocol.CodeBadRequest},
 		{"POST", appflowCheck, strings.Repeat(" ", protocol.MaxCheck+1), 413, protocol.CodeTooLarge},
 		{"POST", appflowCheck, `{"channel_name":"production"}`, 400, protocol.CodeNotAcceptable},
 		{"POST", appflowCheck + "/more", wantsFiles, 404, protocol.CodeNotFound},
-		{"POST", appflowRoot + "/", "", 404, protocol.CodeNotFound},
-		{"GET", appflowRoot + "/apps//channels/check-device", "", 404, protocol.CodeNotFound},
-		{"GET", appflowRoot + "/apps/abcd1234/snapshots/" + bundle + "/download", "", 400, protocol.CodeNotAcceptable},
-		{"GET", appflowRoot + "/apps/abcd1234/snapshots/" + bundle, "", 404, protocol.CodeNotFound},
-		{"GET", appflowRoot + "/apps/abcd1234/snapshots/66192f03/manifest", "", 404, protocol.CodeUnknownBundle},
-		{"GET", appflowRoot + "/apps/abcd1234/snapshots/" + digest.Sum(nil).String() + "/manifest", "", 404, protocol.CodeUnknownBundle},
-		{"GET", appflowRoot + "/bundles/" + digest.Sum(nil).String() + "/pro-manifest.json", "", 404, protocol.CodeUnknownBundle},
-		{"GET", appflowRoot + "/bundles/x/pro-manifest.json", "", 404, protocol.CodeUnknownBundle},
+		{"POST", appflow.Root + "/", "", 404, protocol.CodeNotFound},
+		{"GET", appflow.Root + "/apps//channels/check-device", "", 404, protocol.CodeNotFound},
+		{"GET", appflow.Root + "/apps/abcd1234/snapshots/" + bundle + "/download", "", 400, protocol.CodeNotAcceptable},
+		{"GET", appflow.Root + "/apps/abcd1234/snapshots/" + bundle, "", 404, protocol.CodeNotFound},
+		{"GET", appflow.Root + "/apps/abcd1234/snapshots/66192f03/manifest", "", 404, protocol.CodeUnknownBundle},
+		{"GET", appflow.Root + "/apps/abcd1234/snapshots/" + digest.Sum(nil).String() + "/manifest", "", 404, protocol.CodeUnknownBundle},
+		{"GET", appflow.Root + "/bundles/" + digest.Sum(nil).String() + "/pro-manifest.json", "", 404, protocol.CodeUnknownBundle},
+		{"GET", appflow.Root + "/bundles/x/pro-manifest.json", "", 404, protocol.CodeUnknownBundle},
 	} {
 		resp, body := f.do(no.method, no.path, strings.NewReader(no.body))
 		wantOpen(t, resp)
@@ -239,7 +240,7 @@ func TestAppflow_HandsOutWhatThePublisherSigned(t *testing.T) {
 	f.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	files := map[string]string{"index.html": "signed"}
 	payload := fmt.Sprintf(`[ {"size":6, "href":"index.html", "integrity":"sha256-%s"} ]`, sum256("signed"))
-	files[appflow.SignedFile] = `{ "payload": "` + base64.RawURLEncoding.EncodeToString([]byte(payload)) +
+	files[plugin.SignedFile] = `{ "payload": "` + base64.RawURLEncoding.EncodeToString([]byte(payload)) +
 		`", "signatures":[{"protected":"e30","signature":"AAAA"}] }`
 	_, err := f.publisher().Publish(context.Background(), publish.Request{
 		Dir: folder(t, files), App: testApp, Version: "1.0.0", Channel: "production", Zip: publish.Wanted,
@@ -253,7 +254,7 @@ func TestAppflow_HandsOutWhatThePublisherSigned(t *testing.T) {
 			`"platform_version":"17","snapshot":null,"build":null},"app_id":"abcd1234","channel_name":"production",`+
 			`"is_portals":false,"plugin_version":"6","manifest":%t}`, manifest)).Data.URL)
 	}
-	if _, got, where := asks(true); string(got) != files[appflow.SignedFile] || !strings.HasSuffix(where.Path, "/live-update-manifest.json") {
+	if _, got, where := asks(true); string(got) != files[plugin.SignedFile] || !strings.HasSuffix(where.Path, "/live-update-manifest.json") {
 		t.Errorf("%s is %s", where, got)
 	} else if _, page := f.get(strings.Replace(where.Path, "live-update-manifest.json", "index.html", 1)); string(page) != "signed" {
 		t.Errorf("the file beside it is %q", page)

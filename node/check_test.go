@@ -156,22 +156,3 @@ func TestNode_TellsWhatAnArchiveIsSentAs(t *testing.T) {
 		}
 	}
 }
-
-func TestChannels_ChargeForAttachments(t *testing.T) {
-	release := func(version string, bundle byte, zip byte) channel.Release {
-		return channel.Release{
-			Version: version, Bundle: digest.Digest{bundle}, Size: 100,
-			Attachments: []channel.Attachment{{Kind: "zip", Bundle: digest.Digest{zip}, Size: 10}},
-		}
-	}
-	c := newChannels()
-	c.set(&channel.Manifest{
-		Org: "acme", App: testApp, Channel: "production", Release: release("1.1.0", 1, 11),
-		History: []channel.Release{release("1.0.0", 2, 11)}, // the same zip
-	})
-	c.set(&channel.Manifest{Org: "acme", App: testApp, Channel: "beta", Release: release("1.1.0", 1, 12)})
-	c.set(&channel.Manifest{Org: "initech", App: "com.initech", Channel: "beta", Release: release("1.1.0", 3, 13)})
-	if got := total(c.chargeNamed("acme")); got != 220 {
-		t.Errorf("the org has %d bytes, want 220: two bundles and two zips", got)
-	}
-}

@@ -11,7 +11,13 @@ import (
 	"time"
 
 	"brink/channel"
-	"brink/node/appflow"
+	"brink/node/fleet"
+	"brink/node/guest/appflow"
+	"brink/node/guest/appflow/plugin"
+	"brink/node/guest/capgo"
+	"brink/node/mirror"
+	"brink/node/represent"
+	"brink/node/semantics"
 	"brink/node/wire"
 )
 
@@ -67,17 +73,17 @@ type Config struct {
 	// PublicURL is the URL by which devices reach the node, for answers that have to name it: where it is behind a proxy
 	// that does not pass on Host and X-Forwarded-Proto, or below a path of its own. Empty: what each request names.
 	PublicURL string
-	// Capgo is the path below which Capgo's plugin is answered; see package capgo. Default: DefaultCapgo.
+	// Capgo is the path below which Capgo's plugin is answered; see package capgo. Default: capgo.DefaultRoot.
 	Capgo string
 	// Appflow are apps by the ID that they have in Ionic Appflow; see package appflow.
 	Appflow map[string]string
 
-	Fleet Fleet // the nodes that this one belongs to
+	Fleet fleet.Options // the nodes that this one belongs to
 	// Origin is the URL of a bucket behind the node, see package bucket; empty: none. What is published is written there
 	// too, and what is there is served.
 	Origin     string
 	OriginAck  bool          // acknowledge nothing that the origin has not taken
-	OriginPoll time.Duration // see DefaultPoll
+	OriginPoll time.Duration // see mirror.DefaultPoll
 	FillRate   int64         // bytes per second that are brought in before anybody asks for them; 0: no bound
 	Version    string        // of the program, for the fleet to see
 
@@ -91,10 +97,13 @@ type Config struct {
 	Logger    *slog.Logger // default: discards
 	Now       func() time.Time
 
-	freeSpace  func(dir string) (uint64, error) // for tests: what the disk of the data folder has free
-	intentWait time.Duration                    // for tests: see intentWait
-	maxBodies  int64                            // for tests: see maxBodies
-	maxAnswers int64                            // for tests: see maxAnswers
+	freeSpace  func(dir string) (uint64, error)                  // for tests: what the disk of the data folder has free
+	built      func(coding semantics.Coding, took time.Duration) // for tests: see represent.Config; default: the metric
+	intentWait time.Duration                                     // for tests: see upload.Config
+	askWait    time.Duration                                     // for tests: see represent.Config
+	encoders   represent.Encoders                                // for tests: see represent.Config
+	maxBodies  int64                                             // for tests: see maxBodies
+	maxAnswers int64                                             // for tests: see maxAnswers
 }
 
 // Site names the channel that a host serves.
@@ -127,8 +136,9 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("site %q is not a host name in lower case", host))
 		}
 	}
-	setDefault(&c.Capgo, DefaultCapgo)
-	errs = append(errs, appflow.CheckApps(c.Appflow), checkCapgo(c.Capgo))
+	setDefault(&c.Capgo, capgo.DefaultRoot)
+	errs = append(errs, plugin.CheckApps(c.Appflow),
+		capgo.CheckRoot(c.Capgo, "/v1", "/web", appflow.Root, "/livez", "/readyz"))
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -150,17 +160,16 @@ func (c *Config) Validate() error {
 	if c.Quota < 0 || c.ScrubRate < 0 || c.KeepReleases < 0 {
 		errs = append(errs, errors.New("quota, scrub rate and kept releases can not be negative"))
 	}
-	errs = append(errs, c.Fleet.validate())
+	errs = append(errs, c.Fleet.Validate())
 	if c.OriginPoll < 0 || c.FillRate < 0 {
 		errs = append(errs, errors.New("origin poll and fill rate can not be negative"))
 	}
-	setDefault(&c.OriginPoll, DefaultPoll)
+	setDefault(&c.OriginPoll, mirror.DefaultPoll)
 	setDefault(&c.Version, "devel")
 	setDefault(&c.Hot, DefaultHot)
 	setDefault(&c.PatchReleases, DefaultPatchReleases)
 	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))
 	setDefault(&c.Uploads, DefaultUploads)
-	setDefault(&c.intentWait, intentWait)
 	setDefault(&c.maxBodies, maxBodies)
 	setDefault(&c.maxAnswers, maxAnswers)
 	setDefault(&c.Wire.Unsent, DefaultUnsent)

@@ -48,21 +48,7 @@ func decode(t *testing.T, coding string, body []byte) []byte {
 }
 
 // settle waits until all representations that were asked for are made.
-func (f *fixture) settle() {
-	for {
-		f.builder.mu.Lock()
-		var one chan struct{}
-		for _, m := range f.builder.running {
-			one = m.ready
-			break
-		}
-		f.builder.mu.Unlock()
-		if one == nil {
-			return
-		}
-		<-one
-	}
-}
+func (f *fixture) settle() { f.builder.Wait() }
 
 func TestNode_DeliversEveryRepresentationOfTheArchive(t *testing.T) {
 	f := start(t)

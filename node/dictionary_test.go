@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"brink/bundle"
-	"brink/channel"
 	"brink/digest"
 )
 
@@ -142,21 +141,6 @@ func TestFile_IsOfferedAsDictionaryForItsNextVersions(t *testing.T) {
 		resp, _ := f.get(filePath(id, "app.js"), "Accept-Encoding", accept)
 		if got := resp.Header.Get("Use-As-Dictionary"); got != "" {
 			t.Errorf("who accepts %q, and so no patch, is offered %s", accept, got)
-		}
-	}
-}
-
-func TestChannels_ServingKnowsWhoServedABundle(t *testing.T) {
-	a, b, other := digest.Sum([]byte("a")), digest.Sum([]byte("b")), digest.Sum([]byte("other"))
-	c := newChannels()
-	c.set(&channel.Manifest{
-		App: testApp, Channel: "production",
-		Release: channel.Release{Bundle: b}, History: []channel.Release{{Bundle: a}},
-	})
-	c.set(&channel.Manifest{App: testApp, Channel: "beta", Release: channel.Release{Bundle: b}})
-	for id, want := range map[digest.Digest]int{a: 1, b: 2, other: 0} {
-		if got := c.serving(id); len(got) != want {
-			t.Errorf("%d channels serve %s, want %d", len(got), id.Short(), want)
 		}
 	}
 }

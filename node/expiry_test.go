@@ -38,12 +38,12 @@ func TestNode_TellsWhatEndsSoon(t *testing.T) {
 	if got := reasons(); got != "" {
 		t.Errorf("after the renewal: %q", got)
 	}
-	m := f.channels.get(testApp, "production")
+	m := f.state.Manifest(testApp, "production")
 	if m.Renewal() != 1 || m.Sequence != 1 {
 		t.Errorf("in force is sequence %d, renewal %d", m.Sequence, m.Renewal())
 	}
 	f.restart(func(c *Config) { c.Now = clock.Now })
-	if m := f.channels.get(testApp, "production"); m == nil || m.Renewal() != 1 {
+	if m := f.state.Manifest(testApp, "production"); m == nil || m.Renewal() != 1 {
 		t.Error("the renewal is gone after a restart")
 	}
 }
@@ -69,10 +69,10 @@ func TestNode_KeepsAndServesEveryTrustVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.succeed("acme", raw, nil); err != nil {
+		if err := f.door.Succeed(t.Context(), "acme", raw, nil); err != nil {
 			t.Fatal(err)
 		}
-		current, root = f.channels.trusts.get("acme"), fresh
+		current, root = f.state.Trust("acme"), fresh
 	}
 	walk := func(name string) {
 		t.Helper()

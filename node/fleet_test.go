@@ -14,6 +14,8 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
+	"brink/node/force"
+	"brink/origin/sign"
 	"brink/protocol"
 	"brink/publish"
 )
@@ -63,14 +65,14 @@ func (f *fleetOf) add(change ...func(int, *Config)) *fixture {
 	node := start(f.t, func(c *Config) {
 		if i > 0 {
 			c.Trust = f.nodes[0].config.Trust
-			c.Fleet.Join = []string{f.nodes[0].fleet.gossip.Self().Address}
+			c.Fleet.Join = []string{f.nodes[0].fleet.Address()}
 		}
 		c.Fleet.Name = "test"
 		c.Fleet.Node = "node-" + string(rune('a'+i))
 		c.Fleet.Region = []string{"eu", "us"}[i%2]
 		c.Fleet.Bind = "127.0.0.1:0"
 		c.Fleet.KeyFile = key
-		c.Fleet.pace = quick()
+		c.Fleet.Pace = quick()
 		for _, do := range change {
 			do(i, c)
 		}
@@ -102,7 +104,7 @@ func (f *fleetOf) agree(sequence uint64) {
 	f.t.Helper()
 	for _, node := range f.nodes {
 		until(f.t, node.config.Fleet.Node+" has what was published", func() bool {
-			m := node.channels.get(testApp, "production")
+			m := node.state.Manifest(testApp, "production")
 			return m != nil && m.Sequence >= sequence
 		})
 	}
@@ -146,21 +148,16 @@ func TestFleet_StrangersAreRefused(t *testing.T) {
 func TestFleet_RotatesItsKey(t *testing.T) {
 	f := startFleet(t, 3)
 	for _, node := range f.nodes {
-		until(t, "all know each other", func() bool { return len(node.fleet.others()) == 2 })
+		until(t, "all know each other", func() bool { return len(node.fleet.Others()) == 2 })
 	}
-	before := f.nodes[0].fleet.currentKeys()[0]
-	done, err := f.nodes[0].rotate(context.Background())
+	before := f.nodes[0].keys()[0]
+	done, err := f.nodes[0].fleet.Rotate(context.Background())
 	if err != nil || len(done) != 3 {
 		t.Fatalf("rotated on %v, %v", done, err)
 	}
 	for _, node := range f.nodes {
-		raw, err := os.ReadFile(node.config.Fleet.KeyFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys, err := gossip.ReadKeys(raw)
-		if err != nil || len(keys) != 1 || string(keys[0]) == string(before) {
-			t.Errorf("%s has %d keys in its file, %v", node.config.Fleet.Node, len(keys), err)
+		if keys := node.keys(); len(keys) != 1 || string(keys[0]) == string(before) {
+			t.Errorf("%s has %d keys in its file", node.config.Fleet.Node, len(keys))
 		}
 	}
 	result := f.nodes[2].publish("1.0.0") // they still understand each other
@@ -183,17 +180,29 @@ func TestFleet_KeyByValueIsNotRotated(t *testing.T) {
 		c.Fleet.KeyFile = ""
 	})
 	for _, node := range f.nodes {
-		until(t, "both know each other", func() bool { return len(node.fleet.others()) == 1 })
+		until(t, "both know each other", func() bool { return len(node.fleet.Others()) == 1 })
 	}
-	before := f.nodes[1].fleet.currentKeys()
+	before := f.nodes[1].config.Fleet.Keys
 	for _, node := range f.nodes {
-		if done, err := node.rotate(context.Background()); err == nil {
+		if done, err := node.fleet.Rotate(context.Background()); err == nil {
 			t.Errorf("%s rotated the key on %v", node.config.Fleet.Node, done)
 		}
 	}
+	if got := f.nodes[0].keys(); !slices.EqualFunc(got, before, bytes.Equal) {
+		t.Errorf("the node with a file has %d other keys in it", len(got))
+	}
+	ring, err := sign.NewRing("test", before...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, node := range f.nodes {
-		if got := node.fleet.currentKeys(); !slices.EqualFunc(got, before, bytes.Equal) {
-			t.Errorf("%s has %d other keys", node.config.Fleet.Node, len(got))
+		field := ring.Sign(sign.Request{
+			To: node.config.Fleet.Node, Method: http.MethodGet, Target: protocol.FleetStatusPath, Body: digest.Sum(nil),
+		}, time.Now())
+		resp, body := node.get(protocol.FleetStatusPath, "Authorization", field)
+		if resp.StatusCode != http.StatusOK ||
+			ring.VerifyAnswer(field, digest.Sum(body), resp.Header.Get(sign.AnswerField)) != nil {
+			t.Errorf("%s has other keys: %s %s", node.config.Fleet.Node, resp.Status, body)
 		}
 	}
 	result := f.nodes[0].publish("1.0.0") // they still understand each other
@@ -214,7 +223,7 @@ func TestFleet_HealsLostChunksWhileTheRequestWaits(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || int64(len(body)) != b.Index.Archive.Size {
 		t.Errorf("the archive is %s with %d bytes", resp.Status, len(body))
 	}
-	if node.healed.Load() == 0 {
+	if node.bundles.Healed() == 0 {
 		t.Error("nothing was healed")
 	}
 }
@@ -254,7 +263,7 @@ func spoil(t *testing.T, dir string) {
 // successor returns the next version of the fixture's trust document, by which only key may publish.
 func (f *fixture) successor(key channel.PrivateKey) []byte {
 	f.t.Helper()
-	trust := f.channels.trusts.get("acme")
+	trust := f.state.Trust("acme")
 	next := trust.Next()
 	next.Issued = time.Now()
 	next.Keys = []channel.PublicKey{key.Public()}
@@ -281,7 +290,7 @@ func TestFleet_TrustSpreadsAndTakesOutWhatItNoLongerAllows(t *testing.T) {
 	}
 	for _, node := range f.nodes {
 		until(t, "the revoked key's release is out of force", func() bool {
-			return node.channels.get(testApp, "production") == nil
+			return node.state.Manifest(testApp, "production") == nil
 		})
 	}
 	if resp, body := f.nodes[1].do(http.MethodPut, protocol.TrustPath("acme"),
@@ -300,8 +309,8 @@ func TestFleet_TrustSpreadsAndTakesOutWhatItNoLongerAllows(t *testing.T) {
 	}
 	f.agree(again.Sequence)
 	// A node that comes back with the document that it was given first goes on with the later one.
-	f.nodes[0].restart(func(c *Config) { c.Fleet.Join = []string{f.nodes[1].fleet.gossip.Self().Address} })
-	if got := f.nodes[0].channels.trusts.get("acme").Version(); got != 2 {
+	f.nodes[0].restart(func(c *Config) { c.Fleet.Join = []string{f.nodes[1].fleet.Address()} })
+	if got := f.nodes[0].state.Trust("acme").Version(); got != 2 {
 		t.Errorf("after a restart the trust document has version %d", got)
 	}
 	f.agree(again.Sequence)
@@ -311,7 +320,7 @@ func TestFleet_EquivocationIsDecidedAlike(t *testing.T) {
 	f := startFleet(t, 2, func(_ int, c *Config) { c.Fleet.Join = nil }) // two that do not know each other
 	f.nodes[0].publishFiles("1.0.0", map[string]string{"index.html": "one side of a cut"})
 	f.nodes[1].publishFiles("1.0.0", map[string]string{"index.html": "the other side"})
-	one, other := f.nodes[0].channels.get(testApp, "production"), f.nodes[1].channels.get(testApp, "production")
+	one, other := f.nodes[0].state.Manifest(testApp, "production"), f.nodes[1].state.Manifest(testApp, "production")
 	if one.Sequence != other.Sequence || one.Statement() == other.Statement() {
 		t.Fatal("this is no equivocation")
 	}
@@ -320,15 +329,15 @@ func TestFleet_EquivocationIsDecidedAlike(t *testing.T) {
 		winner = theirs
 	}
 	f.add(func(_ int, c *Config) {
-		c.Fleet.Join = []string{f.nodes[0].fleet.gossip.Self().Address, f.nodes[1].fleet.gossip.Self().Address}
+		c.Fleet.Join = []string{f.nodes[0].fleet.Address(), f.nodes[1].fleet.Address()}
 	})
 	for _, node := range f.nodes {
 		until(t, "all have the same", func() bool {
-			m := node.channels.get(testApp, "production")
+			m := node.state.Manifest(testApp, "production")
 			return m != nil && m.Statement() == winner
 		})
 	}
-	if f.nodes[0].equivocations.Load()+f.nodes[1].equivocations.Load() == 0 {
+	if f.nodes[0].door.Equivocations()+f.nodes[1].door.Equivocations() == 0 {
 		t.Error("nobody has reported the equivocation")
 	}
 	result := f.nodes[2].publish("1.1.0")
@@ -339,7 +348,7 @@ func TestFleet_KeepsTheLastReleaseUntilTheNextCanBeServed(t *testing.T) {
 	f := startFleet(t, 2)
 	first := f.nodes[0].publish("1.0.0")
 	f.agree(first.Sequence)
-	m := f.nodes[1].channels.get(testApp, "production")
+	m := f.nodes[1].state.Manifest(testApp, "production")
 	// A manifest whose bundle nobody has: signed rightly, and of no use.
 	raw := f.nodes[0].signed(f.nodes[0].key, func(next *channel.Manifest) {
 		next.Sequence = m.Sequence + 1
@@ -349,11 +358,11 @@ func TestFleet_KeepsTheLastReleaseUntilTheNextCanBeServed(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	from := f.nodes[1].fleet.others()[0]
-	if err := f.nodes[1].Node.follow(ctx, raw, testApp, "production", &from); err == nil {
+	from := force.Source{Kind: force.Gossiped, Node: f.nodes[1].fleet.Others()[0].Name}
+	if _, err := f.nodes[1].door.Enter(ctx, raw, testApp, "production", from); err == nil {
 		t.Error("a release that can not be had came into force")
 	}
-	if now := f.nodes[1].channels.get(testApp, "production"); now != m {
+	if now := f.nodes[1].state.Manifest(testApp, "production"); now != m {
 		t.Errorf("in force is sequence %d", now.Sequence)
 	}
 }
@@ -367,8 +376,8 @@ func TestFleet_ReadsThroughWhatItHasLost(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(node.config.Data, "chunks")); err != nil {
 		t.Fatal(err)
 	}
-	node.restart(func(c *Config) { c.Fleet.Join = []string{f.nodes[0].fleet.gossip.Self().Address} })
-	until(t, "they know each other", func() bool { return len(node.fleet.others()) == 1 })
+	node.restart(func(c *Config) { c.Fleet.Join = []string{f.nodes[0].fleet.Address()} })
+	until(t, "they know each other", func() bool { return len(node.fleet.Others()) == 1 })
 	for _, path := range []string{protocol.IndexPath(result.Bundle), protocol.ArchivePath(result.Bundle)} {
 		if resp, body := node.get(path); resp.StatusCode != http.StatusOK {
 			t.Errorf("GET %s: %s %s", path, resp.Status, body)
@@ -393,11 +402,11 @@ func TestFleet_AForkEndsAtTheHigherSequence(t *testing.T) {
 	long := f.nodes[0].publish("1.0.2")
 	f.nodes[1].publish("2.0.0")
 	f.add(func(_ int, c *Config) {
-		c.Fleet.Join = []string{f.nodes[0].fleet.gossip.Self().Address, f.nodes[1].fleet.gossip.Self().Address}
+		c.Fleet.Join = []string{f.nodes[0].fleet.Address(), f.nodes[1].fleet.Address()}
 	})
 	f.agree(long.Sequence)
 	for _, node := range f.nodes {
-		if m := node.channels.get(testApp, "production"); m.Release.Version != "1.0.2" {
+		if m := node.state.Manifest(testApp, "production"); m.Release.Version != "1.0.2" {
 			t.Errorf("%s serves %s", node.config.Fleet.Node, m.Release.Version)
 		}
 	}
@@ -414,35 +423,41 @@ func TestFleet_NobodyClaimsToHoldAnotherRelease(t *testing.T) {
 	f := startFleet(t, 2)
 	first := f.nodes[0].publish("1.0.0")
 	f.agree(first.Sequence)
-	m := f.nodes[1].channels.get(testApp, "production")
+	m := f.nodes[1].state.Manifest(testApp, "production")
+	asker, node := f.nodes[0].config.Fleet.Node, f.nodes[1]
+	until(t, "they know each other", func() bool { return len(node.fleet.Others()) == 1 })
+	ask := func(hold protocol.Hold) (*http.Response, []byte) {
+		t.Helper()
+		body, field := node.signedPost(node.config.Fleet.Node, protocol.FleetHoldPath, hold, time.Now())
+		return node.do(http.MethodPost, protocol.FleetHoldPath, bytes.NewReader(body), "Authorization", field)
+	}
 	hold := protocol.Hold{
 		App: testApp, Channel: "production", Order: m.Order(), Statement: m.Statement(), Bundle: m.Release.Bundle,
+		From: asker,
 	}
-	if !f.nodes[1].holds(&hold) {
-		t.Error("it does not hold what is in force")
+	if resp, body := ask(hold); resp.StatusCode != http.StatusOK {
+		t.Errorf("it does not hold what is in force: %s %s", resp.Status, body)
 	}
 	other := hold
 	other.Statement = digest.Sum([]byte("the other side of a cut"))
-	if f.nodes[1].holds(&other) {
-		t.Error("it claims another statement of the same sequence")
-	}
+	resp, body := ask(other) // else it claims another statement of the same sequence
+	wantProblem(t, resp, body, http.StatusPreconditionFailed, protocol.CodeConflict)
 	f.agree(f.nodes[0].publish("1.1.0").Sequence)
-	if !f.nodes[1].holds(&hold) {
-		t.Error("a channel that has moved on holds the release before")
+	if resp, body := ask(hold); resp.StatusCode != http.StatusOK {
+		t.Errorf("a channel that has moved on holds the release before: %s %s", resp.Status, body)
 	}
 	other.Bundle = digest.Sum([]byte("what it never had"))
-	if f.nodes[1].holds(&other) {
-		t.Error("a higher sequence passes for a release that it never had")
-	}
+	resp, body = ask(other) // else a higher sequence passes for a release that it never had
+	wantProblem(t, resp, body, http.StatusPreconditionFailed, protocol.CodeConflict)
 }
 
 func TestFleet_ANodeWithNothingLearnsBeforeItIsReady(t *testing.T) {
 	f := startFleet(t, 1)
 	result := f.nodes[0].publish("1.0.0")
 	until(t, "the first is ready", func() bool { return f.nodes[0].health.check().Ready })
-	node := f.add(func(_ int, c *Config) { c.Fleet.pace.Exchange = time.Hour })
+	node := f.add(func(_ int, c *Config) { c.Fleet.Pace.Exchange = time.Hour })
 	until(t, "the second is ready", func() bool { return node.health.check().Ready })
-	if m := node.channels.get(testApp, "production"); m == nil || m.Sequence != result.Sequence {
+	if m := node.state.Manifest(testApp, "production"); m == nil || m.Sequence != result.Sequence {
 		t.Error("it was ready before it had what the fleet has")
 	}
 }

@@ -19,14 +19,14 @@ func (n *Node) fleetMetrics(gauge, counter func(name, help string, value float64
 	counter("brink_fill_stalls_total", "Sources that were left because nothing came.", float64(stalls))
 	counter("brink_fill_errors_total", "Requests to other nodes and the origin that failed otherwise.", float64(errors))
 	counter("brink_healed_chunks_total", "Lost chunks that were brought in while a request waited.",
-		float64(n.healed.Load()))
+		float64(n.bundles.Healed()))
 	if n.mirror != nil {
-		gauge("brink_origin_amiss", "Reasons why the origin is not in step, see /readyz.", float64(len(n.mirror.amiss())))
+		gauge("brink_origin_amiss", "Reasons why the origin is not in step, see /readyz.", float64(len(n.mirror.Problems())))
 	}
 	if n.fleet == nil {
 		return
 	}
-	stats := n.fleet.gossip.Stats()
+	stats := n.fleet.Stats()
 	gauge("brink_fleet_members", "Nodes that are known to be alive, this one included.", float64(stats.Members))
 	gauge("brink_fleet_health", "Health score of the node's gossip: 0 is well, 7 is not.", float64(stats.Health))
 	gauge("brink_fleet_wanted", "Channels and trust documents of which others have newer ones.", float64(stats.Wanted))
@@ -40,13 +40,13 @@ func (n *Node) fleetMetrics(gauge, counter func(name, help string, value float64
 	counter("brink_fleet_bytes_in_total", "Bytes of announcements and summaries that came.", float64(stats.BytesIn))
 	counter("brink_fleet_bytes_out_total", "Bytes of announcements and summaries that were sent.", float64(stats.BytesOut))
 	counter("brink_fleet_faults_total", "Things that other nodes hold and that were not taken.",
-		float64(n.fleetFaults.Load()))
-	share := n.builder.share
-	counter("brink_representations_made_total", "Representations made here.", float64(share.made.Load()))
+		float64(n.fleet.Faults()))
+	built, shared, refused := n.builder.Shared()
+	counter("brink_representations_made_total", "Representations made here.", float64(built))
 	counter("brink_representations_shared_total", "Representations that came from other nodes and were right.",
-		float64(share.shared.Load()))
+		float64(shared))
 	counter("brink_representations_refused_total", "Representations of other nodes that were wrong.",
-		float64(share.refused.Load()))
+		float64(refused))
 	counter("brink_equivocations_total", "Manifests that were met with a sequence that another has.",
-		float64(n.equivocations.Load()))
+		float64(n.door.Equivocations()))
 }

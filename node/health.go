@@ -47,13 +47,13 @@ func (h *health) check() Readiness {
 	return answer
 }
 
-func (n *Node) live(r *serve.Request) error {
+func (n *Node) getLive(r *serve.Request) error {
 	return r.WriteJSON(http.StatusOK, struct {
 		Live bool `json:"live"`
 	}{true})
 }
 
-func (n *Node) ready(r *serve.Request) error {
+func (n *Node) getReady(r *serve.Request) error {
 	answer := n.health.check()
 	status := http.StatusOK
 	if !answer.Ready {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"brink/channel"
+	"brink/digest"
+	"brink/node/force"
 	"brink/protocol"
 	"brink/publish"
 )
@@ -102,7 +104,7 @@ func TestNode_ListsChannelsToKeysOfTheOrgOnly(t *testing.T) {
 		var got []string
 		for _, one := range page.Channels {
 			got = append(got, one.App+"/"+one.Channel)
-			m := n.channels.get(one.App, one.Channel)
+			m := n.state.Manifest(one.App, one.Channel)
 			if one.Sequence != 1 || one.Manifest != m.Digest() || !one.Expires.Equal(m.Expires) {
 				t.Errorf("%s: %+v", what, one)
 			}
@@ -145,7 +147,7 @@ func TestNode_ListsChannelsToKeysOfTheOrgOnly(t *testing.T) {
 	resp, body = n.do(http.MethodPost, protocol.ChannelsPath("acme", ""),
 		bytes.NewReader(make([]byte, channel.MaxListing+1)))
 	wantProblem(t, resp, body, 413, protocol.CodeTooLarge)
-	raw := n.channels.get("com.acme.shop", "beta").Raw()
+	raw := n.state.Manifest("com.acme.shop", "beta").Raw()
 	resp, body = n.do(http.MethodPost, protocol.ChannelsPath("acme", ""), bytes.NewReader(raw))
 	wantProblem(t, resp, body, 400, string(channel.CodeWrongType))
 }
@@ -156,7 +158,19 @@ func TestNode_ListsChannelsByPages(t *testing.T) {
 	var want []publish.Place
 	for i := range 2*protocol.MaxListed + 1 {
 		at := publish.Place{App: fmt.Sprintf("com.acme.%04d", i/3), Channel: fmt.Sprintf("beta-%d", i%3)}
-		f.channels.set(channel.NewManifest("acme", at.App, at.Channel))
+		m := channel.NewManifest("acme", at.App, at.Channel)
+		m.Sequence, m.Issued = 1, time.Now().UTC()
+		m.Release = channel.Release{
+			Version: "1.0.0", Bundle: digest.Digest{1}, SHA256: digest.SHA256{1}, Size: 1, Index: digest.Digest{2},
+			IndexSize: 1, Files: 1, Created: time.Now().UTC(),
+		}
+		raw, err := channel.SignManifest(m, f.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.door.Enter(t.Context(), raw, at.App, at.Channel, force.Source{Kind: force.Stored}); err != nil {
+			t.Fatal(err)
+		}
 		want = append(want, at)
 	}
 	got, err := f.publisher().Renewable(context.Background())
@@ -175,7 +189,7 @@ func TestPublisher_RenewsWhatANodeLists(t *testing.T) {
 	}
 	for _, at := range places {
 		r, err := p.Renew(t.Context(), at.App, at.Channel, 1000*24*time.Hour, false)
-		if err != nil || r.Renewal != 1 || n.channels.get(at.App, at.Channel).Renewal() != 1 {
+		if err != nil || r.Renewal != 1 || n.state.Manifest(at.App, at.Channel).Renewal() != 1 {
 			t.Errorf("%v: %+v, %v", at, r, err)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 // metrics is what Prometheus reads. Labels are bounded: routes, classes of status, codings.
 type metrics struct {
 	registry *prometheus.Registry
+	byRoute  *prometheus.CounterVec
+	timed    *prometheus.HistogramVec
 	requests [][6]prometheus.Counter // by route and class of status, looked up once
 	duration []prometheus.Observer   // by route
 	active   prometheus.Gauge
@@ -51,14 +53,6 @@ func newMetrics(n *Node) *metrics {
 		Name: "brink_representation_build_seconds", Help: "Time to make a representation, by coding.",
 		Buckets: prometheus.ExponentialBuckets(0.01, 4, 8), // 10 milliseconds to 160 seconds
 	}, []string{"coding"})
-	for _, route := range n.table.Names() {
-		var classes [6]prometheus.Counter
-		for class := range classes {
-			classes[class] = requests.WithLabelValues(route, strconv.Itoa(class)+"xx")
-		}
-		m.requests = append(m.requests, classes)
-		m.duration = append(m.duration, duration.WithLabelValues(route))
-	}
 	m.registry.MustRegister(
 		requests,
 		duration,
@@ -67,13 +61,25 @@ func newMetrics(n *Node) *metrics {
 		m.garbled,
 		m.patches,
 		m.builds,
-		&gauges{node: n},
-		n.stats,
+		collector(n.collect),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 	)
+	m.byRoute, m.timed = requests, duration
 	return m
+}
+
+// label has the routes of the names counted, by their labels.
+func (m *metrics) label(names []string) {
+	for _, route := range names {
+		var classes [6]prometheus.Counter
+		for class := range classes {
+			classes[class] = m.byRoute.WithLabelValues(route, strconv.Itoa(class)+"xx")
+		}
+		m.requests = append(m.requests, classes)
+		m.duration = append(m.duration, m.timed.WithLabelValues(route))
+	}
 }
 
 func (m *metrics) begin() { m.active.Inc() }
@@ -87,7 +93,8 @@ func (m *metrics) end(route serve.Label, status int, took time.Duration) {
 func (m *metrics) panicked()  { m.panics.Inc() }
 func (m *metrics) malformed() { m.garbled.Inc() }
 
-func (m *metrics) patch(hit bool) {
+// PatchAsked counts a request with a known dictionary.
+func (m *metrics) PatchAsked(hit bool) {
 	result := "miss"
 	if hit {
 		result = "hit"
@@ -99,15 +106,17 @@ func (m *metrics) built(coding semantics.Coding, took time.Duration) {
 	m.builds.WithLabelValues(coding.String()).Observe(took.Seconds())
 }
 
-// gauges reads what others count, when Prometheus asks.
-type gauges struct{ node *Node }
+// collector reads what others count, when Prometheus asks.
+type collector func(out chan<- prometheus.Metric)
 
 // Describe implements [prometheus.Collector]: what there is, is known when it is collected.
-func (g *gauges) Describe(chan<- *prometheus.Desc) {}
+func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
-func (g *gauges) Collect(out chan<- prometheus.Metric) {
-	n := g.node
+func (c collector) Collect(out chan<- prometheus.Metric) { c(out) }
+
+// collect tells what there is to know about the parts of the node.
+func (n *Node) collect(out chan<- prometheus.Metric) {
 	send := func(kind prometheus.ValueType, name, help string, value float64) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, value)
 	}
@@ -118,15 +127,16 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		ready = 1
 	}
 	gauge("brink_ready", "1 when the node wants requests.", ready)
-	gauge("brink_channels", "Channels in force.", float64(n.channels.count()))
-	gauge("brink_expiring", "Manifests and trust documents that end soon or have ended.", float64(len(n.ending())))
-	if cache := n.hot.cache; cache != nil {
-		counter("brink_hot_hits_total", "Representations found in RAM.", float64(cache.Metrics.Hits()))
-		counter("brink_hot_misses_total", "Representations not found in RAM.", float64(cache.Metrics.Misses()))
+	channels, _ := n.state.Count()
+	gauge("brink_channels", "Channels in force.", float64(channels))
+	gauge("brink_expiring", "Manifests and trust documents that end soon or have ended.", float64(n.endings.Count()))
+	if cache := n.hot.Metrics(); cache != nil {
+		counter("brink_hot_hits_total", "Representations found in RAM.", float64(cache.Hits()))
+		counter("brink_hot_misses_total", "Representations not found in RAM.", float64(cache.Misses()))
 		gauge(
 			"brink_hot_bytes",
 			"Bytes of representations in RAM.",
-			float64(cache.Metrics.CostAdded()-cache.Metrics.CostEvicted()),
+			float64(cache.CostAdded()-cache.CostEvicted()),
 		)
 	}
 	n.fleetMetrics(gauge, counter)

@@ -47,14 +47,14 @@ func TestMirror_ANodeWithAnEmptyDiskServesFromTheOrigin(t *testing.T) {
 	for name, address := range map[string]string{"S3": s3.Address(), "HTTP": s3.Web()} {
 		reader := writer.like(behind(address))
 		until(t, "the node has what is at the origin", func() bool {
-			m := reader.channels.get(testApp, "production")
+			m := reader.state.Manifest(testApp, "production")
 			return m != nil && m.Sequence == result.Sequence
 		})
 		resp, body := reader.get(protocol.ArchivePath(result.Bundle))
 		if resp.StatusCode != http.StatusOK || int64(len(body)) != result.Bytes {
 			t.Errorf("%s: the archive is %s with %d bytes", name, resp.Status, len(body))
 		}
-		m := reader.channels.get(testApp, "production")
+		m := reader.state.Manifest(testApp, "production")
 		former := m.History[0].Bundle // not filled, and reachable
 		if resp, _ := reader.get(protocol.ArchivePath(former)); resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: the archive of the release before is %s", name, resp.Status)
@@ -79,12 +79,12 @@ func TestMirror_AcknowledgesNothingThatTheOriginLacks(t *testing.T) {
 	if protocol.CodeOf(err) != protocol.CodeUnavailable || !strings.Contains(err.Error(), "origin") {
 		t.Fatalf("with a full origin: %v", err)
 	}
-	if m := f.channels.get(testApp, "production"); m.Release.Version != "1.0.0" {
+	if m := f.state.Manifest(testApp, "production"); m.Release.Version != "1.0.0" {
 		t.Errorf("the channel has moved to %s", m.Release.Version)
 	}
 	full.Store(false)
 	f.publish("1.1.0")
-	if m := f.channels.get(testApp, "production"); m.Release.Version != "1.1.0" {
+	if m := f.state.Manifest(testApp, "production"); m.Release.Version != "1.1.0" {
 		t.Errorf("after that the channel is at %s", m.Release.Version)
 	}
 }
@@ -107,7 +107,7 @@ func TestMirror_WritesLaterWhatTheOriginDidNotTake(t *testing.T) {
 	down.Store(false)
 	reader := f.like(behind(s3.Web()))
 	until(t, "the origin has it", func() bool {
-		m := reader.channels.get(testApp, "production")
+		m := reader.state.Manifest(testApp, "production")
 		return m != nil && m.Sequence == result.Sequence
 	})
 	until(t, "all is well again", func() bool { return len(f.health.check().Reasons) == 0 })
@@ -123,7 +123,7 @@ func TestMirror_TwoNodesOnOneOriginAreOneChannel(t *testing.T) {
 		result, err := other.publisher().Publish(t.Context(), requestOf(t, "1.1.0"))
 		return err == nil && result.Sequence == 2
 	})
-	until(t, "both agree", func() bool { return one.channels.get(testApp, "production").Sequence == 2 })
+	until(t, "both agree", func() bool { return one.state.Manifest(testApp, "production").Sequence == 2 })
 }
 
 func TestMirror_OneFetchHoweverManyWait(t *testing.T) {
@@ -135,7 +135,7 @@ func TestMirror_OneFetchHoweverManyWait(t *testing.T) {
 	index := first.Bundle.String() + "/index.json"
 	reader := writer.like(behind(s3.Web()))
 	until(t, "the node has the channel", func() bool {
-		m := reader.channels.get(testApp, "production")
+		m := reader.state.Manifest(testApp, "production")
 		return m != nil && m.Sequence == second.Sequence
 	})
 	s3.Count(http.MethodGet, index) // begins anew
@@ -173,7 +173,7 @@ func TestMirror_BelievesNothingThatIsNotSigned(t *testing.T) {
 	until(t, "the node has looked", func() bool {
 		return strings.Contains(strings.Join(stranger.health.check().Reasons, " "), "origin")
 	})
-	if m := stranger.channels.get(testApp, "production"); m != nil {
+	if m := stranger.state.Manifest(testApp, "production"); m != nil {
 		t.Errorf("it serves %s, which nobody it trusts has signed", m.Release.Version)
 	}
 }

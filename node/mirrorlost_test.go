@@ -21,16 +21,15 @@ func TestMirror_WritesWhatALostNodeTook(t *testing.T) {
 	taker, left := f.nodes[0], f.nodes[1]
 	f.agree(taker.publish("1.0.0").Sequence)
 	key := testApp + "/production"
+	looks := left.mirror.Looks()
 	until(t, "the other has looked at the origin", func() bool {
-		left.mirror.mu.Lock()
-		defer left.mirror.mu.Unlock()
-		return left.mirror.seen[key].tag != ""
+		return left.mirror.Looks() > looks+1 // the next one may have begun before
 	})
 	down.Store(true)
 	f.agree(taker.publish("1.1.0").Sequence)
 	taker.stop()
 	down.Store(false)
 	until(t, "the origin has what only another node has left", func() bool {
-		return string(s3.Object("channels/"+key+"/current.json")) == string(left.channels.get(testApp, "production").Raw())
+		return string(s3.Object("channels/"+key+"/current.json")) == string(left.state.Manifest(testApp, "production").Raw())
 	})
 }

@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"brink/channel"
 	"brink/digest"
+	"brink/node/semantics"
 	"brink/protocol"
 	"brink/publish"
 )
@@ -80,32 +83,47 @@ func TestNode_PromotesAndRollsBack(t *testing.T) {
 	}
 }
 
+// builds counts the representations that a builder has built. While it is locked, the builder stops behind the next one,
+// before anybody learns that it is there.
+type builds struct {
+	sync.Mutex
+
+	count atomic.Int64
+}
+
+func (b *builds) built(semantics.Coding, time.Duration) {
+	b.count.Add(1)
+	b.Lock()
+	defer b.Unlock()
+}
+
 func TestNode_KeepsTheFormerReleaseUntilTheNextIsPrepared(t *testing.T) {
-	f := start(t, func(c *Config) { c.Prepare = time.Minute })
+	var builds builds
+	f := start(t, func(c *Config) { c.Prepare, c.built = time.Minute, builds.built })
 	f.publish("1.0.0")
 	f.settle()
-	if err := f.builder.urgent.Acquire(context.Background(), 1); err != nil { // nothing can be made now
-		t.Fatal(err)
-	}
+	before := builds.count.Load()
+	builds.Lock() // nothing is prepared now
+	release := sync.OnceFunc(builds.Unlock)
+	defer release()
 	published := make(chan publish.Result)
 	go func() { published <- f.publish("1.1.0") }()
-	inForce := func() uint64 { return f.channels.get(testApp, "production").Sequence }
-	// The store has the next manifest as soon as it is durable; only then the node begins to prepare it.
-	for durable := false; !durable; {
-		raw, err := f.store.Manifest(testApp, "production")
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := channel.ParseManifest(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		durable = m.Sequence == 2
+	inForce := func() uint64 { return f.state.Manifest(testApp, "production").Sequence }
+	until(t, "the next release is being prepared", func() bool {
 		if inForce() != 1 {
 			t.Fatal("a release came into force before it was prepared")
 		}
+		return builds.count.Load() > before
+	})
+	select {
+	case <-published:
+		t.Error("the publisher is told of a release that is not prepared")
+	default:
 	}
-	f.builder.urgent.Release(1)
+	if inForce() != 1 {
+		t.Error("a release came into force while it was being prepared")
+	}
+	release()
 	<-published
 	if inForce() != 2 {
 		t.Error("a release that is prepared is not in force")
@@ -113,28 +131,23 @@ func TestNode_KeepsTheFormerReleaseUntilTheNextIsPrepared(t *testing.T) {
 }
 
 func TestNode_TakesARepeatedPublishWhileTheFirstComesIntoForce(t *testing.T) {
-	f := start(t, func(c *Config) { c.Prepare = time.Minute })
+	var builds builds
+	f := start(t, func(c *Config) { c.Prepare, c.built = time.Minute, builds.built })
 	f.publish("1.0.0")
 	f.settle()
-	if err := f.builder.urgent.Acquire(context.Background(), 1); err != nil { // nothing can be made now
-		t.Fatal(err)
-	}
+	before := builds.count.Load()
+	builds.Lock() // nothing is prepared now
+	release := sync.OnceFunc(builds.Unlock)
+	defer release()
 	results := make(chan publish.Result)
 	for range 2 {
 		go func() { results <- f.publish("1.1.0") }() // fails the test on a conflict
 	}
-	for stored := uint64(0); stored != 2; {
-		raw, err := f.store.Manifest(testApp, "production")
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := channel.ParseManifest(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stored = m.Sequence
-	}
-	f.builder.urgent.Release(1)
+	until(t, "the node prepares the release while both wait", func() bool {
+		_, metrics := f.admin("/metrics")
+		return builds.count.Load() > before && strings.Contains(metrics, "brink_http_handlers_active 2\n")
+	})
+	release()
 	first, second := <-results, <-results
 	if first.Sequence != 2 || second.Sequence != 2 {
 		t.Errorf("both at once: %+v and %+v, want the same sequence", first, second)

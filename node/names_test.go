@@ -9,11 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/force"
 	"brink/origin"
 	"brink/protocol"
 	"brink/publish"
+	"brink/store"
 )
 
 // other is a second org on the node of a fixture.
@@ -65,7 +68,7 @@ func manifestOf(
 func (f *fixture) put(app string, raw []byte) (*http.Response, []byte) {
 	f.t.Helper()
 	fields := []string{"If-None-Match", "*"}
-	if m, _ := f.channels.held(app, "production"); m != nil {
+	if m, _ := f.state.Current(app, "production"); m != nil {
 		fields = []string{"If-Match", `"` + m.Digest().String() + `"`}
 	}
 	return f.do(http.MethodPut, protocol.ChannelPath(app, "production"), bytes.NewReader(raw), fields...)
@@ -86,6 +89,21 @@ func (f *fixture) upload(version string, files map[string]string) channel.Releas
 		Version: version, Bundle: info.ID, SHA256: info.SHA256, Size: info.Size, Index: info.Index,
 		IndexSize: info.IndexSize, Files: info.Files, Created: time.Now().UTC(),
 	}
+}
+
+// infoOf is what a store says of a bundle of this index.
+func infoOf(ix *bundle.Index) *store.BundleInfo {
+	raw := ix.Encode()
+	return &store.BundleInfo{
+		ID: ix.Bundle(), SHA256: ix.Archive.SHA256, Size: ix.Archive.Size, Files: len(ix.Files),
+		Index: digest.Sum(raw), IndexSize: int64(len(raw)),
+	}
+}
+
+// enter brings a manifest into force as the origin would.
+func (f *fixture) enter(raw []byte) error {
+	_, err := f.door.Enter(f.t.Context(), raw, testApp, "production", force.Source{Kind: force.Mirrored})
+	return err
 }
 
 // wrongly are the ways in which a manifest can describe a bundle wrongly.
@@ -117,7 +135,7 @@ func TestNode_RefusesManifestsThatDescribeBundlesWrongly(t *testing.T) {
 			resp, body := f.put(testApp, raw)
 			t.Log(what, where)
 			wantProblem(t, resp, body, 400, protocol.CodeMalformed)
-			if err := f.Node.follow(t.Context(), raw, testApp, "production", nil); channel.CodeOf(err) != channel.CodeMalformed {
+			if err := f.enter(raw); channel.CodeOf(err) != channel.CodeMalformed {
 				t.Errorf("%s of the %s is followed: %v", what, where, err)
 			}
 		}
@@ -133,17 +151,17 @@ func TestNode_RefusesManifestsThatDescribeBundlesWrongly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.store.PutManifest(t.Context(), raw, m, f.channels.get(testApp, "production").Digest()); err != nil {
+	if err := f.store.PutManifest(t.Context(), raw, m, f.state.Manifest(testApp, "production").Digest()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.review("acme"); err != nil {
+	if err := f.door.Review(t.Context(), "acme"); err != nil {
 		t.Fatal(err)
 	}
-	if m, lapsed := f.channels.held(testApp, "production"); m == nil || !lapsed {
+	if m, lapsed := f.state.Current(testApp, "production"); m == nil || !lapsed {
 		t.Errorf("after a change of trust it is in force: %+v", m)
 	}
 	f.restart()
-	if m, lapsed := f.channels.held(testApp, "production"); m == nil || !lapsed {
+	if m, lapsed := f.state.Current(testApp, "production"); m == nil || !lapsed {
 		t.Errorf("after a restart it is in force: %+v", m)
 	}
 }
@@ -153,7 +171,7 @@ func TestNode_OrgsDoNotTouchEachOther(t *testing.T) {
 	f.publish("1.0.0")
 	f.publish("1.1.0")
 	f.settle()
-	acme := f.channels.get(testApp, "production")
+	acme := f.state.Manifest(testApp, "production")
 	old, next := acme.History[0], acme.Release
 	_, archive := f.get(protocol.ArchivePath(old.Bundle))
 	patched := func() string {
@@ -173,7 +191,7 @@ func TestNode_OrgsDoNotTouchEachOther(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	own := f.channels.get(otherApp, "production").Release
+	own := f.state.Manifest(otherApp, "production").Release
 	// A bundle that is not here can be described in any way. This one takes the name of acme's archive as a dictionary.
 	absent := own
 	absent.Version, absent.Bundle, absent.SHA256 = "0.9.0", digest.Digest{1}, old.SHA256
@@ -184,57 +202,28 @@ func TestNode_OrgsDoNotTouchEachOther(t *testing.T) {
 	if got := patched(); got != "dcz" {
 		t.Errorf("after another org took the name of its dictionary, a device of acme gets %q", got)
 	}
-	if _, size, known := f.channels.base(next.Bundle, old.SHA256); !known || size != old.Size {
+	if _, size, known := f.state.Base(next.Bundle, old.SHA256); !known || size != old.Size {
 		t.Errorf("the base of acme's patch is another one of %d bytes", size)
 	}
 	// Once acme's bundles are lost here, another org can describe them in any way, too.
 	info, _ := f.store.Info(next.Bundle)
 	wrong := next
 	wrong.Version, wrong.Index = "0.8.0", digest.Digest{2}
-	f.channels.mu.Lock()
-	f.channels.named.change(next.Bundle, naming{
-		tenant: tenant{"umbrella", otherApp}, description: describe(&wrong), count: 1,
-	})
-	f.channels.mu.Unlock()
-	if !slices.ContainsFunc(f.channels.signed(next.Bundle), func(s origin.Signed) bool { return s.Index == info.Index }) {
+	foreign := channel.NewManifest("umbrella", otherApp, "production")
+	foreign.Release = wrong
+	defer f.state.Expect(foreign)()
+	if !slices.ContainsFunc(f.state.Indexes(next.Bundle), func(s origin.Signed) bool { return s.Index == info.Index }) {
 		t.Error("acme's index is refused because another org names another one")
 	}
-	if list := f.channels.serving(next.Bundle); len(list) != 1 || list[0].App != testApp {
+	if list := f.state.Serving(next.Bundle); len(list) != 1 || list[0].App != testApp {
 		t.Errorf("acme's bundle is served by %v", list)
-	}
-}
-
-// TestChannels_ForgetWhatNoManifestNames would see what stays behind for ever.
-func TestChannels_ForgetWhatNoManifestNames(t *testing.T) {
-	c := newChannels()
-	release := func(i byte) channel.Release {
-		return channel.Release{
-			Version: "1.0.0", Bundle: digest.Digest{i}, SHA256: digest.SHA256{i}, Size: 1,
-			Attachments: []channel.Attachment{{Kind: "zip", Bundle: digest.Digest{i, 1}, Size: 1}},
-		}
-	}
-	var last *channel.Manifest
-	for i := range byte(100) {
-		last = &channel.Manifest{
-			Org: "acme", App: testApp, Channel: "production", Sequence: uint64(i), Release: release(i + 1),
-			History: []channel.Release{release(i)},
-		}
-		end := c.expect(last)
-		c.set(last)
-		end()
-	}
-	if names, bases := len(c.named.byBundle), len(c.named.bases); names != 4 || bases != 2 {
-		t.Errorf("%d bundles and %d dictionaries are named, want 4 and 2", names, bases)
-	}
-	c.lapse(last)
-	if len(c.named.byBundle)+len(c.named.bases)+len(c.byApp) > 0 {
-		t.Errorf("without a channel there are still %d bundles named", len(c.named.byBundle))
 	}
 }
 
 func TestNode_QuotaCountsWhatIsStored(t *testing.T) {
 	const quota = 2 << 20
-	f := start(t, func(c *Config) { c.Uploads = 100 })
+	clock := &movingClock{now: time.Now()}
+	f := start(t, func(c *Config) { c.Uploads, c.Now = 100, clock.Now })
 	stored := func() (sum int64) {
 		for info := range f.store.Bundles() {
 			sum += info.Size
@@ -258,12 +247,12 @@ func TestNode_QuotaCountsWhatIsStored(t *testing.T) {
 	if refused != 7 {
 		t.Errorf("%d of 10 offers of 600 KiB are refused, want 7 with a quota of 2 MiB", refused)
 	}
-	clear(f.channels.accounts.reserved)
+	clock.advance(11 * time.Minute) // longer than a reservation lasts
 	// So does what came in and no channel names.
 	for i := range byte(3) {
 		f.upload("1.0.0", map[string]string{"x": string(noise(i, 600<<10))})
 	}
-	clear(f.channels.accounts.reserved)
+	clock.advance(11 * time.Minute) // longer than a reservation lasts
 	resp, body := offer(9)
 	wantProblem(t, resp, body, http.StatusInsufficientStorage, protocol.CodeQuota)
 	if got := stored(); got > quota {
@@ -274,14 +263,14 @@ func TestNode_QuotaCountsWhatIsStored(t *testing.T) {
 // succeedWith replaces the trust document of the fixture's org.
 func (f *fixture) succeedWith(change func(*channel.TrustConfig)) {
 	f.t.Helper()
-	next := f.channels.trusts.get("acme").Next()
+	next := f.state.Trust("acme").Next()
 	next.Issued = time.Now()
 	change(&next)
 	raw, err := channel.NewTrust(next, f.root)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := f.succeed("acme", raw, nil); err != nil {
+	if err := f.door.Succeed(f.t.Context(), "acme", raw, nil); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -291,18 +280,18 @@ func TestNode_UnnamedUploadsGiveWayToTheirOrg(t *testing.T) {
 	f := start(t, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) } })
 	f.succeedWith(func(next *channel.TrustConfig) { next.Quota = 2 << 20 })
 	first := f.upload("1.0.0", map[string]string{"x": string(noise(1, 1200<<10))})
-	trust := f.channels.trusts.get("acme")
-	if err := f.admit(trust, digest.Digest{1}, 1200<<10, false); protocol.CodeOf(err) != protocol.CodeQuota {
+	trust := f.state.Trust("acme")
+	if err := f.accounts.Admit(f.t.Context(), trust, digest.Digest{1}, 1200<<10, false); protocol.CodeOf(err) != protocol.CodeQuota {
 		t.Errorf("a second one beside it: %v", err)
 	}
-	passed.Add(int64(unnamedLife + time.Minute))
-	if err := f.admit(trust, digest.Digest{1}, 3<<20, false); protocol.CodeOf(err) != protocol.CodeQuota {
+	passed.Add(int64(time.Hour + time.Minute))
+	if err := f.accounts.Admit(f.t.Context(), trust, digest.Digest{1}, 3<<20, false); protocol.CodeOf(err) != protocol.CodeQuota {
 		t.Errorf("one that is larger than the quota: %v", err)
 	}
 	if _, here := f.store.Info(first.Bundle); !here {
 		t.Error("a bundle gave way to one that has no room")
 	}
-	if err := f.admit(trust, digest.Digest{1}, 1200<<10, false); err != nil {
+	if err := f.accounts.Admit(f.t.Context(), trust, digest.Digest{1}, 1200<<10, false); err != nil {
 		t.Errorf("what nobody named for an hour stands in the way: %v", err)
 	}
 	if _, err := f.store.Bundle(first.Bundle); err == nil {
@@ -310,8 +299,8 @@ func TestNode_UnnamedUploadsGiveWayToTheirOrg(t *testing.T) {
 	}
 	// What a channel names stays, and naming it again costs nothing.
 	named := f.publish("1.0.0")
-	passed.Add(int64(unnamedLife + time.Minute))
-	if err := f.admit(trust, digest.Digest{1}, 1900<<10, false); protocol.CodeOf(err) != protocol.CodeQuota {
+	passed.Add(int64(time.Hour + time.Minute))
+	if err := f.accounts.Admit(f.t.Context(), trust, digest.Digest{1}, 1900<<10, false); protocol.CodeOf(err) != protocol.CodeQuota {
 		t.Errorf("beside what a channel names: %v", err)
 	}
 	if _, here := f.store.Info(named.Bundle); !here {

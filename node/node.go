@@ -1,4 +1,5 @@
-// Package node is the running edge: HTTP over fasthttp, the store behind it, and the life of both.
+// Package node is the running edge: it makes the packages below it, listens, and ends them. Each of those owns its
+// state, and none knows the node.
 //
 // The life of one request: a connection comes through package wire, which ends it when it only costs. fasthttp reads
 // the request; package serve finds what the path names and calls its handler. What a handler serves is a
@@ -7,8 +8,8 @@
 // a message and a hint, by one table.
 //
 // The life of a publish: an offer (signed intent, index) opens an upload; the upload brings the missing chunks, and the
-// store checks the bundle as a whole; the signed channel manifest is checked, made durable, and comes into force when
-// the representations that devices ask for first are made.
+// store checks the bundle as a whole; the signed channel manifest enters by the door of package force, which
+// checks it, has the representations built that devices will ask for first, makes it durable and switches.
 //
 // The invariants: nothing is served that was not checked; nothing comes into force that is not signed by keys that the
 // org's trust document allows; nothing is encoded on the path of a request.
@@ -23,75 +24,79 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"sync"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/valyala/fasthttp"
-	"golang.org/x/sync/semaphore"
 
-	"brink/bundle"
-	"brink/channel"
-	"brink/node/capgo"
+	"brink/node/bundles"
+	"brink/node/check"
+	"brink/node/choices"
+	"brink/node/deliver"
+	"brink/node/fleet"
+	"brink/node/force"
+	"brink/node/guest"
+	"brink/node/mirror"
+	"brink/node/represent"
 	"brink/node/serve"
+	"brink/node/site"
+	"brink/node/stats"
+	"brink/node/upload"
 	"brink/node/wire"
+	"brink/node/work"
 	"brink/origin"
 	"brink/origin/bucket"
-	"brink/protocol"
 	"brink/store"
 )
 
 // Node is one running edge. Use [New], then [Node.Run] once.
 type Node struct {
-	config       Config
-	store        *store.Store
-	channels     *channels
-	builder      *builder
-	web          *web
-	ionic        *ionic
-	capgo        *capgo.Server
-	stats        *stats
-	hot          *hot
-	uploads      *uploads
-	moves        turns // of channels
-	replications replications
-	endings      endings
-	succession   sync.Mutex          // one trust document after the other
-	decoding     *semaphore.Weighted // indexes of offers that are decoded at the same time
-	inflate      *zstd.Decoder       // of indexes of offers
-	bodies       *serve.Budget       // bodies of strangers
-	indexes      *serve.Budget       // indexes that orgs have signed
-	answers      *serve.Budget       // what answers hold for themselves
-	sender       *serve.Sender
-	table        *serve.Table
-	codec        *bundle.Codec
-	metrics      *metrics
-	pages        pages
-	access       access
-	health       health
+	config Config
 
-	choices *choices
-	journal journal
-	fleet   *fleet         // nil: alone
+	store    *store.Store
+	state    *force.State
+	door     *force.Door
+	accounts *force.Accounts
+	endings  *force.Endings
+
+	fleet   *fleet.Fleet   // nil: alone
 	bucket  *bucket.Bucket // the origin; nil: none
-	mirror  *mirror        // nil: no origin
+	mirror  *mirror.Mirror // nil: no origin
 	filler  *origin.Filler
-	peering *http.Client // for requests to other nodes
+	bundles *bundles.Source
 
-	fleetFaults, equivocations, healed atomic.Int64
-	draining                           atomic.Bool
+	hot        *represent.Hot
+	builder    *represent.Builder
+	server     *represent.Server
+	site       *site.Site
+	deliver    *deliver.Handlers
+	check      *check.Handlers
+	uploads    *upload.Uploads
+	statements *force.Handlers
+	stats      *stats.Stats
+	choices    *choices.Choices
+	journal    *choices.Journal // nil: alone
+	guests     []guest.Guest
 
+	bodies  *serve.Budget // bodies of clients of which nothing is known
+	answers *serve.Budget // what answers hold for themselves
+	sender  *serve.Sender
+	table   *serve.Table
+	metrics *metrics
+	access  access
+	health  health
+
+	draining atomic.Bool
 	listener *wire.Listener
-	server   *fasthttp.Server
+	http     *fasthttp.Server
 	tls      *tls.Config // nil: plain HTTP
 	admin    net.Listener
 
 	ctx    context.Context // of all work that is not one request's
 	cancel context.CancelFunc
-	work   group // all goroutines on ctx
+	work   work.Group // all goroutines on ctx
 }
 
 // New opens the store, brings into force what it holds, and listens; requests are answered from [Node.Run] on. On error
@@ -101,94 +106,33 @@ func New(config Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	n := &Node{
-		config:   config,
-		channels: newChannels(),
-		uploads:  newUploads(config.Uploads),
-		decoding: semaphore.NewWeighted(1),
-		bodies:   serve.NewBudget(config.maxBodies),
-		indexes:  serve.NewBudget(maxIndexes),
-		answers:  serve.NewBudget(config.maxAnswers),
-		codec:    bundle.NewCodec(),
-		access:   newAccess(config),
+		config:  config,
+		state:   force.NewState(),
+		bodies:  serve.NewBudget(config.maxBodies),
+		answers: serve.NewBudget(config.maxAnswers),
+		access:  newAccess(config),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if n.inflate, err = newInflate(); err != nil {
-		return nil, err
-	}
-	n.work.panicked = n.panicked
-	n.builder = newBuilder(n)
-	n.web = newWeb(n)
-	if n.ionic, err = newIonic(n); err != nil {
-		return nil, err
-	}
-	n.health = health{phase: phaseStarting, reason: n.amiss}
+	n.work.Panicked = n.panicked
+	n.health = health{phase: phaseStarting, reason: n.problems}
+	n.metrics = newMetrics(n)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	for _, raw := range config.Trust {
-		// One that has expired is where its successor is reached from; /readyz tells of it.
-		trust, err := channel.LoadTrust(raw)
-		if err != nil {
-			return nil, fmt.Errorf("trust document: %w", err)
+	if n.hot, err = represent.NewHot(config.Hot, config.CertFile == ""); err != nil {
+		return nil, err
+	}
+	for _, open := range []func() error{n.openStore, n.listen, n.openSources, n.openServers, n.route, n.connect} {
+		if err := open(); err != nil {
+			return nil, err
 		}
-		if n.channels.trusts.get(trust.Org()) != nil {
-			return nil, fmt.Errorf("trust document: org %s is given twice", trust.Org())
-		}
-		n.channels.trusts.set(trust)
 	}
-	if n.hot, err = newHot(config.Hot, config.CertFile == ""); err != nil {
-		return nil, err
-	}
-	n.sender = &serve.Sender{Answers: n.answers, Largest: n.hot.largest(), Guard: n.guard}
-	n.store, err = store.Open(store.Config{
-		Dir:          config.Data,
-		Quota:        config.Quota,
-		KeepReleases: config.KeepReleases,
-		ScrubRate:    config.ScrubRate,
-		Logger:       config.Logger,
-		Now:          config.Now,
-		FreeSpace:    config.freeSpace,
-	})
-	if err != nil {
-		return nil, err
-	}
-	n.peering = origin.NewClient()
-	if n.filler, err = newFiller(n); err != nil {
-		return nil, err
-	}
-	if err := n.adopt(); err != nil {
-		return nil, err
-	}
-	if err := n.listen(); err != nil {
-		return nil, err
-	}
-	if n.fleet, err = newFleet(n); err != nil {
-		return nil, err
-	}
-	if err := n.openOrigin(); err != nil {
-		return nil, err
-	}
-	if n.stats, err = newStats(n.store, n.channels, config); err != nil {
-		return nil, err
-	}
-	n.choices = newChoices(n.store, n.config.Now)
-	if n.capgo, err = newCapgo(n); err != nil {
-		return nil, err
-	}
-	if n.table, err = serve.NewTable(n.routes(), n.siteRoutes()); err != nil {
-		return nil, err
-	}
-	n.metrics = newMetrics(n)
-	if err := n.restore(); err != nil {
-		return nil, err
-	}
-	n.announceAll()
-	n.work.Go(func() { n.choices.run(n.ctx) })
-	n.stats.begin()
-	n.work.Go(func() { n.stats.run(n.ctx) })
-	n.work.Go(func() { n.watchExpiry(n.ctx) })
+	n.work.Go(func() { n.choices.Run(n.ctx) })
+	n.stats.Begin()
+	n.work.Go(func() { n.stats.Run(n.ctx) })
+	n.work.Go(func() { n.endings.Run(n.ctx) })
 	return n, nil
 }
 
@@ -198,63 +142,6 @@ const (
 	maxBodies  = 64 << 20
 	maxAnswers = 64 << 20
 )
-
-// valueLogFile is the size in bytes of one file of the store's value log, each of which the store keeps open.
-const valueLogFile = 64 << 20
-
-// listen opens the sockets. There is one for all processors, without SO_REUSEPORT: several take a third more
-// connections a second, of which nothing is left for those that are kept, and with it a second node would open the same
-// port without an error and take half of the devices (docs/performance.md).
-func (n *Node) listen() error {
-	socket, err := net.Listen("tcp", n.config.Listen)
-	if err != nil {
-		return err
-	}
-	limits := n.config.Wire
-	limits.Reserved += int(n.config.Quota / valueLogFile)
-	limits.OnFull = func() {
-		n.config.Logger.Warn("all connections that may be open are: idle ones make room", "connections", n.listener.Most(),
-			"descriptors", wire.Descriptors(), "displaced", n.listener.Stats().Displaced)
-	}
-	if n.listener, err = wire.New(socket, limits); err != nil {
-		return errors.Join(err, socket.Close())
-	}
-	if n.config.CertFile != "" {
-		certificates, err := wire.OpenCertificates(wire.CertificatesConfig{
-			CertFile: n.config.CertFile,
-			KeyFile:  n.config.KeyFile,
-			Key:      n.config.Key,
-			OnError: func(err error) {
-				n.config.Logger.Error("certificate not taken, the last good one stays", "error", err)
-			},
-		})
-		if err != nil {
-			return err
-		}
-		n.tls = certificates.TLS()
-	}
-	if n.config.Admin != "" {
-		if n.admin, err = net.Listen("tcp", n.config.Admin); err != nil {
-			return err
-		}
-		warnOfAdmin(n.config.Logger, n.admin.Addr())
-	}
-	n.server = &fasthttp.Server{
-		Handler:                      n.handle,
-		Name:                         "brink",
-		NoDefaultContentType:         true,
-		CloseOnShutdown:              true,
-		StreamRequestBody:            true,
-		MaxRequestBodySize:           64 << 10, // longer bodies are streamed to the handler, which has bounds of its own
-		ReadBufferSize:               16 << 10, // bounds a request's head
-		Concurrency:                  fasthttp.DefaultConcurrency,
-		DisablePreParseMultipartForm: true,
-		Logger:                       serverLog{n.config.Logger},
-		ErrorHandler:                 n.broken,
-		// No time limits here: they would be absolute, and end slow devices that move. Package wire has them.
-	}
-	return nil
-}
 
 // Addr returns the address of the public listener, and AdminAddr that of the operators' one, or "".
 func (n *Node) Addr() string { return n.listener.Addr().String() }
@@ -269,174 +156,39 @@ func (n *Node) AdminAddr() string {
 
 // URL returns the base URL of the public listener.
 func (n *Node) URL() string {
+	return n.scheme() + "://" + n.Addr()
+}
+
+func (n *Node) scheme() string {
 	if n.tls != nil {
-		return "https://" + n.Addr()
+		return "https"
 	}
-	return "http://" + n.Addr()
+	return "http"
 }
 
-// Run answers requests until ctx ends, and then stops the node in good order. It returns when everything is closed.
-func (n *Node) Run(ctx context.Context) error {
-	var serving sync.WaitGroup
-	failed := make(chan error, 3)
-	serving.Go(func() {
-		listener := net.Listener(n.listener)
-		if n.tls != nil {
-			listener = tls.NewListener(n.listener, n.tls)
-		}
-		if err := n.server.Serve(listener); err != nil && !errors.Is(err, net.ErrClosed) {
-			failed <- fmt.Errorf("serve: %w", err)
-		}
-	})
-	admin := &http.Server{Handler: n.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: nil}
-	if n.admin != nil {
-		serving.Go(func() {
-			if err := admin.Serve(n.admin); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve operators: %w", err)
-			}
-		})
-	}
-	gossiping, leave := context.WithCancel(context.Background())
-	defer leave()
-	var fleet sync.WaitGroup
-	if n.fleet != nil {
-		fleet.Go(func() {
-			if err := n.fleet.run(gossiping); err != nil {
-				failed <- fmt.Errorf("gossip: %w", err)
-			}
-		})
-	}
-	if n.mirror != nil {
-		n.work.Go(func() { n.mirror.run(n.ctx) })
-	}
-	n.begin(ctx)
-	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels.count(),
-		"connections", n.listener.Most())
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	n.drainFor(n.config.Drain)
-	leave() // the others ask this one for nothing more; it still answers
-	fleet.Wait()
-	err = errors.Join(err, n.stop())
-	if n.admin != nil { // the last to go: it tells how the drain comes along
-		err = errors.Join(err, admin.Close())
-	}
-	serving.Wait()
-	return errors.Join(err, n.close())
+// channels returns how many channels are in force.
+func (n *Node) channels() int {
+	inForce, _ := n.state.Count()
+	return inForce
 }
 
-// begin says that the node is ready. One that has nothing asks the fleet first: devices are better served by others
-// until then. It answers requests all the same.
-func (n *Node) begin(ctx context.Context) {
-	switch {
-	case n.fleet == nil || len(n.config.Fleet.Join) == 0:
-	case n.channels.count() > 0:
-		n.work.Go(func() { n.catchUp(n.ctx) })
-	default:
-		n.health.enter(phaseLearning)
-		n.catchUp(ctx)
-	}
-	if ctx.Err() == nil {
-		n.setDraining(false)
-	}
-}
-
-// drainFor says that the node is not ready, and lets load balancers see it.
-func (n *Node) drainFor(wait time.Duration) {
-	n.setDraining(true)
-	n.config.Logger.Info("node is draining", "wait", max(wait, 0))
-	if wait > 0 {
-		<-time.After(wait)
-	}
-}
-
-// lastRequests is how long connections that were opened at the last moment have for their request. What is idle after
-// that is closed.
-const lastRequests = 250 * time.Millisecond
-
-// stop ends the public side.
-func (n *Node) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), n.config.Finish)
-	defer cancel()
-	// The server would close connections on which it has read no request yet, and so reset one that is on its way. While
-	// the node drains, each connection ends by itself with the next answer.
-	closing := n.listener.Close()
-	if n.config.Drain > 0 && n.listener.Stats().Open > 0 {
-		<-time.After(lastRequests)
-	}
-	err := n.server.ShutdownWithContext(ctx)
-	if errors.Is(err, net.ErrClosed) {
-		err = nil // it was, just now
-	}
-	if !errors.Is(closing, net.ErrClosed) {
-		err = errors.Join(err, closing)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		n.config.Logger.Warn("requests are cut: they did not finish in time", "open", n.listener.Stats().Open)
-		err = nil
-	}
-	n.listener.CloseConns()
-	return err
-}
-
-// close ends the work in the background and closes what was opened, in the reverse order.
-func (n *Node) close() error {
-	n.cancel()
-	var errs []error
-	if n.listener != nil {
-		if err := n.listener.Close(); !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-		n.listener.CloseConns()
-	}
-	if n.admin != nil {
-		if err := n.admin.Close(); !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
-	errs = append(errs, n.uploads.close())
-	if n.filler != nil {
-		errs = append(errs, n.filler.Close())
-	}
-	n.work.Wait()
-	if n.fleet != nil {
-		errs = append(errs, n.fleet.gossip.Close())
-	}
-	if n.bucket != nil {
-		errs = append(errs, n.bucket.Close())
-	}
-	if n.peering != nil {
-		n.peering.CloseIdleConnections()
-	}
-	if n.hot != nil {
-		n.hot.close()
-	}
-	if n.store != nil {
-		errs = append(errs, n.store.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// amiss says what an operator should know of a node that serves.
-func (n *Node) amiss() []string {
+// problems says what an operator should know of a node that serves.
+func (n *Node) problems() []string {
 	var reasons []string
 	if why := n.store.ReadOnly(); why != "" {
 		reasons = append(reasons, "read-only: "+why)
 	}
-	if lapsed := n.channels.countLapsed(); lapsed > 0 {
+	if _, lapsed := n.state.Count(); lapsed > 0 {
 		reasons = append(reasons,
 			fmt.Sprintf("channels left out, because trust no longer allows what they serve: %d", lapsed))
 	}
 	if n.mirror != nil {
-		reasons = append(reasons, n.mirror.amiss()...)
+		reasons = append(reasons, n.mirror.Problems()...)
 	}
 	if missing := n.filler.Progress().Missing; missing > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d bundles are being brought in", missing))
 	}
-	return append(reasons, n.expiring()...)
+	return append(reasons, n.endings.Reasons()...)
 }
 
 // handle is where fasthttp hands over. A panic is the program's fault: it costs the request, not the node.
@@ -463,8 +215,16 @@ func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 }
 
 // fail answers with the problem of an error.
-func (n *Node) fail(r *serve.Request, err error) *protocol.Problem {
-	return r.Fail(err, n.table.Name(r.Label), n.config.Logger)
+func (n *Node) fail(r *serve.Request, err error) {
+	r.Fail(err, n.table.Name(r.Label), n.config.Logger)
+}
+
+// panicked counts and logs a panic. It is called while the stack still says where it happened.
+func (n *Node) panicked(cause any) { n.panickedAt("", cause) }
+
+func (n *Node) panickedAt(route string, cause any) {
+	n.metrics.panicked()
+	n.config.Logger.Error("panic", "route", route, "cause", cause, "stack", string(debug.Stack()))
 }
 
 // broken answers what fasthttp could not read as a request.
@@ -479,7 +239,7 @@ func (n *Node) broken(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		ctx.SetStatusCode(fasthttp.StatusRequestTimeout)
 	default:
-		n.fail(r, serve.Problem("bad_request", "the request can not be read", ""))
+		n.fail(r, serve.Problem("bad_request", "the request cannot be read", ""))
 	}
 	ctx.SetConnectionClose()
 }

@@ -6,28 +6,20 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
+	"brink/bench/cost"
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/upload"
 	"brink/origin"
 	"brink/protocol"
 )
-
-// allocated returns the bytes that the whole program allocates while f runs, less what the race detector adds.
-func allocated(f func()) int64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return int64(after.TotalAlloc-before.TotalAlloc) / raceCost
-}
 
 // hold sends the beginning of a request and leaves the rest to be waited for, until the test ends.
 func (f *fixture) hold(method, path, sent string) net.Conn {
@@ -82,7 +74,7 @@ func TestNode_OffersOfStrangersCostLittle(t *testing.T) {
 		"forged and zstd": protocol.Offer(intent, encoder.EncodeAll(objects, nil)),
 		"old form":        []byte(`{"intent":{},"index":` + string(objects) + `}`),
 	} {
-		cost := allocated(func() {
+		spent := cost.Of(func() {
 			for range times {
 				// The node may close the connection before it has read what it will not look at.
 				if resp, err := f.http.Post(f.URL()+protocol.BundlesPath(testApp), "", bytes.NewReader(body)); err == nil {
@@ -93,8 +85,8 @@ func TestNode_OffersOfStrangersCostLittle(t *testing.T) {
 				}
 			}
 		})
-		if cost > times*(1<<20) {
-			t.Errorf("%s: %d bytes were allocated for %d offers", name, cost, times)
+		if spent > times*(1<<20) {
+			t.Errorf("%s: %d bytes were allocated for %d offers", name, spent, times)
 		}
 	}
 	f.publish("1.0.0")
@@ -124,7 +116,7 @@ func TestNode_ReadsAsMuchOfAnIndexAsWasSigned(t *testing.T) {
 		"nothing, framed": {bytes.Repeat(skippable, 100), protocol.CodeMismatch},
 		"no index":        {nil, protocol.CodeBadRequest},
 	} {
-		cost := allocated(func() {
+		spent := cost.Of(func() {
 			answer, err := f.http.Post(f.URL()+protocol.BundlesPath(testApp), "", bytes.NewReader(protocol.Offer(intent, test.index)))
 			if err != nil { // the connection was closed before all was sent
 				if len(test.index) < 1<<20 {
@@ -138,8 +130,8 @@ func TestNode_ReadsAsMuchOfAnIndexAsWasSigned(t *testing.T) {
 				t.Errorf("%s: %d %s, %v, want %s", name, answer.StatusCode, raw, err, test.code)
 			}
 		})
-		if cost > 2*int64(len(test.index))+2<<20 { // the client copies what it sends
-			t.Errorf("%s: %d bytes were allocated for %d", name, cost, len(test.index))
+		if spent > 2*int64(len(test.index))+2<<20 { // the client copies what it sends
+			t.Errorf("%s: %d bytes were allocated for %d", name, spent, len(test.index))
 		}
 	}
 	for name, second := range map[string][]byte{"plain": index, "zstd": encoder.EncodeAll(index, nil)} {
@@ -188,8 +180,7 @@ func TestNode_StrangersHoldNoUploads(t *testing.T) {
 	}
 	eventually(t, "strangers are being read", func() bool {
 		_, bodies := f.bodies.Stats()
-		_, indexes := f.indexes.Stats()
-		return bodies == strangers && indexes > 0
+		return bodies == strangers && f.uploads.Reading() > 0
 	})
 	f.publish("1.0.0")
 	if held, _ := f.bodies.Stats(); held > maxBodies {
@@ -234,15 +225,13 @@ func TestNode_JoinsOffersOfOneBundle(t *testing.T) {
 	if after := reserved(); after != before || before == 0 {
 		t.Errorf("%d bytes are reserved, after more offers of the same %d", before, after)
 	}
-	for range 3 * maxSenders { // connections that send nothing
+	for range 3 * upload.MaxSenders { // connections that send nothing
 		f.hold(http.MethodPut, first.Upload, "brinkch1")
 	}
-	senders := func() int {
-		f.uploads.mu.Lock()
-		defer f.uploads.mu.Unlock()
-		return len(f.uploads.byKey[uploadKey{"acme", ix.Bundle(), digest.Sum(ix.Encode())}].senders)
-	}
-	eventually(t, "several connections send to one upload", func() bool { return senders() == maxSenders })
+	eventually(t, "several connections send to one upload", func() bool {
+		stats := f.uploads.Stats("acme")
+		return stats.Open == 1 && stats.Sending == upload.MaxSenders
+	})
 	resp, raw := f.do(http.MethodPut, first.Upload, bytes.NewReader(stream(t, dir, ix, first.Missing, nil)))
 	if resp.StatusCode != 200 {
 		t.Errorf("among others that send nothing: %d %s", resp.StatusCode, raw)
@@ -267,18 +256,10 @@ func TestNode_BoundsUploadsOfAnOrg(t *testing.T) {
 	}
 	resp, raw := f.do(http.MethodPut, open[0].Upload, strings.NewReader("brinkch1"))
 	wantProblem(t, resp, raw, 404, protocol.CodeUnknownUpload) // the oldest that nobody used has made room
-	senders := func() (n int) {
-		f.uploads.mu.Lock()
-		defer f.uploads.mu.Unlock()
-		for _, up := range f.uploads.byName {
-			n += up.users
-		}
-		return n
-	}
 	for _, up := range open[1:] {
 		f.hold(http.MethodPut, up.Upload, "brinkch1")
 	}
-	eventually(t, "both uploads are being sent", func() bool { return senders() == 2 })
+	eventually(t, "both uploads are being sent", func() bool { return f.uploads.Stats("acme").Sending == 2 })
 	resp, raw = f.do(http.MethodPost, protocol.BundlesPath(testApp), bytes.NewReader(offers[3]))
 	wantProblem(t, resp, raw, 429, protocol.CodeBusy)
 	if resp.Header.Get("Retry-After") == "" {
@@ -331,17 +312,12 @@ func TestNode_OrgsHaveUploadsOfTheirOwn(t *testing.T) {
 	}
 	_, offer := f.offerOf(bundleOf(t, 50), f.key, nil)
 	f.open(offer)
-	if n := len(f.uploads.byKey); n != 3 {
-		t.Errorf("%d uploads are open, want two of one org and one of the other", n)
+	other := f.uploads.Stats("umbrella")
+	if own := f.uploads.Stats("acme"); own.Open != 1 || other.Open != 2 {
+		t.Errorf("%d and %d uploads are open, want two of one org and one of the other", other.Open, own.Open)
 	}
-	var reserved int64
-	for key, up := range f.uploads.byKey {
-		if key.org == "umbrella" {
-			reserved += up.size
-		}
-	}
-	if reserved > 100_000 {
-		t.Errorf("one of two orgs has reserved %d bytes of 200,000", reserved)
+	if other.Reserved > 100_000 {
+		t.Errorf("one of two orgs has reserved %d bytes of 200,000", other.Reserved)
 	}
 }
 

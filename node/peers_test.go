@@ -6,13 +6,32 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"brink/digest"
+	"brink/gossip"
 	"brink/origin/sign"
 	"brink/protocol"
+	"brink/publish"
 )
+
+// keys returns the keys of the fleet, as the node has them in its file.
+func (f *fixture) keys() [][]byte {
+	f.t.Helper()
+	raw, err := os.ReadFile(f.config.Fleet.KeyFile)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	keys, err := gossip.ReadKeys(raw)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return keys
+}
 
 // signedPost returns the body and the field of a request that one node of a fleet would send to another.
 func (f *fixture) signedPost(to, path string, question any, at time.Time) (body []byte, field string) {
@@ -21,7 +40,11 @@ func (f *fixture) signedPost(to, path string, question any, at time.Time) (body 
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return body, f.fleet.ring.Sign(sign.Request{To: to, Method: "POST", Target: path, Body: digest.Sum(body)}, at)
+	ring, err := sign.NewRing(f.config.Fleet.Name, f.keys()...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return body, ring.Sign(sign.Request{To: to, Method: "POST", Target: path, Body: digest.Sum(body)}, at)
 }
 
 func TestFleet_OverheardRequestsHaveNoEffect(t *testing.T) {
@@ -93,7 +116,11 @@ func TestFleet_TheLatestDrainCounts(t *testing.T) {
 
 // TestFleet_BelievesNoAnswerThatTheFleetDidNotSign puts somebody between two nodes who says yes to everything.
 func TestFleet_BelievesNoAnswerThatTheFleetDidNotSign(t *testing.T) {
+	var asked atomic.Int64
 	liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == protocol.FleetHoldPath {
+			asked.Add(1)
+		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set(sign.AnswerField, digest.Digest{}.String())
 		_, _ = io.WriteString(w, `{"node":"node-b"}`)
@@ -105,9 +132,13 @@ func TestFleet_BelievesNoAnswerThatTheFleetDidNotSign(t *testing.T) {
 		}
 	})
 	node := f.nodes[0]
-	until(t, "they know each other", func() bool { return len(node.fleet.others()) == 1 })
-	node.publish("1.0.0")
-	if one := node.askHold(t.Context(), node.fleet.others()[0], node.channels.get(testApp, "production")); one != nil {
-		t.Errorf("somebody else's word is taken for %s", one.Node)
+	until(t, "they know each other", func() bool { return len(node.fleet.Others()) == 1 })
+	p := node.publisher(func(c *publish.Config) { c.Replicas = 2 })
+	result, err := p.Publish(t.Context(), requestOf(t, "1.0.0"))
+	if err == nil || len(result.Replicas) != 1 || !strings.Contains(err.Error(), "1 of 2") {
+		t.Errorf("somebody else's word is taken: the replicas are %+v, %v", result.Replicas, err)
+	}
+	if asked.Load() == 0 {
+		t.Error("the liar was not asked")
 	}
 }

@@ -20,7 +20,7 @@ import (
 func TestFleet_ReplicasHoldWhatIsAcknowledged(t *testing.T) {
 	f := startFleet(t, 3)
 	for _, node := range f.nodes {
-		until(t, "all know each other", func() bool { return len(node.fleet.others()) == 2 })
+		until(t, "all know each other", func() bool { return len(node.fleet.Others()) == 2 })
 	}
 	p, err := publish.New(publish.Config{
 		Node: f.nodes[0].URL(), Trust: f.nodes[0].trust, Keys: []channel.PrivateKey{f.nodes[0].key}, Replicas: 3, Regions: 2,
@@ -74,7 +74,7 @@ func TestFleet_RepeatsHoldNobodyUp(t *testing.T) {
 		}
 	})
 	node := f.nodes[0]
-	until(t, "they know each other", func() bool { return len(node.fleet.others()) == 1 })
+	until(t, "they know each other", func() bool { return len(node.fleet.Others()) == 1 })
 	node.publish("1.0.0")
 	_, manifest := node.get(protocol.ChannelPath(testApp, "production"))
 	const strangers = 5
@@ -111,9 +111,9 @@ func TestFleet_RepeatsHoldNobodyUp(t *testing.T) {
 func TestFleet_ReplicasAreWaitedForWhileNodesStart(t *testing.T) {
 	f := startFleet(t, 2)
 	first, second := f.nodes[0], f.nodes[1]
-	until(t, "the nodes know each other", func() bool { return len(first.fleet.others()) == 1 })
-	second.fleet.gossip.SetState(gossip.Starting)
-	until(t, "the second one starts", func() bool { return first.fleet.starting() })
+	until(t, "the nodes know each other", func() bool { return len(first.fleet.Others()) == 1 })
+	second.fleet.SetState(gossip.Starting)
+	until(t, "the second one starts", func() bool { return len(first.fleet.Others()) == 0 })
 	p, err := publish.New(publish.Config{
 		Node: first.URL(), Trust: first.trust, Keys: []channel.PrivateKey{first.key}, Replicas: 2,
 	})
@@ -126,13 +126,13 @@ func TestFleet_ReplicasAreWaitedForWhileNodesStart(t *testing.T) {
 		_, err := p.Publish(t.Context(), request)
 		ended <- err
 	}()
-	until(t, "the release is in force", func() bool { return first.channels.get(testApp, "production") != nil })
+	until(t, "the release is in force", func() bool { return first.state.Manifest(testApp, "production") != nil })
 	select {
 	case err := <-ended:
 		t.Fatalf("the publisher waits for nobody: %v", err)
 	case <-time.After(100 * time.Millisecond):
 	}
-	second.fleet.gossip.SetState(gossip.Ready)
+	second.fleet.SetState(gossip.Ready)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}

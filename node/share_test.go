@@ -1,29 +1,24 @@
 package node
 
 import (
-	"bytes"
-	"compress/gzip"
-	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
-	"brink/bench/cost"
-	"brink/bundle"
 	"brink/digest"
+	"brink/gossip"
+	"brink/node/represent"
 	"brink/node/semantics"
+	"brink/origin"
 	"brink/origin/sign"
 	"brink/protocol"
 	"brink/publish"
-	"brink/store"
 )
 
 // inOneRegion is a change to nodes of a fleet.
@@ -62,30 +57,32 @@ func toldBy(t *testing.T, meddle func(w http.ResponseWriter, r *http.Request, pa
 }
 
 // whole returns how the representations of an archive are made that are made at once, without patches.
-func (f *fixture) whole(id digest.Digest) []derivation {
+func (f *fixture) whole(id digest.Digest) []represent.Derivation {
 	f.t.Helper()
 	b, err := f.store.Bundle(id)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var list []derivation
-	for _, coding := range encodings {
-		list = append(list, derivation{
-			subject: subject{bundle: id, source: id, size: b.Index.Archive.Size}, coding: coding,
+	var list []represent.Derivation
+	for _, coding := range []semantics.Coding{semantics.Zstd, semantics.Gzip, semantics.Brotli} {
+		list = append(list, represent.Derivation{
+			Subject: represent.Subject{Bundle: id, Source: id, Size: b.Index.Archive.Size}, Coding: coding,
 		})
 	}
 	return list
 }
 
 // patchOf returns how the patch between two archives is made.
-func (f *fixture) patchOf(old, next digest.Digest) derivation {
+func (f *fixture) patchOf(old, next digest.Digest) represent.Derivation {
 	f.t.Helper()
 	b, err := f.store.Bundle(old)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	base := dictionary{subject: subject{bundle: old, source: old, size: b.Index.Archive.Size}, name: b.SHA256}
-	d, possible := base.patchFor(f.whole(next)[0].subject)
+	base := represent.Dictionary{
+		Subject: represent.Subject{Bundle: old, Source: old, Size: b.Index.Archive.Size}, Name: b.SHA256,
+	}
+	d, possible := base.PatchFor(f.whole(next)[0].Subject)
 	if !possible {
 		f.t.Fatal("there can be no patch")
 	}
@@ -93,18 +90,18 @@ func (f *fixture) patchOf(old, next digest.Digest) derivation {
 }
 
 // sameAs checks that two nodes have the same representation.
-func (f *fixture) sameAs(other *fixture, d derivation) {
+func (f *fixture) sameAs(other *fixture, d represent.Derivation) {
 	f.t.Helper()
-	mine, err := f.store.Derived(d.key())
+	mine, err := f.store.Derived(d.Key())
 	if err != nil {
-		f.t.Fatalf("%s has no %s: %v", f.config.Fleet.Node, d.coding, err)
+		f.t.Fatalf("%s has no %s: %v", f.config.Fleet.Node, d.Coding, err)
 	}
-	theirs, err := other.store.Derived(d.key())
+	theirs, err := other.store.Derived(d.Key())
 	if err != nil {
-		f.t.Fatalf("%s has no %s: %v", other.config.Fleet.Node, d.coding, err)
+		f.t.Fatalf("%s has no %s: %v", other.config.Fleet.Node, d.Coding, err)
 	}
 	if mine.Digest() != theirs.Digest() {
-		f.t.Errorf("%s differs between %s and %s", d.coding, f.config.Fleet.Node, other.config.Fleet.Node)
+		f.t.Errorf("%s differs between %s and %s", d.Coding, f.config.Fleet.Node, other.config.Fleet.Node)
 	}
 }
 
@@ -119,23 +116,22 @@ func TestShare_TakesWhatAnotherNodeHasMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.settle()
-	if first.builder.share.shared.Load() != 0 || first.builder.share.made.Load() == 0 {
+	if built, shared, _ := first.builder.Shared(); shared != 0 || built == 0 {
 		t.Fatal("a node without others has not made its own")
 	}
 	second := f.add(inOneRegion)
 	f.agree(next.Sequence)
-	until(t, "the second node has the other channel", func() bool { return second.channels.get(testApp, "beta") != nil })
+	until(t, "the second node has the other channel", func() bool { return second.state.Manifest(testApp, "beta") != nil })
 	second.settle()
 	list := append(first.whole(next.Bundle), first.patchOf(old.Bundle, next.Bundle))
 	for _, d := range append(list, first.whole(dull.Bundle)...) {
-		<-second.builder.add(d, planned) // it may lack what a patch is against until the channel is in force
+		<-second.builder.Add(d, represent.Planned) // it may lack what a patch is against until the channel is in force
 		second.sameAs(first, d)
 	}
-	share := second.builder.share
-	if made, shared := share.made.Load(), share.shared.Load(); made != 0 || shared != 7 {
+	if made, shared, _ := second.builder.Shared(); made != 0 || shared != 7 {
 		t.Errorf("the second node has made %d and taken %d, want 0 and 7", made, shared)
 	}
-	if object, err := second.store.Derived(first.whole(dull.Bundle)[0].key()); err != nil || object.Size() != 0 {
+	if object, err := second.store.Derived(first.whole(dull.Bundle)[0].Key()); err != nil || object.Size() != 0 {
 		t.Errorf("what is not worth it has %d bytes, %v", object.Size(), err)
 	}
 }
@@ -143,7 +139,7 @@ func TestShare_TakesWhatAnotherNodeHasMade(t *testing.T) {
 func TestShare_OwnerMakesForAll(t *testing.T) {
 	f := startFleet(t, 3, inOneRegion)
 	for _, node := range f.nodes {
-		until(t, "all know each other", func() bool { return len(node.fleet.others()) == 2 })
+		until(t, "all know each other", func() bool { return len(node.fleet.Others()) == 2 })
 	}
 	result := f.nodes[0].publish("1.0.0")
 	f.agree(result.Sequence)
@@ -154,19 +150,19 @@ func TestShare_OwnerMakesForAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := derivation{subject: fileOf(result.Bundle, b.Index.File("js/app.js")), coding: semantics.Brotli}
+	d := represent.Derivation{Subject: represent.FileOf(result.Bundle, b.Index.File("js/app.js")), Coding: semantics.Brotli}
 	var owner *fixture
 	made, shared := map[*fixture]int64{}, map[*fixture]int64{}
 	var waiting []<-chan struct{}
 	for _, node := range f.nodes {
-		made[node], shared[node] = node.builder.share.made.Load(), node.builder.share.shared.Load()
-		if self, others := node.members(); node.ownsFirst(self, others, d.source) == 0 {
+		made[node], shared[node], _ = node.builder.Shared()
+		if origin.OwnersFirst(node.fleet.Self(), node.fleet.Others(), d.Source) == 0 {
 			owner = node
 		}
 	}
 	for _, node := range f.nodes {
 		if node != owner {
-			waiting = append(waiting, node.builder.add(d, planned))
+			waiting = append(waiting, node.builder.Add(d, represent.Planned))
 		}
 	}
 	for _, ready := range waiting {
@@ -178,8 +174,8 @@ func TestShare_OwnerMakesForAll(t *testing.T) {
 		if node == owner {
 			wantMade, wantShared = 1, 0
 		}
-		share := node.builder.share
-		if m, s := share.made.Load()-made[node], share.shared.Load()-shared[node]; m != wantMade || s != wantShared {
+		m, s, _ := node.builder.Shared()
+		if m, s = m-made[node], s-shared[node]; m != wantMade || s != wantShared {
 			t.Errorf("%s has made %d and taken %d, want %d and %d", node.config.Fleet.Node, m, s, wantMade, wantShared)
 		}
 	}
@@ -193,11 +189,11 @@ func TestShare_OwnersOfTwoRegionsDoNotWaitForEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := derivation{subject: fileOf(result.Bundle, b.Index.File("js/app.js")), coding: semantics.Gzip}
+	d := represent.Derivation{Subject: represent.FileOf(result.Bundle, b.Index.File("js/app.js")), Coding: semantics.Gzip}
 	var waiting []<-chan struct{}
 	for _, node := range f.nodes {
-		until(t, "both know each other", func() bool { return len(node.fleet.others()) == 1 })
-		waiting = append(waiting, node.builder.add(d, planned))
+		until(t, "both know each other", func() bool { return len(node.fleet.Others()) == 1 })
+		waiting = append(waiting, node.builder.Add(d, represent.Planned))
 	}
 	for _, ready := range waiting {
 		<-ready
@@ -226,19 +222,19 @@ func TestShare_RefusesALieAndMakesItsOwn(t *testing.T) {
 	f.agree(next.Sequence)
 	second.settle()
 	for _, d := range append(first.whole(next.Bundle), first.patchOf(old.Bundle, next.Bundle)) {
-		<-second.builder.add(d, planned)
+		<-second.builder.Add(d, represent.Planned)
 		second.sameAs(first, d)
 	}
-	share := second.builder.share
-	if share.shared.Load() != 0 || share.refused.Load() == 0 || share.made.Load() != 4 {
-		t.Errorf("taken %d, refused %d, made %d; want 0, some and 4", share.shared.Load(), share.refused.Load(),
-			share.made.Load())
+	if made, shared, refused := second.builder.Shared(); shared != 0 || refused == 0 || made != 4 {
+		t.Errorf("taken %d, refused %d, made %d; want 0, some and 4", shared, refused, made)
 	}
 }
 
 func TestShare_StalledNodeIsLeft(t *testing.T) {
 	released := make(chan struct{})
+	var asked atomic.Int64
 	change, found := toldBy(t, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		asked.Add(1)
 		select {
 		case <-r.Context().Done():
 		case <-released:
@@ -248,21 +244,38 @@ func TestShare_StalledNodeIsLeft(t *testing.T) {
 	f := startFleet(t, 2, func(i int, c *Config) {
 		change(i, c)
 		c.Prepare = time.Minute
+		if i == 1 {
+			c.askWait = 50 * time.Millisecond
+		}
 	})
 	first, second := f.nodes[0], f.nodes[1]
 	found(first)
-	second.builder.share.wait.Store(int64(50 * time.Millisecond))
 	result := first.publish("1.0.0")
 	f.agree(result.Sequence)
 	second.settle()
 	for _, d := range first.whole(result.Bundle) {
-		if _, err := second.store.Derived(d.key()); err != nil {
-			t.Errorf("%s was not made: %v", d.coding, err)
+		if _, err := second.store.Derived(d.Key()); err != nil {
+			t.Errorf("%s was not made: %v", d.Coding, err)
 		}
 	}
-	share := second.builder.share
-	if share.shared.Load() != 0 || share.made.Load() != 3 || !share.rests(first.config.Fleet.Node) {
-		t.Errorf("taken %d, made %d, want 0 and 3, and a node that rests", share.shared.Load(), share.made.Load())
+	if made, shared, _ := second.builder.Shared(); shared != 0 || made != 3 {
+		t.Errorf("taken %d, made %d, want 0 and 3", shared, made)
+	}
+	// It rests: what it would be asked for, because it holds the bundle, is made at once.
+	before := asked.Load()
+	b, err := second.store.Bundle(result.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := represent.Derivation{
+		Subject: represent.FileOf(result.Bundle, b.Index.File("js/app.js")), Coding: semantics.Gzip,
+	}
+	<-second.builder.Add(d, represent.Planned)
+	if _, err := second.store.Derived(d.Key()); err != nil {
+		t.Errorf("the file was not made: %v", err)
+	}
+	if after := asked.Load(); before == 0 || after != before {
+		t.Errorf("a node that says nothing was asked %d times, and then %d times more", before, after-before)
 	}
 }
 
@@ -271,14 +284,26 @@ func TestShare_StrangersAndGarbageAreRefused(t *testing.T) {
 	node := f.nodes[0]
 	id := node.publish("1.0.0").Bundle
 	node.settle()
+	raw, err := os.ReadFile(node.config.Fleet.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := gossip.ReadKeys(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := sign.NewRing(node.config.Fleet.Name, keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ask := func(signed bool, source, kind, base string) (*http.Response, []byte) {
 		path := protocol.FleetDerivedPath + "?" +
 			url.Values{"source": {source}, "kind": {kind}, "base": {base}}.Encode()
 		if !signed {
 			return node.get(path)
 		}
-		return node.get(path, "Authorization", node.fleet.ring.Sign(sign.Request{
-			To: node.fleet.config.Node, Method: http.MethodGet, Target: path, Body: digest.Sum(nil),
+		return node.get(path, "Authorization", ring.Sign(sign.Request{
+			To: node.config.Fleet.Node, Method: http.MethodGet, Target: path, Body: digest.Sum(nil),
 		}, time.Now()))
 	}
 	none := digest.Digest{}.String()
@@ -300,129 +325,4 @@ func TestShare_StrangersAndGarbageAreRefused(t *testing.T) {
 		resp, body = ask(true, wrong[0], wrong[1], wrong[2])
 		wantProblem(t, resp, body, http.StatusBadRequest, protocol.CodeBadRequest)
 	}
-}
-
-func TestCheck_TakesOnlyWhatGivesThePlainBytes(t *testing.T) {
-	old := bytes.Repeat(noise(1, 1000), 50)
-	plain := append(bytes.Clone(old), "and some more"...)
-	encode := func(coding semantics.Coding, data []byte) []byte {
-		t.Helper()
-		if coding == semantics.DCZ {
-			patch, err := bundle.EncodePatch(old, data, digest.SumSHA256(old))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return patch
-		}
-		var out bytes.Buffer
-		if err := encodeTo(&out, coding, bytes.NewReader(data), int64(len(data))); err != nil {
-			t.Fatal(err)
-		}
-		return out.Bytes()
-	}
-	base := dictionary{subject: subject{source: digest.Sum(old), size: int64(len(old))}, name: digest.SumSHA256(old)}
-	for _, coding := range append([]semantics.Coding{semantics.DCZ}, encodings...) {
-		d := derivation{subject: subject{source: digest.Sum(plain), size: int64(len(plain))}, coding: coding}
-		if coding == semantics.DCZ {
-			d.base = base
-		}
-		right := encode(coding, plain)
-		if err := check(d, old, bytes.NewReader(right)); err != nil {
-			t.Errorf("%s: the right one is refused: %v", coding, err)
-		}
-		other := bytes.Clone(plain)
-		other[0] ^= 1
-		for what, wrong := range map[string][]byte{
-			"other bytes of the same length": encode(coding, other),
-			"a longer one":                   encode(coding, append(bytes.Clone(plain), '!')),
-			"a shorter one":                  encode(coding, plain[1:]),
-			"one that was cut":               right[:len(right)-1],
-			"one with something behind it":   append(bytes.Clone(right), "more"...),
-			"nothing":                        nil,
-			"the plain bytes":                plain,
-		} {
-			if err := check(d, old, bytes.NewReader(wrong)); err == nil {
-				t.Errorf("%s: %s is taken", coding, what)
-			}
-		}
-	}
-	var bomb bytes.Buffer // more than anybody could want, in few bytes
-	zeros := gzip.NewWriter(&bomb)
-	if _, err := io.CopyN(zeros, endless{}, 8<<20); err != nil {
-		t.Fatal(err)
-	}
-	if err := zeros.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d := derivation{subject: subject{source: digest.Sum(plain), size: int64(len(plain))}, coding: semantics.Gzip}
-	left := bytes.NewReader(bomb.Bytes())
-	if err := check(d, nil, left); err == nil || left.Len() < bomb.Len()/2 {
-		t.Errorf("a bomb is taken, or read to its end: %v, %d bytes left of %d", err, left.Len(), bomb.Len())
-	}
-}
-
-type endless struct{}
-
-func (endless) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-func TestNode_KeepCheckedStoresNothingThatIsWrongOrCut(t *testing.T) {
-	f := start(t)
-	plain := bytes.Repeat(noise(1, 100_000), 2)
-	for _, coding := range encodings {
-		d := derivation{subject: subject{source: digest.Sum(plain), size: int64(len(plain))}, coding: coding}
-		var out bytes.Buffer
-		if err := encodeTo(&out, coding, bytes.NewReader(plain), d.size); err != nil {
-			t.Fatal(err)
-		}
-		right := out.Bytes()
-		half := right[:len(right)/2]
-		err := f.keepChecked(t.Context(), d, nil, io.MultiReader(bytes.NewReader(half), broken{}))
-		if err == nil || errors.Is(err, errWrong) {
-			t.Errorf("%s: of a connection that broke came %v", coding, err)
-		}
-		if err := f.keepChecked(t.Context(), d, nil, bytes.NewReader(half)); !errors.Is(err, errWrong) {
-			t.Errorf("%s: of half an answer came %v", coding, err)
-		}
-		if _, err := f.store.Derived(d.key()); err == nil {
-			t.Errorf("%s: what was cut is stored", coding)
-		}
-		if err := f.keepChecked(t.Context(), d, nil, bytes.NewReader(right)); err != nil {
-			t.Errorf("%s: what is right is not stored: %v", coding, err)
-		}
-		if object, err := f.store.Derived(d.key()); err != nil || object.Digest() != digest.Sum(right) {
-			t.Errorf("%s: what is stored is not what came: %v", coding, err)
-		}
-	}
-}
-
-// broken is a connection that was cut before Content-Length was reached, as net/http tells it.
-type broken struct{}
-
-func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
-
-func FuzzDerivedKey(f *testing.F) {
-	id := digest.Sum([]byte("source")).String()
-	f.Add("source=" + id + "&kind=zstd&base=" + digest.Digest{}.String())
-	f.Add("source=" + id + "&kind=dcz&base=" + id)
-	f.Add("kind=dcz")
-	f.Fuzz(func(t *testing.T, query string) {
-		var args fasthttp.Args
-		var key store.DerivedKey
-		var err error
-		cost.Check(t, len(query), func() {
-			args = fasthttp.Args{}
-			args.Parse(query)
-			key, err = derivedKey(&args)
-		})
-		if err != nil {
-			return
-		}
-		if coding, ok := codingOf(key.Kind); !ok || (coding == semantics.DCZ) == key.Base.IsZero() || key.Source.IsZero() &&
-			string(args.Peek("source")) != (digest.Digest{}).String() {
-			t.Errorf("%q is read as %s", query, key)
-		}
-	})
 }

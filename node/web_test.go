@@ -10,36 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"brink/bench/cost"
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
 	"brink/publish"
 )
-
-func TestHashed_SeesHashesAndNothingElse(t *testing.T) {
-	for name, want := range map[string]string{
-		"assets/index-B7x2kQ9d.js":        "assets/index-*.js",
-		"assets/index-B7x2kQ9d.js.map":    "assets/index-*.js.map",
-		"main.8f3a2b1c.css":               "main.*.css",
-		"js/app.8f3a2b1c9d0e.min.js":      "js/app.*.min.js",
-		"chunk-2XH5QWZP.js":               "chunk-*.js",
-		"a/b-c/logo.5d41402abc4b2a76.png": "a/b-c/logo.*.png",
-	} {
-		if got, ok := hashed(name); !ok || got != want {
-			t.Errorf("hashed(%q) = %q, %v; want %q", name, got, ok, want)
-		}
-	}
-	for _, name := range []string{
-		"index.html", "app.js", "user-settings.js", "swagger-ui-bundle.js", "report-20240115.html", "Component1.js",
-		"jquery-3.7.1.min.js", "bootstrap5min.js", "oauth2-callback.js", "de-adbeef.js", "deadbeef.js", "a-UserSettings.js",
-		"font-awesome4.woff2", "README", "x.tar.gz", "v1.2.3/app.js",
-	} {
-		if pattern, ok := hashed(name); ok {
-			t.Errorf("hashed(%q) sees %q", name, pattern)
-		}
-	}
-}
 
 // page returns a single-page app as a bundler writes it.
 func spa(version, hash string) map[string]string {
@@ -170,20 +145,6 @@ func TestWeb_ServesAHostOfItsOwn(t *testing.T) {
 	if resp, _ := ask("other.example", "/livez"); resp.StatusCode != 200 {
 		t.Errorf("another host: %d", resp.StatusCode)
 	}
-}
-
-func FuzzHashed(f *testing.F) {
-	for _, name := range []string{"assets/index-B7x2kQ9d.js", "main.8f3a2b1c.css", "a.b-c.d"} {
-		f.Add(name)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		var pattern string
-		var ok bool
-		cost.Check(t, len(name), func() { pattern, ok = hashed(name) })
-		if ok && strings.Count(pattern, "*") != strings.Count(name, "*")+1 {
-			t.Errorf("hashed(%q) = %q", name, pattern)
-		}
-	})
 }
 
 func TestWeb_FollowsWhatTheChannelSays(t *testing.T) {

@@ -84,3 +84,33 @@ func score(name string, id digest.Digest) uint64 {
 	d := digest.Sum(append(id[:], name...))
 	return binary.BigEndian.Uint64(d[:8])
 }
+
+// OwnersFirst returns how many members are asked before the one that is known to hold a bundle: the owner of the region
+// of self, so that the bundle comes into the region once; none where self is the owner.
+func OwnersFirst(self Member, members []Member, id digest.Digest) int {
+	owner, ok := Owner(self.Region, append(slices.Clone(members), self), id)
+	if !ok || owner.Name == self.Name {
+		return 0
+	}
+	return 1
+}
+
+// Insert returns the order with one member at the place given, or nearer.
+func Insert(order []Member, m Member, place int) []Member {
+	moved := make([]Member, 0, len(order)+1)
+	for i, other := range order {
+		if other.Name == m.Name && i <= place {
+			return order
+		}
+		if i == place {
+			moved = append(moved, m)
+		}
+		if other.Name != m.Name {
+			moved = append(moved, other)
+		}
+	}
+	if len(order) <= place {
+		moved = append(moved, m)
+	}
+	return moved
+}

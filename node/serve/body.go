@@ -145,8 +145,8 @@ func (in *Incoming) Extend(n int64) error {
 	return in.loan.Grow(n)
 }
 
-// Keep ends the wait for the client: what was reserved stays until the request ends. It returns an error if it was given
-// up before.
+// Keep ends the wait for the client: what was reserved stays until the request ends. It returns an error if it was
+// given up before.
 func (in *Incoming) Keep() error {
 	if in.loan != nil && !in.loan.Keep() {
 		return ErrCrowded

@@ -60,8 +60,8 @@ func (b *Budget) Open(name string, cut func()) *Loan {
 	return l
 }
 
-// Grow takes n more bytes, at the cost of others if need be. It returns ErrCrowded if there are none to be had, or if this
-// loan was given up itself.
+// Grow takes n more bytes, at the cost of others if need be. It returns ErrCrowded if there are none to be had, or if
+// this loan was given up itself.
 func (l *Loan) Grow(n int64) error {
 	b := l.budget
 	b.mu.Lock()

@@ -57,7 +57,8 @@ func statusOf(code string) int {
 	return http.StatusForbidden
 }
 
-// Problem returns an error that is answered with a code, which has its status, a message and a hint, which may be empty.
+// Problem returns an error that is answered with a code, which has its status, a message and a hint, which may be
+// empty.
 func Problem(code, message, hint string) error {
 	return &protocol.Problem{Status: statusOf(code), Code: code, Message: message, Hint: hint}
 }

@@ -73,8 +73,8 @@ func (r *Request) WriteJSON(status int, what any) error {
 	return nil
 }
 
-// Fail answers with the problem of an error, and returns it. What went wrong inside the node is logged under the name of
-// the route, and not told to clients.
+// Fail answers with the problem of an error, and returns it. What went wrong inside the node is logged under the name
+// of the route, and not told to clients.
 func (r *Request) Fail(err error, route string, log *slog.Logger) *protocol.Problem {
 	p := *AsProblem(err)
 	if p.Code == protocol.CodeInternal {

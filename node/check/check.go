@@ -1,0 +1,119 @@
+// Package check answers the checks of Brink's own client: is there something new for this device?
+//
+// The life of one check: the body is read into a buffer that is used again; package channel decides by the manifest in
+// force; the answer names the archive, tells what shortens the way to it, and carries the signed manifest whenever the
+// device has something to do.
+//
+// The invariant: a check waits for no disk and no network unless the release that it names is missing, and makes next
+// to no garbage.
+package check
+
+import (
+	"log/slog"
+	"time"
+
+	"brink/channel"
+	"brink/node/bundles"
+	"brink/node/force"
+	"brink/node/represent"
+	"brink/node/semantics"
+	"brink/node/serve"
+	"brink/protocol"
+)
+
+// Config is what [Handlers] work with. All fields are required.
+type Config struct {
+	State   *force.State
+	Bundles *bundles.Source
+	Server  *represent.Server
+	// Count counts a check and what came of it. It waits for nothing.
+	Count  func(m *channel.Manifest, d *protocol.Device, kind channel.Kind)
+	Logger *slog.Logger
+	Now    func() time.Time
+}
+
+// Handlers answer checks.
+type Handlers struct {
+	Config
+
+	pages pages
+}
+
+// New returns handlers.
+func New(config Config) *Handlers { return &Handlers{Config: config} }
+
+// PostCheck answers POST /v1/apps/{app}/check: is there something new for this device?
+func (h *Handlers) PostCheck(r *serve.Request) error {
+	page := h.pages.page()
+	defer h.pages.put(page)
+	var in protocol.CheckRequest
+	if err := readCheck(r, &in, page); err != nil {
+		return err
+	}
+	m, err := h.State.Require(r.Names[0], in.Channel)
+	if err != nil {
+		return err
+	}
+	decision := channel.Resolve(m, channel.Device(in.Device), h.Now())
+	answer := protocol.CheckAnswer{
+		Decision: decision.Kind,
+		Reason:   decision.Reason,
+		Release:  decision.Release,
+		Sequence: m.Sequence,
+	}
+	if trust := h.State.Trust(m.Org); trust != nil {
+		answer.Trust = trust.Version()
+	}
+	if decision.Release != nil {
+		// A node names nothing that it has lost: the device asks another one, and stays on what it runs till then.
+		if _, err := h.Bundles.Bundle(decision.Release.Bundle); err != nil {
+			return serve.Problem(protocol.CodeDamaged, "the release of the channel is not on this node", "publish it again")
+		}
+		answer.Archive = protocol.ArchivePath(decision.Release.Bundle)
+		h.addHints(&in, &answer)
+	}
+	h.Count(m, &in.Device, decision.Kind)
+	// A device that has something to do needs the signature that says so.
+	if in.Seen != m.Statement() || decision.Kind != channel.UpToDate && decision.Kind != channel.None {
+		answer.Manifest = m.Raw()
+	}
+	return writeCheck(r, &answer, page)
+}
+
+// addHints adds to an answer what shortens the device's way to the archive: the patch, if there is one that it takes
+// here, or else what the archive is sent as. Without either the device asks for the archive all the same, so whatever
+// goes wrong here is no error.
+func (h *Handlers) addHints(in *protocol.CheckRequest, answer *protocol.CheckAnswer) {
+	if in.Inline <= 0 && !in.Parts {
+		return
+	}
+	s := represent.ArchiveOf(answer.Release)
+	rep, there := h.Server.Patch(s, in.Dictionary)
+	if there && rep.Size <= min(in.Inline, protocol.MaxInline) {
+		if answer.Patch = h.readPatch(answer.Release, rep); answer.Patch != nil {
+			return
+		}
+	}
+	if !in.Parts {
+		return
+	}
+	if !there {
+		rep, there = h.Server.Derived(represent.Derivation{Subject: s, Coding: semantics.Zstd})
+	}
+	if there {
+		answer.Representation = &protocol.Representation{Encoding: rep.Coding.String(), Size: rep.Size}
+	}
+}
+
+// readPatch returns the bytes of a patch, or nil if they can not be had.
+func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation) []byte {
+	whole, err := rep.Body.Whole()
+	if err == nil {
+		var patch []byte
+		if patch, err = whole.Bytes(); err == nil {
+			return patch
+		}
+	}
+	h.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
+	return nil
+}

@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/digest"
+	"brink/origin"
+	"brink/origin/sign"
+	"brink/protocol"
+)
+
+// client asks other nodes.
+type client struct {
+	ring *sign.Ring // the fleet's keys
+	http *http.Client
+	now  func() time.Time
+}
+
+// Ask sends a request to another node, signed by the fleet key, and returns the body of its answer, of at most limit
+// bytes. An answer that says no is a [*protocol.Problem]. One to a path of the fleet has to be signed by the fleet key,
+// too.
+func (c *client) Ask(
+	ctx context.Context, to origin.Member, method, target string, body []byte, limit int64,
+) ([]byte, error) {
+	resp, err := c.Open(ctx, to, method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("node %s: its answer has more than %d bytes", to.Name, limit)
+	}
+	if strings.HasPrefix(target, protocol.FleetPath) {
+		field := resp.Request.Header.Get(fasthttp.HeaderAuthorization)
+		if err := c.ring.VerifyAnswer(field, digest.Sum(raw), resp.Header.Get(sign.AnswerField)); err != nil {
+			return nil, fmt.Errorf("node %s: %w", to.Name, err)
+		}
+	}
+	return raw, nil
+}
+
+// Open is Ask for an answer that is read as it comes: one with status 200 or 204. The caller closes its body.
+func (c *client) Open(
+	ctx context.Context, to origin.Member, method, target string, body []byte,
+) (*http.Response, error) {
+	u, err := url.Parse(to.URL + target)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set(fasthttp.HeaderAuthorization, c.ring.Sign(sign.Request{
+		To: to.Name, Method: method, Target: u.RequestURI(), Body: digest.Sum(body),
+	}, c.now()))
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNoContent {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ReadProblem(resp.StatusCode, raw))
+}
+
+// AskJSON is Ask with JSON both ways. A nil question has no body, a nil answer is not read.
+func (c *client) AskJSON(ctx context.Context, to origin.Member, method, target string, question, answer any) error {
+	var body []byte
+	if question != nil {
+		var err error
+		if body, err = json.Marshal(question); err != nil {
+			return err
+		}
+	}
+	raw, err := c.Ask(ctx, to, method, target, body, protocol.MaxFleetAnswer)
+	if err != nil || answer == nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return fmt.Errorf("node %s: %w", to.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package fleet
+
+import (
+	"slices"
+
+	"brink/digest"
+	"brink/gossip"
+	"brink/origin"
+)
+
+// maxAsked bounds the peers that are asked for one bundle in one round. Those after them would have it from the same
+// place.
+const maxAsked = 8
+
+// Sources returns the other nodes to ask for a bundle, in order: the region's owner, the one that is known to have it,
+// the others of the region, other regions. Those that will end soon come last.
+func (f *Fleet) Sources(id digest.Digest) []origin.Source {
+	self := f.Self()
+	var members []origin.Member
+	draining := map[string]bool{}
+	for _, m := range f.Members() {
+		members = append(members, asMember(m))
+		draining[m.Name] = m.State == gossip.Draining
+	}
+	order := origin.Order(self, members, id)
+	slices.SortStableFunc(order, func(a, b origin.Member) int { // those that will end soon come last
+		switch {
+		case draining[a.Name] == draining[b.Name]:
+			return 0
+		case draining[a.Name]:
+			return 1
+		}
+		return -1
+	})
+	if holder, ok := f.hinted(id); ok {
+		order = origin.Insert(order, asMember(holder), origin.OwnersFirst(self, members, id))
+	}
+	var list []origin.Source
+	for _, m := range order[:min(len(order), maxAsked)] {
+		peer, err := origin.NewPeer(origin.PeerConfig{Name: m.Name, URL: m.URL, Ring: f.ring, HTTP: f.http})
+		if err != nil {
+			f.Logger.Debug("node can not be asked", "node", m.Name, "error", err)
+			continue
+		}
+		list = append(list, peer)
+	}
+	return list
+}

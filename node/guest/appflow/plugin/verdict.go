@@ -1,0 +1,141 @@
+package plugin
+
+import (
+	"strings"
+
+	"brink/bundle"
+	"brink/digest"
+	"brink/protocol"
+)
+
+// Names of files that mean something to plugins, at the root of a release.
+const (
+	// ManifestFile is the list of files that cordova-plugin-ionic knows; see [WriteManifest].
+	ManifestFile = "pro-manifest.json"
+	// SignedFile is the list of files that @capacitor/live-updates knows. The publisher makes it, and may sign it.
+	SignedFile = "live-update-manifest.json"
+)
+
+// verdict is what was found out about a bundle: in which forms devices can have it. "" is for no fault.
+type verdict struct {
+	manifest string // why it can not be listed for cordova-plugin-ionic
+	signed   string // why @capacitor/live-updates can not have it
+	zip      string // why it is no zip
+}
+
+// maxJudged bounds the verdicts that are kept. Few bundles are asked for at any time.
+const maxJudged = 1024
+
+// refuse returns the problem that keeps a device from the bundle in the form that it wants, or nil.
+func (v verdict) refuse(want form, version string) error {
+	why := v.manifest
+	switch want {
+	case formSigned:
+		why = v.signed
+	case formZip:
+		why = v.zip
+	}
+	if why == "" {
+		return nil
+	}
+	if version != "" {
+		why = "Version " + version + ": " + why
+	}
+	return problem(400, protocol.CodeNotAcceptable, why)
+}
+
+// judge returns the verdict on a bundle. The error is the Edge's.
+func (a *Appflow) judge(id digest.Digest) (verdict, error) {
+	ix, err := a.config.Edge.Index(id) // asked for each time: a verdict on what is gone is worth nothing
+	if err != nil {
+		return verdict{}, err
+	}
+	a.mu.Lock()
+	v, known := a.judged[id]
+	a.mu.Unlock()
+	if known {
+		return v, nil
+	}
+	v.manifest = unfetchable(ix)
+	if ix.File(protocol.ZipPath) == nil {
+		v.zip = "it is no bundle with a zip"
+	}
+	if v.signed, err = a.judgeSigned(ix); err != nil {
+		return verdict{}, err
+	}
+	if v.manifest != "" {
+		a.config.Logger.Warn("release is not for Appflow's Cordova plugin", "bundle", id.Short(), "reason", v.manifest)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.judged) >= maxJudged {
+		clear(a.judged)
+	}
+	a.judged[id] = v
+	return v, nil
+}
+
+// unfetchable says which file of a bundle cordova-plugin-ionic would ask for under another name, and "" if none.
+func unfetchable(ix *bundle.Index) string {
+	for i := range ix.Files {
+		if path := ix.Files[i].Path; listed(path) && !fetchable(path) {
+			return "the plugin can not fetch the file " + path + ": rename it without # ? % and : and spaces at its ends"
+		}
+	}
+	return ""
+}
+
+// fetchable reports whether a plugin that resolves the path of a file against a URL, as the URL Standard has it
+// (https://url.spec.whatwg.org/#concept-basic-url-parser), asks for that very file: new URL(path, base).
+func fetchable(path string) bool {
+	if strings.ContainsAny(path, "#?%") || strings.Trim(path, " ") != path {
+		return false
+	}
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ":") // it may be read as a scheme
+}
+
+// judgeSigned says why the SDK can not have a bundle. The error is the Edge's.
+func (a *Appflow) judgeSigned(ix *bundle.Index) (string, error) {
+	f := ix.File(SignedFile)
+	switch {
+	case f == nil:
+		return "it has no " + SignedFile + ", which `appflow live-update generate-manifest` makes", nil
+	case f.Size > MaxSigned:
+		return SignedFile + " is too large", nil
+	}
+	raw, err := a.config.Edge.Read(ix.Bundle(), f)
+	if err != nil {
+		return "", err
+	}
+	if err := CheckSigned(raw, ix); err != nil {
+		a.config.Logger.Warn("release is not for Appflow's Capacitor SDK", "bundle", ix.Bundle().Short(), "error", err)
+		return err.Error(), nil
+	}
+	return "", nil
+}
+
+// Location returns where the URL of a bundle leads that [Appflow.Check] gave to a device: a path below the root of this
+// protocol. name is the last segment of the URL. An error is a [*protocol.Problem] or one of the Edge's.
+func (a *Appflow) Location(id digest.Digest, name string) (string, error) {
+	file, want := "", form(name)
+	switch want {
+	case formManifest:
+		file = ManifestFile
+	case formSigned:
+		file = SignedFile
+	case formZip:
+		file = protocol.ZipPath
+	default:
+		return "", problem(404, protocol.CodeNotFound, "There is nothing at this path")
+	}
+	v, err := a.judge(id)
+	if err != nil {
+		return "", err
+	}
+	return FilesPath(id) + file, v.refuse(want, "")
+}
+
+// FilesPath is the folder, below the root of this protocol, in which a bundle's files are, and the list that is made
+// of them: plugins ask for the files beside the list.
+func FilesPath(id digest.Digest) string { return "/bundles/" + id.String() + "/" }

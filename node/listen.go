@@ -1,0 +1,68 @@
+package node
+
+import (
+	"errors"
+	"net"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/node/admin"
+	"brink/node/wire"
+)
+
+// valueLogFile is the size in bytes of one file of the store's value log, each of which the store keeps open.
+const valueLogFile = 64 << 20
+
+// listen opens the sockets. There is one for all processors, without SO_REUSEPORT: several take a third more
+// connections a second, of which nothing is left for those that are kept, and with it a second node would open the same
+// port without an error and take half of the devices (docs/performance.md).
+func (n *Node) listen() error {
+	socket, err := net.Listen("tcp", n.config.Listen)
+	if err != nil {
+		return err
+	}
+	limits := n.config.Wire
+	limits.Reserved += int(n.config.Quota / valueLogFile)
+	limits.OnFull = func() {
+		n.config.Logger.Warn("all connections that may be open are: idle ones make room", "connections", n.listener.Most(),
+			"descriptors", wire.Descriptors(), "displaced", n.listener.Stats().Displaced)
+	}
+	if n.listener, err = wire.New(socket, limits); err != nil {
+		return errors.Join(err, socket.Close())
+	}
+	if n.config.CertFile != "" {
+		certificates, err := wire.OpenCertificates(wire.CertificatesConfig{
+			CertFile: n.config.CertFile,
+			KeyFile:  n.config.KeyFile,
+			Key:      n.config.Key,
+			OnError: func(err error) {
+				n.config.Logger.Error("certificate not taken, the last good one stays", "error", err)
+			},
+		})
+		if err != nil {
+			return err
+		}
+		n.tls = certificates.TLS()
+	}
+	if n.config.Admin != "" {
+		if n.admin, err = net.Listen("tcp", n.config.Admin); err != nil {
+			return err
+		}
+		admin.Warn(n.config.Logger, n.admin.Addr())
+	}
+	n.http = &fasthttp.Server{
+		Handler:                      n.handle,
+		Name:                         "brink",
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		StreamRequestBody:            true,
+		MaxRequestBodySize:           64 << 10, // longer bodies are streamed to the handler, which has bounds of its own
+		ReadBufferSize:               16 << 10, // bounds a request's head
+		Concurrency:                  fasthttp.DefaultConcurrency,
+		DisablePreParseMultipartForm: true,
+		Logger:                       serverLog{n.config.Logger},
+		ErrorHandler:                 n.broken,
+		// No time limits here: they would be absolute, and end slow devices that move. Package wire has them.
+	}
+	return nil
+}

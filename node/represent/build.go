@@ -1,0 +1,285 @@
+package represent
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/semaphore"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/digest"
+	"brink/node/bundles"
+	"brink/node/force"
+	"brink/node/semantics"
+	"brink/node/work"
+	"brink/store"
+)
+
+// Config is what a [Builder] works with. All fields are required unless they say otherwise.
+type Config struct {
+	Context context.Context // of all work in the background
+	Work    *work.Group     // runs it
+	Store   *store.Store
+	State   *force.State
+	Bundles *bundles.Source
+	Hot     *Hot
+
+	Fleet Fleet // nil: there is nobody to take representations from
+	// Built is told of each representation that was built, and how long it took. Nobody learns that it is there before
+	// Built returns.
+	Built func(coding semantics.Coding, took time.Duration)
+	// Popular returns which release in the history of a manifest most devices run, if it is known.
+	Popular func(m *channel.Manifest) (i int, known bool)
+	// Sites returns the patches that browsers will ask for when a manifest comes into force, and Guests what devices of
+	// other protocols will ask for, in the background.
+	Sites, Guests func(m *channel.Manifest) []Derivation
+
+	Builders      int           // how many representations are built at the same time
+	PatchReleases int           // how many releases before the one that is served patches are built against
+	PrepareTime   time.Duration // bounds Prepare; negative: it does not wait
+	AskWait       time.Duration // how long another node that is asked may be silent; default: DefaultAskWait
+
+	Encoders Encoders // for tests; default: those that this package uses
+
+	Logger *slog.Logger
+	Now    func() time.Time
+}
+
+// Encoders are other people's code, in which anything may happen.
+type Encoders struct {
+	// To writes plain, of size bytes, in a coding.
+	To func(w io.Writer, coding semantics.Coding, plain io.Reader, size int64) error
+	// Patch returns the patch from old, of which name is the SHA-256, to next.
+	Patch func(old, next []byte, name digest.SHA256) ([]byte, error)
+}
+
+// Builder builds representations in the background: each once, however many want it, and a few at a time.
+type Builder struct {
+	Config
+	queue
+
+	memory *semaphore.Weighted // bytes of the plain data that patches are built from at the same time
+	share  *share
+}
+
+// maxQueued bounds the representations that are waited for. What is wanted beyond that is wanted again by the next
+// request for it.
+const maxQueued = 1024
+
+// patchMemory bounds the bytes of old and new that patches are made of at the same time. Making one takes about four
+// times as much: 900 MB were seen for two archives of 102 MB.
+const patchMemory = 2 * bundle.MaxPatch
+
+// Bounds of what is encoded with effort. Time grows with size, and past these sizes a device waits for its link far
+// longer than the last few per cent would save.
+const (
+	bestZstd   = 64 << 20 // bytes of plain data up to which the highest level is used
+	maxBrotli  = 64 << 20 // bytes up to which brotli, ten times as slow, is made at all
+	brotliWork = 9        // level: 11 takes twenty times as long for a tenth less
+)
+
+// NewBuilder returns a builder.
+func NewBuilder(config Config) *Builder {
+	if config.AskWait == 0 {
+		config.AskWait = DefaultAskWait
+	}
+	if config.Encoders.To == nil {
+		config.Encoders.To = encodeTo
+	}
+	if config.Encoders.Patch == nil {
+		config.Encoders.Patch = bundle.EncodePatch
+	}
+	b := &Builder{
+		Config: config,
+		queue:  newQueue(config.Builders),
+		memory: semaphore.NewWeighted(patchMemory),
+	}
+	b.share = newShare(b)
+	return b
+}
+
+// Prepare implements [force.Preparer].
+func (b *Builder) Prepare(ctx context.Context, m *channel.Manifest, from force.Source) {
+	followed := from.Kind == force.Gossiped || from.Kind == force.Mirrored
+	if followed {
+		b.share.follows(m, from.Node)
+	}
+	if b.PrepareTime < 0 {
+		b.Want(m)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.PrepareTime)
+	defer cancel()
+	for _, d := range b.first(m) {
+		select {
+		case <-b.begin(d, Urgent, followed):
+		case <-ctx.Done():
+			b.Logger.Warn("channel moves before all its representations are made", "app", m.App,
+				"channel", m.Channel)
+			b.Want(m)
+			return
+		}
+	}
+	b.Want(m)
+}
+
+// Want implements [force.Preparer].
+func (b *Builder) Want(m *channel.Manifest) {
+	for _, d := range b.first(m) {
+		b.Add(d, Planned)
+	}
+	for _, coding := range encodings {
+		b.Add(Derivation{Subject: ArchiveOf(&m.Release), Coding: coding}, Planned)
+	}
+	for _, d := range b.Guests(m) {
+		b.Add(d, Planned)
+	}
+}
+
+// first returns what most devices and browsers will ask for: the archive as zstd, and patches against what came before
+// and what most devices run.
+func (b *Builder) first(m *channel.Manifest) []Derivation {
+	list := []Derivation{{Subject: ArchiveOf(&m.Release), Coding: semantics.Zstd}}
+	for i := range m.History {
+		if i >= b.PatchReleases {
+			break
+		}
+		if d, possible := archiveDictionary(&m.History[i]).PatchFor(ArchiveOf(&m.Release)); possible {
+			list = append(list, d)
+		}
+	}
+	if i, ok := b.Popular(m); ok && b.PatchReleases > 0 && i >= b.PatchReleases {
+		if d, possible := archiveDictionary(&m.History[i]).PatchFor(ArchiveOf(&m.Release)); possible {
+			list = append(list, d)
+		}
+	}
+	return append(list, b.Sites(m)...)
+}
+
+// done is what add returns for what need not be waited for.
+//
+//nolint:gochecknoglobals // a constant that Go can not spell
+var done = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// make makes one representation and stores it. One that is not worth it is stored as nothing, so that it is not made
+// again. It reports whether there is nothing left to try.
+func (b *Builder) make(ctx context.Context, d Derivation) bool {
+	start := time.Now()
+	object, err := b.encode(ctx, d)
+	log := b.Logger.With("bundle", d.Bundle.Short(), "path", d.Path, "coding", d.Coding.String())
+	switch {
+	case err == nil:
+		b.share.made.Add(1)
+		b.Built(d.Coding, time.Since(start))
+		log.Debug("representation made", "plain", d.Size, "bytes", object.Size(), "duration", time.Since(start))
+		return true
+	case ctx.Err() != nil:
+	case errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly):
+		log.Debug("no room for a representation", "error", err) // devices get another one
+	default:
+		log.Warn("representation can not be made", "error", err)
+	}
+	return false
+}
+
+func (b *Builder) encode(ctx context.Context, d Derivation) (*store.Object, error) {
+	if d.Coding == semantics.DCZ {
+		return b.encodePatch(ctx, d)
+	}
+	if d.Coding == semantics.Brotli && d.Size > maxBrotli {
+		return b.Store.PutDerived(ctx, d.Key(), bytes.NewReader(nil))
+	}
+	plain, err := b.Plain(ctx, d.Subject)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close() //nolint:errcheck // always nil
+	reader, writer := io.Pipe()
+	var encoding sync.WaitGroup
+	defer encoding.Wait()
+	defer func() { _ = reader.Close() }() // always nil; ends a writer whose reader gave up
+	encoding.Go(func() {
+		err := b.Work.Guard(func() error { return b.Encoders.To(writer, d.Coding, plain, d.Size) })
+		_ = writer.CloseWithError(err) // always nil
+	})
+	object, err := b.Store.PutDerived(ctx, d.Key(), reader)
+	if err == nil && object.Size() > d.Size-d.Size/16 {
+		return b.Store.PutDerived(ctx, d.Key(), bytes.NewReader(nil))
+	}
+	return object, err
+}
+
+// encodeTo writes plain, of size bytes, in a coding.
+func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64) error {
+	var encoder io.WriteCloser
+	var err error
+	switch coding {
+	case semantics.Zstd:
+		level := zstd.SpeedBestCompression
+		if size > bestZstd {
+			level = zstd.SpeedDefault
+		}
+		// A window of 8 MiB is the most that every client must take (RFC 9659, section 3).
+		encoder, err = zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(8<<20),
+			zstd.WithEncoderConcurrency(1))
+	case semantics.Gzip:
+		encoder, err = gzip.NewWriterLevel(w, gzip.DefaultCompression)
+	case semantics.Brotli:
+		encoder = brotli.NewWriterLevel(w, brotliWork)
+	default:
+		return fmt.Errorf("coding %s is not made", coding)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(encoder, plain)
+	return errors.Join(err, encoder.Close())
+}
+
+// encodePatch makes a patch. It holds old and new in memory.
+func (b *Builder) encodePatch(ctx context.Context, d Derivation) (*store.Object, error) {
+	weight := d.Size + d.Base.Size
+	if err := b.memory.Acquire(ctx, weight); err != nil {
+		return nil, err
+	}
+	defer b.memory.Release(weight)
+	old, err := b.ReadPlain(ctx, d.Base.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.checkBase(d, true); err != nil {
+		return nil, err
+	}
+	next, err := b.ReadPlain(ctx, d.Subject)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := b.Encoders.Patch(old, next, d.Base.Name)
+	if err != nil {
+		return nil, err
+	}
+	// A patch that saves little costs the device memory for nothing. Full is what it would get otherwise.
+	full := d.Size
+	other, err := b.Store.Derived(Derivation{Subject: d.Subject, Coding: semantics.Zstd}.Key())
+	if err == nil && other.Size() > 0 {
+		full = other.Size()
+	}
+	if int64(len(patch)) > full*2/3 {
+		patch = nil
+	}
+	return b.Store.PutDerived(ctx, d.Key(), bytes.NewReader(patch))
+}

@@ -1,0 +1,173 @@
+package represent
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/digest"
+	"brink/node/semantics"
+	"brink/node/serve"
+	"brink/origin"
+	"brink/protocol"
+	"brink/store"
+)
+
+// Lend answers GET /v1/fleet/derived?source=&kind=&base=: a representation, byte for byte as it is stored, for another
+// node, which the caller has checked. It answers 204 for one that is not worth it, 404 for one that is not here, and
+// 503 for one that is being made. With bundle, path, base_bundle and base_path it is made if this node is the owner.
+func (s *Server) Lend(r *serve.Request) error {
+	key, err := derivedKey(r.QueryArgs())
+	if err != nil {
+		return err
+	}
+	object, err := s.Store.Derived(key)
+	if errors.Is(err, store.ErrNotFound) {
+		object, err = s.lend(r.QueryArgs(), key)
+	}
+	if err != nil {
+		return err
+	}
+	if object.Size() == 0 {
+		r.SetStatusCode(http.StatusNoContent)
+		return nil
+	}
+	err = s.Sender.Send(
+		r,
+		serve.Headers{ContentType: "application/octet-stream", Vary: semantics.VaryCoding, Cache: semantics.CacheNever},
+		s.Object(object),
+	)
+	if errors.Is(err, store.ErrNotFound) {
+		return errNotLent // it is damaged
+	}
+	return err
+}
+
+var errNotLent = serve.Problem(protocol.CodeNotFound, "the representation is not here", "")
+
+// derivedKey reads what another node asks for.
+func derivedKey(q *fasthttp.Args) (key store.DerivedKey, err error) {
+	source, wrongSource := digest.Parse(string(q.Peek("source")))
+	base, wrongBase := digest.Parse(string(q.Peek("base")))
+	key = store.DerivedKey{Source: source, Kind: string(q.Peek("kind")), Base: base}
+	coding, ok := codingOf(key.Kind)
+	switch {
+	case wrongSource != nil || wrongBase != nil:
+		err = errors.Join(wrongSource, wrongBase)
+	case !ok:
+		err = fmt.Errorf("kind %q is not made", key.Kind)
+	case (coding == semantics.DCZ) == base.IsZero():
+		err = errors.New("a patch has a base, and nothing else has")
+	}
+	if err != nil {
+		return key, serve.Problem(protocol.CodeBadRequest, err.Error(), "")
+	}
+	return key, nil
+}
+
+// codingOf returns the coding of a kind of representation.
+func codingOf(kind string) (semantics.Coding, bool) {
+	for _, coding := range append([]semantics.Coding{semantics.DCZ}, encodings...) {
+		if coding.String() == kind {
+			return coding, true
+		}
+	}
+	return semantics.Identity, false
+}
+
+// lend waits for a representation that is being made, for so long, and has it made if this node is the owner and was
+// told how.
+func (b *Builder) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, error) {
+	b.mu.Lock()
+	running := b.running[key]
+	var made <-chan struct{}
+	if running != nil && !running.sharing {
+		made = running.ready
+	}
+	b.mu.Unlock()
+	if made == nil { // who waits for what others are asked for might wait in a circle
+		if origin.OwnersFirst(b.Fleet.Self(), b.Fleet.Others(), key.Source) > 0 {
+			return nil, errNotLent
+		}
+		d, err := b.toLend(q, key)
+		if err != nil {
+			return nil, err
+		}
+		if name := string(q.Peek("holder")); name != "" && b.share.holder(d.Bundle) == (holder{}) {
+			b.share.note(d.Bundle, holder{node: name})
+		}
+		p := Planned
+		if q.GetBool("asked") {
+			p = Asked
+		}
+		made = b.Add(d, p)
+	}
+	late := time.NewTimer(lendWait)
+	defer late.Stop()
+	select {
+	case <-made:
+	case <-late.C:
+		return nil, serve.Problem(protocol.CodeUnavailable, "the representation is being made", "ask again")
+	case <-b.Context.Done():
+		return nil, errNotLent
+	}
+	object, err := b.Store.Derived(key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errNotLent
+	}
+	return object, err
+}
+
+// toLend returns how a representation is made that another node asks for. The bundles have to be here: who has none
+// does not know what it stands for.
+func (b *Builder) toLend(q *fasthttp.Args, key store.DerivedKey) (Derivation, error) {
+	s, err := b.named(key.Source, string(q.Peek("bundle")), string(q.Peek("path")))
+	if err != nil {
+		return Derivation{}, err
+	}
+	coding, _ := codingOf(key.Kind)
+	if coding != semantics.DCZ {
+		return Derivation{Subject: s.Subject, Coding: coding}, nil
+	}
+	base, err := b.named(key.Base, string(q.Peek("base_bundle")), string(q.Peek("base_path")))
+	if err != nil {
+		return Derivation{}, err
+	}
+	d, possible := base.PatchFor(s.Subject)
+	if !possible {
+		return Derivation{}, errNotLent
+	}
+	return d, nil
+}
+
+// named returns the archive of a bundle, or its file at path unless that is empty, if it is what source says.
+func (b *Builder) named(source digest.Digest, id, path string) (Dictionary, error) {
+	which, err := digest.Parse(id)
+	if err != nil {
+		return Dictionary{}, errNotLent // the node that asks does not consider this one the owner
+	}
+	of, err := b.Store.Bundle(which)
+	if errors.Is(err, store.ErrNotFound) {
+		return Dictionary{}, errNotLent
+	}
+	if err != nil {
+		return Dictionary{}, err
+	}
+	found := Dictionary{
+		Subject: Subject{Bundle: which, Source: which, Size: of.Index.Archive.Size}, Name: of.SHA256,
+	}
+	if path != "" {
+		f := of.Index.File(path)
+		if f == nil {
+			return Dictionary{}, errNotLent
+		}
+		found = Dictionary{Subject: FileOf(which, f), Name: f.SHA256}
+	}
+	if found.Source != source {
+		return Dictionary{}, errNotLent
+	}
+	return found, nil
+}

@@ -1,0 +1,317 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"brink/channel"
+	"brink/digest"
+	"brink/gossip"
+	"brink/node/bundles"
+	"brink/node/check"
+	"brink/node/choices"
+	"brink/node/deliver"
+	"brink/node/fleet"
+	"brink/node/force"
+	"brink/node/guest"
+	"brink/node/guest/appflow"
+	"brink/node/guest/capgo"
+	"brink/node/mirror"
+	"brink/node/represent"
+	"brink/node/serve"
+	"brink/node/site"
+	"brink/node/stats"
+	"brink/node/upload"
+	"brink/origin"
+	"brink/origin/bucket"
+	"brink/store"
+)
+
+// The packages below this one are made here, from the ground up: what is made later may use what was made before, and
+// what was made before is told of it by a field or a function. [Node.close] ends them in the reverse order.
+
+// openStore opens the store, and makes what is in force, of which there is nothing yet but the trust documents given.
+func (n *Node) openStore() (err error) {
+	for _, raw := range n.config.Trust {
+		if err := n.state.Give(raw); err != nil {
+			return err
+		}
+	}
+	n.store, err = store.Open(store.Config{
+		Dir:          n.config.Data,
+		Quota:        n.config.Quota,
+		KeepReleases: n.config.KeepReleases,
+		ScrubRate:    n.config.ScrubRate,
+		Logger:       n.config.Logger,
+		Now:          n.config.Now,
+		FreeSpace:    n.config.freeSpace,
+	})
+	if err != nil {
+		return err
+	}
+	n.accounts = force.NewAccounts(n.state, n.store, n.config.Now)
+	n.endings = force.NewEndings(n.state, n.config.Now, n.config.Logger)
+	n.door = force.NewDoor(force.Config{
+		State: n.state, Store: n.store, Accounts: n.accounts, Logger: n.config.Logger, Now: n.config.Now,
+	})
+	return nil
+}
+
+// openSources makes what brings bundles in: the fleet, the origin, and the mirror that keeps it in step.
+func (n *Node) openSources() (err error) {
+	if n.config.Fleet.Name != "" {
+		options := n.config.Fleet
+		if options.URL == "" {
+			options.URL = options.GuessURL(n.scheme(), n.Addr())
+		}
+		n.fleet, err = fleet.New(fleet.Config{
+			Options: options,
+			Context: n.ctx,
+			Work:    &n.work,
+			Data:    n.config.Data,
+			Version: n.config.Version,
+			Door:    n.door,
+			Status:  n.status,
+			Drain:   n.setDraining,
+			Journal: func(ctx context.Context, from gossip.Member, p gossip.Pointer) error {
+				return n.journal.Pull(ctx, from, p)
+			},
+			Logger: n.config.Logger,
+			Now:    n.config.Now,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if n.config.Origin != "" {
+		n.bucket, err = bucket.Open(n.ctx, n.config.Origin, bucket.Config{Logger: n.config.Logger, Now: n.config.Now})
+		if err != nil {
+			return fmt.Errorf("origin: %w", err)
+		}
+	}
+	n.filler, err = origin.New(origin.Config{
+		Store:   origin.Into(n.store),
+		Sources: n.sources,
+		Signed:  n.state.Indexes,
+		Rate:    n.config.FillRate,
+		Logger:  n.config.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.bundles = bundles.New(bundles.Config{
+		Context: n.ctx,
+		Store:   n.store,
+		Filler:  n.filler,
+		IsNamed: n.state.IsNamed,
+		Alone:   n.fleet == nil && n.bucket == nil,
+		Logger:  n.config.Logger,
+	})
+	if n.bucket != nil {
+		n.mirror = mirror.New(mirror.Config{
+			Context: n.ctx,
+			Work:    &n.work,
+			Bucket:  n.bucket,
+			Store:   n.store,
+			Bundles: n.bundles,
+			Door:    n.door,
+			Ack:     n.config.OriginAck,
+			Poll:    n.config.OriginPoll,
+			Logger:  n.config.Logger,
+		})
+	}
+	return nil
+}
+
+// sources returns where a bundle may be had, nearest first: the other nodes, and then the origin.
+func (n *Node) sources(id digest.Digest) (list []origin.Source) {
+	if n.fleet != nil {
+		list = n.fleet.Sources(id)
+	}
+	if n.bucket != nil {
+		list = append(list, n.bucket)
+	}
+	return list
+}
+
+// openServers makes what answers devices: representations, web sites, and the guests.
+func (n *Node) openServers() (err error) {
+	built := n.config.built
+	if built == nil {
+		built = n.metrics.built
+	}
+	config := represent.Config{
+		Context:       n.ctx,
+		Work:          &n.work,
+		Store:         n.store,
+		State:         n.state,
+		Bundles:       n.bundles,
+		Hot:           n.hot,
+		Built:         built,
+		Popular:       func(m *channel.Manifest) (int, bool) { return n.stats.Popular(m) },
+		Sites:         func(m *channel.Manifest) []represent.Derivation { return n.site.Patches(m) },
+		Guests:        n.wants,
+		Builders:      n.config.Builders,
+		PatchReleases: n.config.PatchReleases,
+		PrepareTime:   n.config.Prepare,
+		AskWait:       n.config.askWait,
+		Encoders:      n.config.encoders,
+		Logger:        n.config.Logger,
+		Now:           n.config.Now,
+	}
+	if n.fleet != nil {
+		config.Fleet = n.fleet
+	}
+	n.builder = represent.NewBuilder(config)
+	n.sender = &serve.Sender{Answers: n.answers, Largest: n.hot.Largest(), Guard: n.work.Guard}
+	n.server = &represent.Server{Builder: n.builder, Sender: n.sender, Metrics: n.metrics}
+	n.site = site.New(site.Config{
+		State: n.state, Bundles: n.bundles, Server: n.server, Fallback: n.config.Fallback, Now: n.config.Now,
+	})
+	n.deliver = deliver.New(deliver.Config{
+		Context: n.ctx,
+		Work:    &n.work,
+		Store:   n.store,
+		Bundles: n.bundles,
+		Server:  n.server,
+		InFleet: func(r *serve.Request) bool { return n.fleet.Verify(r, nil) == nil },
+	})
+	if err := n.openStats(); err != nil {
+		return err
+	}
+	n.check = check.New(check.Config{
+		State: n.state, Bundles: n.bundles, Server: n.server, Count: n.stats.Check, Logger: n.config.Logger,
+		Now: n.config.Now,
+	})
+	n.uploads, err = upload.New(upload.Config{
+		Context:    n.ctx,
+		Store:      n.store,
+		State:      n.state,
+		Accounts:   n.accounts,
+		Most:       n.config.Uploads,
+		Quota:      n.config.Quota,
+		IntentWait: n.config.intentWait,
+		Logger:     n.config.Logger,
+		Now:        n.config.Now,
+	})
+	if err != nil {
+		return err
+	}
+	n.statements = &force.Handlers{Context: n.ctx, Door: n.door, Sender: n.sender}
+	return n.openGuests()
+}
+
+// openStats makes what counts devices, and what keeps their choices.
+func (n *Node) openStats() (err error) {
+	config := stats.Config{
+		Node:   n.config.Fleet.Node,
+		Store:  n.store,
+		Apps:   n.state,
+		Extra:  n.isVersion,
+		Logger: n.config.Logger,
+		Now:    n.config.Now,
+	}
+	if n.fleet != nil {
+		config.Fleet = n.fleet
+	}
+	if n.stats, err = stats.New(config); err != nil {
+		return err
+	}
+	n.choices = choices.New(n.store, n.config.Now)
+	if n.fleet != nil {
+		n.journal = &choices.Journal{
+			Choices: n.choices,
+			Fleet:   n.fleet,
+			Store:   n.store,
+			Claimed: func(app string) bool { return n.state.Claiming(app) != nil },
+			Logger:  n.config.Logger,
+		}
+	}
+	return nil
+}
+
+// openGuests makes the guests. A new one is a line here.
+func (n *Node) openGuests() error {
+	edge := guest.Edge{
+		Context:   n.ctx,
+		State:     n.state,
+		Bundles:   n.bundles,
+		Server:    n.server,
+		Files:     n.deliver.GetFile,
+		Choices:   n.choices,
+		Check:     n.stats.Tally().Check,
+		Event:     n.stats.Tally().Event,
+		PublicURL: n.config.PublicURL,
+		OwnURL:    n.URL(),
+		Secure:    n.tls != nil,
+		Builders:  n.config.Builders,
+		Logger:    n.config.Logger,
+		Now:       n.config.Now,
+	}
+	plugin, err := capgo.New(edge, n.config.Capgo)
+	ionic, err2 := appflow.New(edge, n.config.Appflow)
+	n.guests = []guest.Guest{plugin, ionic}
+	return errors.Join(err, err2)
+}
+
+// wants returns what the devices of all guests will ask for when m is in force.
+func (n *Node) wants(m *channel.Manifest) (list []represent.Derivation) {
+	for _, g := range n.guests {
+		list = append(list, g.Wants(m)...)
+	}
+	return list
+}
+
+// isVersion reports whether devices of a guest name the version, which no channel has served.
+func (n *Node) isVersion(version string) bool {
+	for _, g := range n.guests {
+		if g.IsVersion(version) {
+			return true
+		}
+	}
+	return false
+}
+
+// connect tells the door of what was made after it, and brings into force what the store holds.
+func (n *Node) connect() error {
+	n.door.Preparer, n.door.Fetcher = n.builder, fetcher{n.filler, n.fleet, n.config.FillRate}
+	if n.mirror != nil {
+		n.door.Origin = n.mirror
+	}
+	if n.fleet != nil {
+		n.door.Announcer = n.fleet
+	}
+	if err := n.door.Adopt(n.ctx); err != nil {
+		return err
+	}
+	if err := n.door.Restore(n.ctx); err != nil {
+		return err
+	}
+	if n.fleet != nil {
+		for _, trust := range n.state.Trusts() {
+			n.fleet.AnnounceTrust(trust)
+		}
+		n.journal.Begin()
+	}
+	return nil
+}
+
+// fetcher brings bundles into the store for manifests that are about to come into force.
+type fetcher struct {
+	filler *origin.Filler
+	fleet  *fleet.Fleet // nil: alone
+	rate   int64        // bytes per second for updates; 0: no bound
+}
+
+// Fetch implements [force.Fetcher]: the bundle comes from the node that is known to have it if no nearer one does.
+func (f fetcher) Fetch(ctx context.Context, id digest.Digest, node string, update bool) error {
+	if f.fleet != nil && node != "" {
+		defer f.fleet.Hint(id, node)()
+		f.filler.Forget(id)
+	}
+	if update && f.rate > 0 {
+		return f.filler.FillAhead(ctx, id)
+	}
+	return f.filler.Fill(ctx, id)
+}

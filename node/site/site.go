@@ -1,0 +1,156 @@
+// Package site serves channels as web sites: /web/{app}/{channel}/{path} is the file at path of the bundle that the
+// channel gives to browsers, and a host can be a channel all by itself.
+//
+// The life of one request: the channel decides what a device of the platform web gets; the file is found in that bundle
+// by its path, and sent as package represent chooses. A browser that has one version of a file gets the next as a patch
+// (RFC 9842), where the names tell what belongs together, see package hashed.
+//
+// The invariant: a file whose name has no hash is asked for each time, so that a browser never mixes two releases for
+// long.
+package site
+
+import (
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"brink/bundle"
+	"brink/channel"
+	"brink/node/bundles"
+	"brink/node/deliver"
+	"brink/node/force"
+	"brink/node/hashed"
+	"brink/node/represent"
+	"brink/node/semantics"
+	"brink/node/serve"
+	"brink/protocol"
+)
+
+// indexFile is what a folder of a web site is served as.
+const indexFile = "index.html"
+
+// Config is what a [Site] works with. All fields are required.
+type Config struct {
+	State    *force.State
+	Bundles  *bundles.Source
+	Server   *represent.Server
+	Fallback bool // index.html is served for paths without a file and an extension, as single-page apps want
+	Now      func() time.Time
+}
+
+// Site serves channels as web sites.
+type Site struct {
+	Config
+
+	asked sync.Map // channels that browsers have asked for, by name
+}
+
+// name names a channel of an app.
+type name struct{ app, channel string }
+
+// New returns a site.
+func New(config Config) *Site { return &Site{Config: config} }
+
+// byPattern returns the files of an index that have hashed names, by the pattern of their names. Those that share a
+// pattern are left out: nobody could tell which of them came out of which.
+func byPattern(ix *bundle.Index) map[string]*bundle.File {
+	found := map[string]*bundle.File{}
+	for i := range ix.Files {
+		f := &ix.Files[i]
+		if pattern, ok := hashed.Pattern(f.Path); ok && f.Size >= represent.Smallest {
+			if _, shared := found[pattern]; shared {
+				f = nil
+			}
+			found[pattern] = f
+		}
+	}
+	for pattern, f := range found {
+		if f == nil {
+			delete(found, pattern)
+		}
+	}
+	return found
+}
+
+// Patches returns what browsers will ask for when m comes into force, if any have asked for the channel.
+func (s *Site) Patches(m *channel.Manifest) (list []represent.Derivation) {
+	release := s.given(m).Release
+	if _, asked := s.asked.Load(name{m.App, m.Channel}); !asked || release == nil {
+		return nil
+	}
+	b, err := s.Server.Store.Bundle(release.Bundle)
+	if err != nil {
+		return nil // whoever asks for a file of it is told why
+	}
+	served := byPattern(b.Index)
+	for old := range s.Server.Before(m, release.Bundle) {
+		for pattern, f := range byPattern(old.Index) {
+			next := served[pattern]
+			if next == nil {
+				continue
+			}
+			base := represent.Dictionary{Subject: represent.FileOf(old.ID, f), Name: f.SHA256}
+			if d, possible := base.PatchFor(represent.FileOf(release.Bundle, next)); possible {
+				list = append(list, d)
+			}
+		}
+	}
+	return list
+}
+
+// given returns what a channel gives to browsers: they are devices of the platform web without a name or a version.
+func (s *Site) given(m *channel.Manifest) channel.Decision {
+	return channel.ResolveLast(m, channel.Device{Platform: channel.Web}, s.Now())
+}
+
+// ToFolder sends a browser to the path with a slash at its end, below which relative links lead to the right place.
+func (s *Site) ToFolder(r *serve.Request) error {
+	r.Response.Header.Set(fasthttp.HeaderLocation, string(r.URI().PathOriginal())+"/")
+	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheChecked)
+	r.SetStatusCode(fasthttp.StatusPermanentRedirect)
+	return nil
+}
+
+// GetPage answers GET /web/{app}/{channel}/{path}.
+func (s *Site) GetPage(r *serve.Request) error {
+	m, err := s.State.Require(r.Names[0], r.Names[1])
+	if err != nil {
+		return err
+	}
+	decision := s.given(m)
+	release := decision.Release
+	if release == nil {
+		return serve.Problem(protocol.CodeNotFound, "the channel has nothing for browsers",
+			"its rules say: "+string(decision.Reason))
+	}
+	b, err := s.Bundles.Bundle(release.Bundle)
+	if err != nil {
+		return err
+	}
+	file := r.Names[2]
+	if file == "" || strings.HasSuffix(file, "/") {
+		file += indexFile
+	}
+	f := b.Index.File(file)
+	if f == nil {
+		if b.Index.File(file+"/"+indexFile) != nil {
+			return s.ToFolder(r)
+		}
+		if s.Fallback && path.Ext(file) == "" {
+			f = b.Index.File(indexFile) // a page of a single-page app, which only its script knows
+		}
+	}
+	if f == nil {
+		return serve.Problem(protocol.CodeUnknownFile, "the site has no such file", "")
+	}
+	what := serve.Headers{Vary: semantics.VaryDictionary, Cache: semantics.CacheChecked}
+	if _, _, unchanging := hashed.Find(f.Path); unchanging {
+		what.Cache = semantics.CacheForever
+		deliver.OfferDictionary(r, b.Index, f, false)
+	}
+	s.asked.LoadOrStore(name{m.App, m.Channel}, nil)
+	return s.Server.SendFile(r, what, represent.FileOf(release.Bundle, f))
+}
