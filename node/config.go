@@ -104,6 +104,7 @@ type Config struct {
 	encoders   represent.Encoders                                // for tests: see represent.Config
 	maxBodies  int64                                             // for tests: see maxBodies
 	maxAnswers int64                                             // for tests: see maxAnswers
+	patience   time.Duration                                     // for tests: see represent.HotConfig
 }
 
 // Site names the channel that a host serves.

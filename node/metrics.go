@@ -138,6 +138,9 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 			"Bytes of representations in RAM.",
 			float64(cache.CostAdded()-cache.CostEvicted()),
 		)
+		stats := n.hot.Stats()
+		gauge("brink_hot_left_bytes", "Bytes that the hot set gave up and that are still being sent.", float64(stats.Left))
+		counter("brink_hot_cut_total", "Answers cut for the room of what the hot set gave up.", float64(stats.Cut))
 	}
 	n.fleetMetrics(gauge, counter)
 	conns := n.listener.Stats()

@@ -121,7 +121,9 @@ func New(config Config) (_ *Node, err error) {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	if n.hot, err = represent.NewHot(config.Hot, config.CertFile == ""); err != nil {
+	if n.hot, err = represent.NewHot(represent.HotConfig{
+		Size: config.Hot, Direct: config.CertFile == "", Patience: config.patience,
+	}); err != nil {
 		return nil, err
 	}
 	for _, open := range []func() error{n.openStore, n.listen, n.openSources, n.openServers, n.route, n.connect} {

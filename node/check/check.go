@@ -9,6 +9,7 @@
 package check
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -108,7 +109,11 @@ func (h *Handlers) addHints(in *protocol.CheckRequest, answer *protocol.CheckAns
 // readPatch returns the bytes of a patch, or nil if they can not be had.
 func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation) []byte {
 	whole, err := rep.Body.Whole()
+	if errors.Is(err, serve.ErrCrowded) {
+		return nil
+	}
 	if err == nil {
+		defer whole.GiveBack()
 		var patch []byte
 		if patch, err = whole.Bytes(); err == nil {
 			return patch

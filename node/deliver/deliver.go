@@ -115,13 +115,10 @@ func (h *Handlers) GetIndex(r *serve.Request) error {
 			Digest:  object.Digest(),
 			Size:    object.Size(),
 			Body:    &indexBody{Body: h.Server.Object(object).Body, object: object, bundles: h.Bundles, id: id},
-			Private: streamMemory,
+			Private: serve.StreamMemory,
 		},
 	)
 }
-
-// streamMemory bounds, in bytes, what a reader of the store holds: a frame, and its plain bytes.
-const streamMemory = 2 * bundle.MaxChunk
 
 // indexBody is an index that the store holds.
 type indexBody struct {
@@ -243,7 +240,7 @@ func (h *Handlers) PostChunks(r *serve.Request) error {
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	reader, writer := io.Pipe()
 	// The reader is closed whatever happens, and the writer then fails.
-	if err := h.Server.Sender.Stream(r, reader, -1, streamMemory); err != nil {
+	if err := h.Server.Sender.Stream(r, reader, -1, serve.StreamMemory); err != nil {
 		return err
 	}
 	h.Work.Go(func() {

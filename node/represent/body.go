@@ -50,7 +50,7 @@ func (p *plainBody) Whole() (*serve.Whole, error) {
 	if found := hot.Find(p.Source); found != nil {
 		return found, nil
 	}
-	return hot.Load(p.Source, func() (*serve.Whole, error) { return hot.read(p.reader(), p.Size) })
+	return hot.Load(p.Source, p.Size, func() (*serve.Whole, error) { return hot.read(p.reader(), p.Size) })
 }
 
 // Stream implements [serve.Body].
@@ -76,11 +76,11 @@ type objectBody struct {
 
 // Whole implements [serve.Body].
 func (o *objectBody) Whole() (*serve.Whole, error) {
-	name := o.object.Digest()
+	name, size := o.object.Digest(), o.object.Size()
 	if found := o.hot.Find(name); found != nil {
 		return found, nil
 	}
-	return o.hot.Load(name, func() (*serve.Whole, error) { return o.hot.read(o.object.Reader(), o.object.Size()) })
+	return o.hot.Load(name, size, func() (*serve.Whole, error) { return o.hot.read(o.object.Reader(), size) })
 }
 
 // Stream implements [serve.Body].

@@ -54,7 +54,7 @@ func start(t *testing.T, change ...func(*Config)) *fixture {
 			t.Error(err)
 		}
 	})
-	hot, err := NewHot(8<<20, false)
+	hot, err := NewHot(HotConfig{Size: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

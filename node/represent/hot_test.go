@@ -16,7 +16,7 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("skipped: only Linux sends without copying")
 	}
-	h, err := NewHot(8<<20, true)
+	h, err := NewHot(HotConfig{Size: 8 << 20, Direct: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 	h.files.Store(h.most - 2)
 	for i := range byte(5) {
 		data := noise(i, directFrom)
-		one, err := h.Load(digest.Sum(data), func() (*serve.Whole, error) {
+		one, err := h.Load(digest.Sum(data), directFrom, func() (*serve.Whole, error) {
 			return h.read(serve.NopCloser{Reader: bytes.NewReader(data)}, directFrom)
 		})
 		if err != nil {
@@ -36,6 +36,7 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 		if (one.Held != nil) != (i < 2) {
 			t.Errorf("representation %d: held by a descriptor: %t", i, one.Held != nil)
 		}
+		one.GiveBack()
 	}
 	h.cache.Wait()
 	h.cache.Clear() // gives all of them up
@@ -53,7 +54,7 @@ func (n noFile) WriteTo(w io.Writer) (int64, error) {
 }
 
 func TestHot_SendsAsBytesWhatNoFileTakes(t *testing.T) {
-	h, err := NewHot(8<<20, true)
+	h, err := NewHot(HotConfig{Size: 8 << 20, Direct: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestHot_SendsAsBytesWhatNoFileTakes(t *testing.T) {
 // Two names may be made to share the first bytes, by which the set looks them up: what is found must be the one that
 // was asked for.
 func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
-	h, err := NewHot(8<<20, false)
+	h, err := NewHot(HotConfig{Size: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 	one := digest.Sum([]byte("one"))
 	other := one
 	other[digest.Size-1] ^= 1
-	if _, err := h.Load(one, func() (*serve.Whole, error) { return &serve.Whole{Data: []byte("one")}, nil }); err != nil {
+	if _, err := h.Load(one, 3, func() (*serve.Whole, error) { return &serve.Whole{Data: []byte("one")}, nil }); err != nil {
 		t.Fatal(err)
 	}
 	h.cache.Wait()
@@ -93,7 +94,7 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 		t.Errorf("asked for another name, it gives %q", found.Data)
 	}
 	refused := errors.New("refused")
-	if _, err := h.Load(other, func() (*serve.Whole, error) { return nil, refused }); !errors.Is(err, refused) {
+	if _, err := h.Load(other, 3, func() (*serve.Whole, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("a failed load returns %v", err)
 	}
 }

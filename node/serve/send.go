@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"net"
 	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"brink/bundle"
 	"brink/digest"
 	"brink/node/semantics"
 	"brink/node/wire"
@@ -30,16 +32,34 @@ type Representation struct {
 // Body is where the bytes of a representation come from. Both methods return an error before the first byte if it is
 // known by then that the bytes cannot be had.
 type Body interface {
-	// Whole returns the bytes in memory. It may block until they are loaded, for everyone who waits alike.
+	// Whole returns the bytes in memory, to be given back. It may block until they are loaded, for everyone who waits
+	// alike. It returns ErrCrowded if there is no room for them.
 	Whole() (*Whole, error)
 	// Stream returns a reader that holds little memory and may be told to seek. The caller closes it.
 	Stream() (io.ReadSeekCloser, error)
 }
 
-// Whole is a representation in memory, in one of two forms.
+// Whole is a representation in memory, in one of two forms. Give it back after use.
 type Whole struct {
-	Data []byte     // to be read only
-	Held *wire.Held // nil: Data has it
+	Data  []byte     // to be read only
+	Held  *wire.Held // nil: Data has it. Else there is an owner
+	Owner Owner      // counts those who use it; nil: nobody has to
+}
+
+// Owner counts the uses of one [Whole], each of which ends once.
+type Owner interface {
+	// GiveBack ends a use. It waits for nothing.
+	GiveBack()
+	// Send returns the stream of a part, whose Close ends the use. The owner may end it earlier, by a write deadline of
+	// the connection that has passed.
+	Send(conn net.Conn, start, length int64) io.ReadCloser
+}
+
+// GiveBack ends the use.
+func (w *Whole) GiveBack() {
+	if w.Owner != nil {
+		w.Owner.GiveBack()
+	}
 }
 
 // Size returns the size in bytes.
@@ -57,6 +77,9 @@ func (w *Whole) Bytes() ([]byte, error) {
 	}
 	return ReadAll(io.NopCloser(w.Held.Reader(nil, 0, w.Held.Size())), w.Held.Size())
 }
+
+// StreamMemory bounds, in bytes, what a stream of the store holds: a frame, and its plain bytes.
+const StreamMemory = 2 * bundle.MaxChunk
 
 // ReadAll reads size bytes, and closes r.
 func ReadAll(r io.ReadCloser, size int64) ([]byte, error) {
@@ -158,21 +181,24 @@ func (s *Sender) SendSigned(r *Request, raw []byte, name digest.Digest) error {
 	)
 }
 
-// send hands the span of a representation to the server: from memory when it is small enough to be held there, as a
-// stream with little memory otherwise.
+// send hands the span of a representation to the server: from memory when it is small enough to be held there and there
+// is room, as a stream with little memory otherwise.
 func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) error {
 	if rep.Private == 0 && rep.Size <= s.Largest {
 		whole, err := rep.Body.Whole()
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrCrowded):
+			rep.Private = StreamMemory
+		case err != nil:
 			return err
-		}
-		if whole.Held != nil {
-			r.Response.ImmediateHeaderFlush = true // what follows does not go through the server's buffer
-			r.SetBodyStream(whole.Held.Reader(r.Conn(), answer.Start, answer.Length), int(answer.Length))
+		case whole.Owner != nil:
+			r.Response.ImmediateHeaderFlush = whole.Held != nil // it does not go through the server's buffer
+			r.SetBodyStream(whole.Owner.Send(r.Conn(), answer.Start, answer.Length), int(answer.Length))
+			return nil
+		default:
+			r.Response.SetBodyRaw(whole.Data[answer.Start : answer.Start+answer.Length])
 			return nil
 		}
-		r.Response.SetBodyRaw(whole.Data[answer.Start : answer.Start+answer.Length])
-		return nil
 	}
 	stream, err := rep.Body.Stream()
 	if err != nil {

@@ -220,8 +220,8 @@ func (c *Conn) takeLook() int64 {
 // A [HeldReader] with a bound on it is not even copied.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if bounded, ok := r.(*io.LimitedReader); ok && c.raw != nil {
-		if held, ok := bounded.R.(*HeldReader); ok && held.conn == c {
-			n, err := c.sendHeld(held, bounded.N)
+		if held, ok := bounded.R.(interface{ reader() *HeldReader }); ok && held.reader().conn == c {
+			n, err := c.sendHeld(held.reader(), bounded.N)
 			bounded.N -= n
 			return n, err
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // Held is a sequence of bytes in RAM that the kernel can send without copying it: a file that has no name. It must not
-// be changed after [NewHeld] has filled it, and its memory goes when nobody refers to it any more.
+// be changed after [NewHeld] has filled it. Its memory goes with Close, or when nobody refers to it any more.
 type Held struct {
 	size int64
 	file file
@@ -38,6 +38,9 @@ func NewHeld(from io.WriterTo, size int64) (*Held, error) {
 	return &Held{size: size, file: f}, nil
 }
 
+// Close gives back the memory and the descriptor, once nothing is being sent from them. What is read after that fails.
+func (h *Held) Close() error { return h.file.Close() }
+
 // Size returns the length in bytes.
 func (h *Held) Size() int64 { return h.size }
 
@@ -53,7 +56,7 @@ func (h *Held) Reader(c net.Conn, start, length int64) *HeldReader {
 	return r
 }
 
-// HeldReader reads a part of a [Held].
+// HeldReader reads a part of a [Held]. What embeds one is sent in the same way.
 type HeldReader struct {
 	held     *Held
 	conn     *Conn
@@ -70,6 +73,8 @@ func (r *HeldReader) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	return n, err
 }
+
+func (r *HeldReader) reader() *HeldReader { return r }
 
 // sendHeld sends at most limit bytes of r, and judges the peer as [Conn.Write] does.
 func (c *Conn) sendHeld(r *HeldReader, limit int64) (int64, error) {

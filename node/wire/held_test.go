@@ -154,3 +154,54 @@ func TestHeld_EndsAPeerThatTakesNothing(t *testing.T) {
 		t.Errorf("%d connections counted as stalled", got)
 	}
 }
+
+// wrapped is what embeds a HeldReader, and must not be read.
+type wrapped struct {
+	HeldReader
+
+	t *testing.T
+}
+
+func (w *wrapped) Read([]byte) (int, error) {
+	w.t.Error("it is copied")
+	return 0, io.EOF
+}
+
+func TestHeld_SendsWhatEmbedsAReader(t *testing.T) {
+	data := heldNoise(100_000)
+	h := hold(t, data)
+	under, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := New(under, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	peer, err := net.Dial("tcp", under.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		r := &wrapped{*h.Reader(c, 10, 90_000), t}
+		_, err := c.(*Conn).ReadFrom(&io.LimitedReader{R: r, N: 90_000})
+		sent <- errors.Join(err, c.Close())
+	}()
+	got, err := io.ReadAll(peer)
+	if err := errors.Join(err, <-sent); err != nil || !bytes.Equal(got, data[10:90_010]) {
+		t.Errorf("%d bytes arrived, %v", len(got), err)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := h.Reader(nil, 0, 1).Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes are read of what is closed", n)
+	}
+}

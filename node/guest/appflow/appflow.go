@@ -208,7 +208,7 @@ func (g *Guest) hold(key store.DerivedKey, ix *bundle.Index) (serve.Representati
 	whole := g.Server.Hot.Find(name)
 	if whole == nil {
 		var err error
-		whole, err = g.Server.Hot.Load(name, func() (*serve.Whole, error) {
+		whole, err = g.Server.Hot.Load(name, 0, func() (*serve.Whole, error) {
 			var b bytes.Buffer
 			err := g.writeList(&b, ix)
 			return &serve.Whole{Data: b.Bytes()}, err
@@ -217,11 +217,13 @@ func (g *Guest) hold(key store.DerivedKey, ix *bundle.Index) (serve.Representati
 			return serve.Representation{}, err
 		}
 	}
+	defer whole.GiveBack()
 	data, err := whole.Bytes()
 	if err != nil {
 		return serve.Representation{}, err
 	}
-	return serve.Representation{Digest: digest.Sum(data), Size: int64(len(data)), Body: serve.Memory(data)}, nil
+	size := int64(len(data))
+	return serve.Representation{Digest: digest.Sum(data), Size: size, Body: serve.Memory(data), Private: size}, nil
 }
 
 func (g *Guest) writeList(w io.Writer, ix *bundle.Index) error {

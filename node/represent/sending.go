@@ -1,0 +1,82 @@
+package represent
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"time"
+
+	"brink/node/wire"
+)
+
+// sending is an answer that uses a representation of the hot set, until the server closes it as the stream of its body,
+// which it does however the answer ends.
+type sending struct {
+	held       *held // nil: closed
+	conn       net.Conn
+	prev, next *sending // of the same representation
+}
+
+// sendingBytes and sendingFile are the two forms, each in one piece of memory. Both go out without being copied.
+type (
+	sendingBytes struct {
+		bytes.Reader
+		sending
+	}
+	sendingFile struct {
+		wire.HeldReader
+		sending
+	}
+)
+
+// Send implements [serve.Owner].
+func (one *held) Send(conn net.Conn, start, length int64) io.ReadCloser {
+	if one.Held == nil {
+		s := &sendingBytes{sending: sending{held: one, conn: conn}}
+		s.Reset(one.Data[start : start+length])
+		s.begin()
+		return s
+	}
+	s := &sendingFile{*one.Held.Reader(conn, start, length), sending{held: one, conn: conn}}
+	s.begin()
+	return s
+}
+
+func (s *sending) begin() {
+	set := s.held.set
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if s.next = s.held.answers; s.next != nil {
+		s.next.prev = s
+	}
+	s.held.answers = s
+	if s.held.cut { // since it was taken
+		set.end(s)
+	}
+}
+
+// Close implements [io.Closer].
+func (s *sending) Close() error {
+	one := s.held
+	if one == nil {
+		return nil
+	}
+	one.set.mu.Lock()
+	if s.prev == nil {
+		one.answers = s.next
+	} else {
+		s.prev.next = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	}
+	s.held = nil
+	one.set.unuse(one)
+	return nil
+}
+
+// end cuts an answer that is not closed. The caller holds mu.
+func (h *Hot) end(s *sending) {
+	h.cut++
+	_ = s.conn.SetWriteDeadline(time.Unix(1, 0)) // or it has ended
+}
