@@ -78,7 +78,7 @@ func generated(text string) (before, between, after string, err error) {
 	return parts[0].String(), parts[1].String(), parts[2].String(), nil
 }
 
-// roomTable returns the rows of the table of rooms, from the top to the bottom.
+// roomTable returns the rows of the table of rooms, from the top to the bottom, and who alone may import what.
 func roomTable() string {
 	var b strings.Builder
 	b.WriteString("\n| room | is | may import |\n| --- | --- | --- |\n")
@@ -96,16 +96,23 @@ func roomTable() string {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.room, r.is, may)
 	}
 	b.WriteString("\n")
+	for _, s := range seals() {
+		fmt.Fprintf(&b, "Only `%s` imports `%s`:\n%s.\n\n", s.room, strings.TrimPrefix(s.prefix, module+"/"), s.reason)
+	}
+	fmt.Fprintf(&b, "Tests may import as well: `%s`.\n\n", strings.Join(tested(), "`, `"))
 	return b.String()
 }
 
-// depguard returns the rules of the linter: for each room one for its code, and one for its tests, which may import more
-// and may reach anything outside of the repository.
+// depguard returns the rules of the linter: who alone may import what, and for each room one for its code, and one for
+// its tests, which may import more and may reach anything outside of the repository.
 func depguard() string {
 	var b strings.Builder
 	for _, n := range nobodys() {
 		writeRule(&b, n+"-users", []string{"!${base-path}/" + n + "/**"}, nil,
 			[]string{module + "/" + n}, "nobody may: it is where everything comes together")
+	}
+	for _, s := range seals() {
+		writeRule(&b, "only-"+s.room, []string{"!${base-path}/" + s.room + "/**"}, nil, []string{s.prefix}, s.reason)
 	}
 	for _, r := range rules() {
 		if r.room == "" || slices.Contains(r.may, anything) {
