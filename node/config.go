@@ -1,11 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"runtime"
 	"strings"
 	"time"
@@ -19,11 +19,12 @@ import (
 	"brink/node/represent"
 	"brink/node/semantics"
 	"brink/node/wire"
+	"brink/protocol"
 )
 
 // Defaults of a Config, and why they are what they are.
 const (
-	// DefaultListen is loopback: who wants the world to see the node says so.
+	// DefaultListen is loopback: exposing the node must be explicit.
 	DefaultListen = "127.0.0.1:8080"
 	// DefaultHot holds some tens of bundles, which is what most devices of a few apps ask for.
 	DefaultHot = 256 << 20
@@ -112,8 +113,9 @@ type Site struct {
 	App, Channel string
 }
 
-// Validate reports everything that is wrong with the Config and fills in defaults. It may be called twice.
-func (c *Config) Validate() error {
+// Validate reports everything that is wrong with the Config.
+func (c Config) Validate() error {
+	c = c.withDefaults()
 	var errs []error
 	if c.Data == "" {
 		errs = append(errs, errors.New("no data folder given"))
@@ -137,16 +139,13 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("site %q is not a host name in lower case", host))
 		}
 	}
-	setDefault(&c.Capgo, capgo.DefaultRoot)
 	errs = append(errs, plugin.CheckApps(c.Appflow),
 		capgo.CheckRoot(c.Capgo, "/v1", "/web", appflow.Root, "/livez", "/readyz"))
 	if c.PublicURL != "" {
-		u, err := url.Parse(c.PublicURL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		if _, err := protocol.NodeURL(c.PublicURL); err != nil || strings.ContainsAny(c.PublicURL, "?#") {
 			errs = append(errs, fmt.Errorf("public URL %q: want one such as https://updates.example.com", c.PublicURL))
 		}
 	}
-	setDefault(&c.Listen, DefaultListen)
 	for _, address := range []string{c.Listen, c.Admin} {
 		if address == "" {
 			continue
@@ -159,37 +158,35 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("share of logged requests is %v, not between 0 and 1", c.AccessLog))
 	}
 	if c.Quota < 0 || c.ScrubRate < 0 || c.KeepReleases < 0 {
-		errs = append(errs, errors.New("quota, scrub rate and kept releases can not be negative"))
+		errs = append(errs, errors.New("quota, scrub rate and kept releases cannot be negative"))
 	}
 	errs = append(errs, c.Fleet.Validate())
 	if c.OriginPoll < 0 || c.FillRate < 0 {
-		errs = append(errs, errors.New("origin poll and fill rate can not be negative"))
-	}
-	setDefault(&c.OriginPoll, mirror.DefaultPoll)
-	setDefault(&c.Version, "devel")
-	setDefault(&c.Hot, DefaultHot)
-	setDefault(&c.PatchReleases, DefaultPatchReleases)
-	setDefault(&c.Builders, max(1, runtime.NumCPU()/2))
-	setDefault(&c.Uploads, DefaultUploads)
-	setDefault(&c.maxBodies, maxBodies)
-	setDefault(&c.maxAnswers, maxAnswers)
-	setDefault(&c.Wire.Unsent, DefaultUnsent)
-	setDefault(&c.Prepare, DefaultPrepare)
-	setDefault(&c.Drain, DefaultDrain)
-	setDefault(&c.Finish, DefaultFinish)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Now == nil {
-		c.Now = time.Now
+		errs = append(errs, errors.New("origin poll and fill rate cannot be negative"))
 	}
 	errs = append(errs, c.Wire.Validate())
 	return errors.Join(errs...)
 }
 
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
+func (c Config) withDefaults() Config {
+	c.Listen = cmp.Or(c.Listen, DefaultListen)
+	c.Capgo = cmp.Or(c.Capgo, capgo.DefaultRoot)
+	c.Fleet = c.Fleet.WithDefaults()
+	c.OriginPoll = cmp.Or(c.OriginPoll, mirror.DefaultPoll)
+	c.Version = cmp.Or(c.Version, "devel")
+	c.Hot = cmp.Or(c.Hot, DefaultHot)
+	c.PatchReleases = cmp.Or(c.PatchReleases, DefaultPatchReleases)
+	c.Builders = cmp.Or(c.Builders, max(1, runtime.NumCPU()/2))
+	c.Uploads = cmp.Or(c.Uploads, DefaultUploads)
+	c.maxBodies = cmp.Or(c.maxBodies, maxBodies)
+	c.maxAnswers = cmp.Or(c.maxAnswers, maxAnswers)
+	c.Wire.Unsent = cmp.Or(c.Wire.Unsent, DefaultUnsent)
+	c.Prepare = cmp.Or(c.Prepare, DefaultPrepare)
+	c.Drain = cmp.Or(c.Drain, DefaultDrain)
+	c.Finish = cmp.Or(c.Finish, DefaultFinish)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	if c.Now == nil {
+		c.Now = time.Now
 	}
+	return c
 }

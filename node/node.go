@@ -105,6 +105,7 @@ func New(config Config) (_ *Node, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
+	config = config.withDefaults()
 	n := &Node{
 		config:  config,
 		state:   force.NewState(),

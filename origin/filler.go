@@ -61,7 +61,8 @@ func New(config Config) (*Filler, error) {
 	return f, nil
 }
 
-// Fill returns when the bundle is complete in the store. One that is here but has lost chunks is healed. However many
+// Fill returns when the bundle is complete in the store. Of one that is here and has lost chunks,
+// those are fetched again. However many
 // call it, a bundle is fetched once; ctx ends only this wait, and the work goes on without it.
 //
 // It returns [ErrNotFound] when every source said that it does not have the bundle, [ErrUnavailable] when sources
@@ -82,10 +83,6 @@ func (f *Filler) Fill(ctx context.Context, id digest.Digest) error {
 	}
 	return nil
 }
-
-// Heal is Fill for whoever knows that the bundle is here and found chunks of it lost: what is lost is fetched again,
-// by the index that is here, while the request waits.
-func (f *Filler) Heal(ctx context.Context, id digest.Digest) error { return f.Fill(ctx, id) }
 
 // Forget drops what is remembered of a failed fill, because somebody is known to have the bundle now.
 func (f *Filler) Forget(id digest.Digest) {

@@ -284,7 +284,7 @@ func TestFiller_HealsWhatWasLost(t *testing.T) {
 		}
 	}
 	source.wanted = nil
-	if err := f.Heal(t.Context(), b.ID()); err != nil {
+	if err := f.Fill(t.Context(), b.ID()); err != nil {
 		t.Fatal(err)
 	}
 	if source.asked.Load() != 1 || source.chunksWanted() != len(lost) {
@@ -293,7 +293,7 @@ func TestFiller_HealsWhatWasLost(t *testing.T) {
 	// A disk that loses everything at once must not be written to for ever.
 	delete(s.chunks, lost[0].Digest)
 	s.lose = func(digest.Digest) bool { return true }
-	if err := f.Heal(t.Context(), b.ID()); !errors.Is(err, ErrNotFound) {
+	if err := f.Fill(t.Context(), b.ID()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("to a store that loses what is put in: %v", err)
 	}
 }

@@ -125,7 +125,7 @@ func (c Chunks) Chunk(ctx context.Context, want bundle.Chunk) ([]byte, error) {
 	}
 	waiting, cancel := context.WithTimeout(ctx, fillWait)
 	defer cancel()
-	if healing := s.Filler.Heal(waiting, c.bundle); healing != nil {
+	if healing := s.Filler.Fill(waiting, c.bundle); healing != nil {
 		s.Logger.Error("lost chunk cannot be fetched again", "bundle", c.bundle.Short(),
 			"chunk", want.Digest.Short(), "error", healing)
 		return nil, err

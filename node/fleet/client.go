@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -37,12 +36,9 @@ func (c *client) Ask(
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	raw, err := protocol.ReadAll(resp.Body, limit)
 	if err != nil {
-		return nil, fmt.Errorf("node %s: %w", to.Name, err)
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("node %s: its answer has more than %d bytes", to.Name, limit)
+		return nil, fmt.Errorf("node %s: its answer: %w", to.Name, err)
 	}
 	if strings.HasPrefix(target, protocol.FleetPath) {
 		field := resp.Request.Header.Get(fasthttp.HeaderAuthorization)
@@ -79,11 +75,7 @@ func (c *client) Open(
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxProblem))
-	if err != nil {
-		return nil, fmt.Errorf("node %s: %w", to.Name, err)
-	}
-	return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ReadProblem(resp.StatusCode, raw))
+	return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ProblemOf(resp))
 }
 
 // AskJSON is Ask with JSON both ways. A nil question has no body, a nil answer is not read.

@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,8 +52,16 @@ type Options struct {
 	Transport memberlist.Transport // for tests
 }
 
-// Validate reports what is wrong with the options and fills in defaults.
-func (f *Options) Validate() error {
+// WithDefaults returns the options with defaults filled in.
+func (f Options) WithDefaults() Options {
+	if f.Name != "" && f.Node == "" {
+		f.Node, _ = os.Hostname() // Validate reports that there is none
+	}
+	return f
+}
+
+// Validate reports what is wrong with the options.
+func (f Options) Validate() error {
 	if f.Name == "" {
 		if len(f.Join) > 0 || f.Bind != "" || f.KeyFile != "" {
 			return errors.New("the fleet has no name: give all of its nodes the same one")
@@ -64,16 +71,12 @@ func (f *Options) Validate() error {
 	if f.KeyFile == "" && len(f.Keys) == 0 {
 		return errors.New("the fleet has no key: make one with \"brink fleet key new\"")
 	}
-	if f.Node == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("the node has no name, and the host tells none: %w", err)
-		}
-		f.Node = host
+	if f.WithDefaults().Node == "" {
+		return errors.New("the node has no name, and neither has its host")
 	}
 	if f.URL != "" {
-		if u, err := url.Parse(f.URL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return fmt.Errorf("URL of the node %q: want one such as https://10.0.0.7:8080", f.URL)
+		if _, err := protocol.NodeURL(f.URL); err != nil {
+			return fmt.Errorf("URL of the node: %w: want one such as https://10.0.0.7:8080", err)
 		}
 	}
 	return nil
@@ -198,7 +201,7 @@ func (f *Fleet) SetState(state gossip.State) { f.gossip.SetState(state) }
 
 // GuessURL returns where others reach a node, as far as it can tell: the address that it gossips at, and the port of
 // the address that it listens on.
-func (f *Options) GuessURL(scheme, address string) string {
+func (f Options) GuessURL(scheme, address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return ""

@@ -144,7 +144,7 @@ func (o *Mirror) putBundle(ctx context.Context, id digest.Digest, near []digest.
 		Frame: func(ctx context.Context, c bundle.Chunk) (bundle.Frame, error) {
 			frame, err := o.Store.Frame(ctx, c.Digest)
 			if errors.Is(err, store.ErrNotFound) {
-				if err := o.Bundles.Filler.Heal(ctx, id); err != nil {
+				if err := o.Bundles.Filler.Fill(ctx, id); err != nil {
 					return frame, err
 				}
 				frame, err = o.Store.Frame(ctx, c.Digest)

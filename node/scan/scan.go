@@ -33,9 +33,6 @@ func (s *Scanner) Done() bool {
 	return !s.failed && s.at == len(s.text)
 }
 
-// Fail gives up: the text is for encoding/json.
-func (s *Scanner) Fail() { s.failed = true }
-
 // Open reads the beginning of an object.
 func (s *Scanner) Open() { s.expect('{'); s.opened = true }
 
