@@ -24,7 +24,7 @@ const (
 // Readiness is the body of /readyz.
 type Readiness struct {
 	Ready   bool     `json:"ready"`
-	Reasons []string `json:"reasons"` // why not, or what is amiss while it still serves
+	Reasons []string `json:"reasons"` // why not, or what is wrong while it still serves
 }
 
 func (h *health) enter(phase string) {
@@ -34,7 +34,7 @@ func (h *health) enter(phase string) {
 }
 
 // check returns whether the node is ready. A node that can not be written to still serves devices: it is ready, and
-// says what is amiss, unless it can not be read either.
+// reports what is wrong, unless it cannot be read either.
 func (h *health) check() Readiness {
 	h.mu.Lock()
 	phase := h.phase

@@ -61,9 +61,8 @@ func New(config Config) (*Filler, error) {
 	return f, nil
 }
 
-// Fill returns when the bundle is complete in the store. Of one that is here and has lost chunks,
-// those are fetched again. However many
-// call it, a bundle is fetched once; ctx ends only this wait, and the work goes on without it.
+// Fill returns when the bundle is complete in the store. Of one that is here and has lost chunks, those are fetched
+// again. However many call it, a bundle is fetched once; ctx ends only this wait, and the work goes on without it.
 //
 // It returns [ErrNotFound] when every source said that it does not have the bundle, [ErrUnavailable] when sources
 // failed, and both at once for a short time after that without asking any of them; [ErrBusy] when too many bundles

@@ -19,7 +19,7 @@ type watchdog struct {
 	over  bool
 }
 
-// watch returns a context that ends with [ErrStalled] when the watchdog was not started anew for so long.
+// watch returns a context that ends with [ErrStalled] when the watchdog was not started again in time.
 func watch(ctx context.Context, stall time.Duration) (context.Context, *watchdog) {
 	w := &watchdog{stall: stall}
 	w.context, w.cancel = context.WithCancelCause(ctx)

@@ -78,8 +78,8 @@ func codingOf(kind string) (semantics.Coding, bool) {
 	return semantics.Identity, false
 }
 
-// lend waits for a representation that is being made, for so long, and has it made if this node is the owner and was
-// told how.
+// lend waits up to lendWait for a build in progress, and starts one if this node owns the plain bytes and the request
+// says how.
 func (b *Builder) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, error) {
 	b.mu.Lock()
 	running := b.running[key]
@@ -88,7 +88,7 @@ func (b *Builder) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, e
 		made = running.ready
 	}
 	b.mu.Unlock()
-	if made == nil { // who waits for what others are asked for might wait in a circle
+	if made == nil { // waiting for a build that itself waits for other nodes could deadlock
 		if origin.OwnersFirst(b.Fleet.Self(), b.Fleet.Others(), key.Source) > 0 {
 			return nil, errNotLent
 		}
@@ -110,7 +110,7 @@ func (b *Builder) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, e
 	select {
 	case <-made:
 	case <-late.C:
-		return nil, serve.Problem(protocol.CodeUnavailable, "the representation is being made", "ask again")
+		return nil, serve.Problem(protocol.CodeUnavailable, "the representation is being built", "ask again")
 	case <-b.Context.Done():
 		return nil, errNotLent
 	}
@@ -121,8 +121,8 @@ func (b *Builder) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, e
 	return object, err
 }
 
-// toLend returns how a representation is made that another node asks for. The bundles have to be here: who has none
-// does not know what it stands for.
+// toLend returns how to build a representation that another node asks for. The bundles have to be here: without them
+// this node cannot tell what it stands for.
 func (b *Builder) toLend(q *fasthttp.Args, key store.DerivedKey) (Derivation, error) {
 	s, err := b.named(key.Source, string(q.Peek("bundle")), string(q.Peek("path")))
 	if err != nil {

@@ -27,14 +27,15 @@ import (
 	"brink/store"
 )
 
-// share takes representations from other nodes of the fleet, so that each is made once and not once on every node.
+// share takes representations from other nodes of the fleet, so that each is built once and not once on every node.
 //
-// The region's owner of the plain bytes is asked first. It makes what it does not have, and all others wait for it, for
-// so long. Then who is known to hold the bundle is asked: where it was published it was made before anybody else heard
-// of it. Neither is believed: what comes is decoded, and kept only when it gives the bytes that it stands for.
+// The region's owner of the plain bytes is asked first. It builds what it does not have, and the others wait for it,
+// for a bounded time. Then the node that is known to hold the bundle is asked: where it was published, it was built
+// before any other node heard of it. Neither is trusted: what arrives is decoded, and kept only when it gives the bytes
+// that it stands for.
 //
-// Nobody waits in a circle: a node has a representation made for others only when it is the owner, asks nobody but
-// owners to make one, and lets nobody wait for what it asks others for itself.
+// There is no deadlock: only owners build for peers, only owners are asked to build, and peers never wait for a build
+// that itself waits for a peer.
 type share struct {
 	builder *Builder
 	slots   *semaphore.Weighted // of representations that others are asked for at the same time

@@ -20,9 +20,9 @@ const (
 	CheckRollback = "check.rollback"
 	CheckBuiltIn  = "check.built_in"
 	CheckNone     = "check.none"
-	// Seen counts a device once a day, under the version that it ran when it first told one. It is a sample: about half
-	// of them at 100,000 devices a day on one node, and never more than 65,536; a node that is started again counts anew.
-	// So it compares versions, and counts no devices: for that there are the months.
+	// Seen counts a device once a day, under the version that it ran when it first told one. It is a sample: about half of
+	// them at 100,000 devices a day on one node, and never more than 65,536; a node that is started again counts again
+	// from zero. So it compares versions, and counts no devices: for that there are the months.
 	Seen = "device.seen"
 )
 

@@ -298,7 +298,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 // deadline is that of one direction. The socket has a single one, for the caller's and for ours. It may pass too early,
-// which costs one look at the clock, but never too late; so it is set anew only when it must be, not for each call.
+// which costs one look at the clock, but never too late; so it is set again only when it must be, not for each call.
 type deadline struct {
 	asked time.Time // by the caller; zero is none
 	armed time.Time // what the socket has

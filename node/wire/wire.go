@@ -2,9 +2,9 @@
 // those that are slow but move.
 //
 // The life of one connection: a [Listener] accepts it, counts it and hands it out as a [Conn]. While it waits for a
-// request it may be idle for so long; while a request is read or a response is written, time counts only as long as
-// the peer is waited for, so that a slow disk or a slow origin is never held against a client. A limit that is passed
-// closes the connection and makes the call that waited return [ErrIdle], [ErrStalled] or [ErrSlow]. When as many
+// request it may be idle for a bounded time; while a request is read or a response is written, time counts only as long
+// as the peer is waited for, so that a slow disk or a slow origin is never held against a client. A limit that is
+// passed closes the connection and makes the call that waited return [ErrIdle], [ErrStalled] or [ErrSlow]. When as many
 // connections are open as may be, a new one displaces the one that has been idle for longest. When a drain has waited
 // long enough, [Listener.CloseConns] closes what remains. An HTTP server above needs no timeouts of its own.
 //

@@ -64,7 +64,7 @@ func (b *Bucket) list(ctx context.Context) (Catalog, error) {
 	return c, nil
 }
 
-// enter adds names to catalog.json. One that can not be read is made anew by listing.
+// enter adds names to catalog.json. One that cannot be read is made again by listing.
 func (b *Bucket) enter(ctx context.Context, more Catalog) error {
 	return b.update(ctx, catalogKey, maxCatalog, func(current []byte) ([]byte, error) {
 		c := Catalog{Schema: catalogSchema}

@@ -28,7 +28,7 @@ type subject struct {
 type answer struct {
 	body, gzip []byte
 	keyID      string // of the key that the release was encrypted for; empty: it was not, or it is not known
-	amiss      string // why the plugin can not be given the release; empty: it can
+	refusal    string // why the plugin can not be given the release; empty: it can
 	unsettled  bool   // not all is known of it that there is to know
 	until      time.Time
 }
@@ -62,7 +62,7 @@ func (s *Server) render(of subject, release *channel.Release) *answer {
 	} else {
 		s.renderPlain(a, &u, of, release)
 	}
-	if a.amiss == "" {
+	if a.refusal == "" {
 		a.body = u.body()
 	}
 	return a
@@ -82,7 +82,7 @@ func (s *Server) renderPlain(a *answer, u *update, of subject, release *channel.
 		}
 	}
 	if zip == nil && u.Manifest == nil {
-		a.amiss = "Cannot get bundle: it has no zip, and this plugin takes no list of files"
+		a.refusal = "Cannot get bundle: it has no zip, and this plugin takes no list of files"
 		a.unsettled = true // what is not here may come
 	}
 }
@@ -148,12 +148,12 @@ func (s *Server) entries(base string, ix *bundle.Index) (list []entry, unsettled
 func (s *Server) renderSealed(a *answer, u *update, of subject, attached *channel.Attachment) {
 	sealed, err := s.sealed(attached.Bundle)
 	if err != nil {
-		a.amiss, a.unsettled = "Cannot get bundle: its encrypted form is not here", true
+		a.refusal, a.unsettled = "Cannot get bundle: its encrypted form is not here", true
 		return
 	}
 	a.keyID = sealed.KeyID
 	if (sealed.Form == protocol.CapgoHex) != of.hex {
-		a.amiss = "Cannot get bundle: its checksums are in a form that this plugin does not take"
+		a.refusal = "Cannot get bundle: its checksums are in a form that this plugin does not take"
 		return
 	}
 	u.URL = fileURL(of.base, attached.Bundle, protocol.ZipPath)

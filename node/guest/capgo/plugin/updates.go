@@ -102,8 +102,8 @@ func (s *Server) give(r Request, m *channel.Manifest, release *channel.Release, 
 		f.Kind = kindBlocked
 		return f.with("deviceKeyId", in.KeyID).with("bundleKeyId", a.keyID).answer()
 	}
-	if a.amiss != "" {
-		return failed("no_bundle", a.amiss).answer()
+	if a.refusal != "" {
+		return failed("no_bundle", a.refusal).answer()
 	}
 	return Answer{Status: 200, Body: a.body, Gzip: a.gzip}
 }

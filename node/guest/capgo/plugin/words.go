@@ -84,7 +84,7 @@ func failed(code, message string) *failure {
 }
 
 // unknownApp is what Capgo's servers say of apps that are not theirs. Plugins up to 8.51.4 then send no events until
-// the app is started anew; there is no Retry-After, so that later ones are not kept from asking.
+// the app is started again; there is no Retry-After, so that later ones are not kept from asking.
 func unknownApp() *failure {
 	return &failure{status: 429, Error: "on_premise_app", Message: "The app is not served here"}
 }
