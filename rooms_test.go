@@ -127,13 +127,19 @@ func depguard() string {
 			deny = append(deny, to+"$") // that package, not those below it
 		}
 		folder := "${base-path}/" + r.room + "/**"
-		writeRule(&b, r.room, []string{folder, "!$test"}, allow, deny, r.reason)
+		var others []string // rooms below it, which have rules of their own
+		for _, other := range rules() {
+			if other.room != r.room && within(other.room, r.room) {
+				others = append(others, "!${base-path}/"+other.room+"/**")
+			}
+		}
+		writeRule(&b, r.room, append([]string{folder, "!$test"}, others...), allow, deny, r.reason)
 		for _, to := range tested() {
 			if to != r.room && !slices.Contains(r.may, to) {
 				allow = append(allow, module+"/"+to)
 			}
 		}
-		writeRule(&b, r.room+"-tests", []string{folder + "_test.go"}, allow, []string{module}, r.reason)
+		writeRule(&b, r.room+"-tests", append([]string{folder + "_test.go"}, others...), allow, []string{module}, r.reason)
 	}
 	return b.String()
 }

@@ -33,8 +33,8 @@ func TestEnvelope_OfStrangersCostsLittle(t *testing.T) {
 	}
 }
 
-// TestTrust_OfStrangersCostsLittle: a trust document is signed by roots that it names itself, so a stranger can have one
-// read to its end.
+// TestTrust_OfStrangersCostsLittle: a trust document is signed by roots that it names itself, so a stranger can have
+// one read to its end.
 func TestTrust_OfStrangersCostsLittle(t *testing.T) {
 	org := trust(t, acme(), "root")
 	const size = MaxTrust * 5 / 8

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestManifest_CriticalMembersStopWhoDoesNotKnowThem: such a manifest is accepted, so that nothing older comes back, and
-// decides nothing but to stay; nothing is made from it.
+// TestManifest_CriticalMembersStopWhoDoesNotKnowThem: such a manifest is accepted, so that nothing older comes back,
+// and decides nothing but to stay; nothing is made from it.
 func TestManifest_CriticalMembersStopWhoDoesNotKnowThem(t *testing.T) {
 	org := trust(t, acme(), "root")
 	with := func(names ...string) *Manifest {

@@ -125,9 +125,9 @@ func (l life) allowsBuiltIn(m *Manifest, d Device) bool {
 }
 
 // TestLife_AFollowerIsNeverStranded follows a device through any life of a channel with rollouts, schedules, overrides,
-// rollbacks and reverts. It may miss any number of manifests, and always: accepts the next one it sees; is told to run exactly
-// one release of it, and is content with that once it does; moves down only where it was told to; and is never sent
-// where it would refuse to be.
+// rollbacks and reverts. It may miss any number of manifests, and always: accepts the next one it sees; is told to run
+// exactly one release of it, and is content with that once it does; moves down only where it was told to; and is never
+// sent where it would refuse to be.
 func TestLife_AFollowerIsNeverStranded(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := drawLife(rt, t)

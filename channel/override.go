@@ -68,8 +68,8 @@ func (m *Manifest) override(d *Device) *Override {
 	return overrideNamed(m, digest.Digest{}, m.HashCustom(d.Custom))
 }
 
-// overrideNamed returns the override that names a device ID or a custom ID by its hash; the other one is zero. No override
-// names nobody.
+// overrideNamed returns the override that names a device ID or a custom ID by its hash; the other one is zero. No
+// override names nobody.
 func overrideNamed(m *Manifest, device, custom digest.Digest) *Override {
 	if device.IsZero() && custom.IsZero() {
 		return nil

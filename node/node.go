@@ -219,7 +219,7 @@ func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 
 // fail answers with the problem of an error.
 func (n *Node) fail(r *serve.Request, err error) {
-	r.Fail(err, n.table.Name(r.Label), n.config.Logger)
+	_ = r.Fail(err, n.table.Name(r.Label), n.config.Logger) // it is written
 }
 
 // panicked counts and logs a panic. It is called while the stack still says where it happened.

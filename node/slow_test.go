@@ -82,8 +82,8 @@ func startSlow(t *testing.T, files int, encrypted bool, change ...func(*Config))
 	return s
 }
 
-// ask asks for a representation, takes the beginning of the answer and no more, and returns the connection.
-func (s *slowFixture) ask(path string) net.Conn {
+// ask asks for a representation, and reads the beginning of the answer and no more.
+func (s *slowFixture) ask(path string) {
 	s.t.Helper()
 	conn, err := s.dial()
 	if err != nil {
@@ -97,7 +97,6 @@ func (s *slowFixture) ask(path string) net.Conn {
 	if _, err := io.ReadFull(conn, make([]byte, 10)); err != nil {
 		s.t.Fatal(err)
 	}
-	return conn
 }
 
 // memoryFiles returns how many files in RAM the process has open.

@@ -60,7 +60,7 @@ func (p *plainBody) reader() bundles.Reader {
 	if p.IsArchive() {
 		return p.builder.Bundles.Archive(p.builder.Context, p.ix)
 	}
-	return p.builder.Bundles.File(p.builder.Context, p.Subject.Bundle, p.File)
+	return p.builder.Bundles.File(p.builder.Context, p.Bundle, p.File)
 }
 
 // Object returns a representation that the store holds.

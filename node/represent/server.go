@@ -1,3 +1,14 @@
+// Package represent chooses, builds and keeps representations: archives and files of bundles as zstd, gzip and brotli,
+// and patches from what a device has to what it is to have.
+//
+// The life of one representation: before a release comes into force, [Builder.Prepare] builds what devices will ask for
+// first; the rest is built behind it, and what a request would have preferred, for the next one. In a fleet each is
+// built once: [Server.Lend] waits for it on behalf of other nodes, and what comes from another node is decoded and
+// compared before it is stored. For a request, [Server.Send] picks the one that the client prefers among those that
+// exist, from memory ([Hot]) or the store.
+//
+// The invariant: nothing is encoded on the path of a request, and every representation decodes to the bytes that it
+// stands for.
 package represent
 
 import (
@@ -28,8 +39,6 @@ var encodings = []semantics.Coding{semantics.Zstd, semantics.Gzip, semantics.Bro
 const headerDictionary = "Available-Dictionary"
 
 // ErrNotAcceptable is the problem of a client that accepts none of the encodings that exist.
-//
-//nolint:gochecknoglobals // it is never changed
 var ErrNotAcceptable = serve.Problem(protocol.CodeNotAcceptable, "none of the encodings that exist is accepted",
 	"accept identity, or zstd")
 

@@ -115,11 +115,6 @@ func (s *share) holder(id digest.Digest) holder {
 	return s.holders[id]
 }
 
-// followed reports whether a manifest was not published here, so that others have made what devices ask for first.
-func (s *share) followed(m *channel.Manifest) bool {
-	return s.holder(m.Release.Bundle).manifest == m.Digest()
-}
-
 // rest has a node not asked for some time.
 func (s *share) rest(name string) {
 	s.mu.Lock()

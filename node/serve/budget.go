@@ -40,6 +40,7 @@ type Loan struct {
 // largeShare is the part of a budget above which an account gives up first.
 const largeShare = 8
 
+// NewBudget returns a budget of so many bytes.
 func NewBudget(size int64) *Budget {
 	return &Budget{size: size, accounts: map[string]*account{}}
 }
@@ -78,6 +79,7 @@ func (l *Loan) Grow(n int64) error {
 	return nil
 }
 
+// ErrCrowded is the problem of a request for which no memory is left.
 var ErrCrowded = Problem(protocol.CodeBusy, "too much is being sent at the same time", "try again in a moment")
 
 // giveUp ends one loan, and reports whether there was any that could be ended. It may be the one that asks, which Grow

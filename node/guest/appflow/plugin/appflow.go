@@ -1,4 +1,4 @@
-// Package appflow speaks the protocol by which Ionic Appflow's plugins ask for live updates: cordova-plugin-ionic, and
+// Package plugin speaks the protocol by which Ionic Appflow's plugins ask for live updates: cordova-plugin-ionic, and
 // @capacitor/live-updates, the SDK of Capacitor apps and Portals. It turns what a device says into a [channel.Device],
 // lets [channel.Resolve] decide, and turns the decision back into what the plugin understands. It holds no rule about
 // who gets what, opens no socket and keeps no state but what it found out about bundles.
