@@ -359,7 +359,8 @@ func TestStore_SweepAndIngestTogether(t *testing.T) {
 	}
 }
 
-// Five times the live set is written and evicted, not in the order in which it was written; the disk must not keep it.
+// Six times the live set is written, and what is evicted goes in another order than it was written in; the disk must
+// not keep it.
 func TestStore_DiskShrinks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 1 GB")
@@ -392,7 +393,8 @@ func TestStore_DiskShrinks(t *testing.T) {
 	if got.Disk > got.Stored*3/2 {
 		t.Errorf("%d bytes on disk for %d live ones, want at most half as much again", got.Disk, got.Stored)
 	}
-	if got.EvictedBytes < 5*live || got.Stored < live*8/10 {
+	// What was written is evicted or live; how much is live varies with where between the watermarks eviction has ended.
+	if got.EvictedBytes+got.Stored < 6*live || got.Stored > got.Quota || got.Stored < live*8/10 {
 		t.Errorf("%d bytes evicted, %d live", got.EvictedBytes, got.Stored)
 	}
 }
