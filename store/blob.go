@@ -156,6 +156,40 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	b.sick.add(d, reason)
 }
 
+// remove removes the blobs that are not pinned, and returns how many bytes that was.
+func (b *blobs) remove(names []digest.Digest) (freed int64, err error) {
+	b.pins.mu.Lock()
+	defer b.pins.mu.Unlock()
+	var count int64
+	err = b.db.Update(func(txn database.Txn) error {
+		for _, d := range names {
+			if b.pins.held(d) {
+				continue
+			}
+			item, err := txn.Get(d[:])
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			freed += item.Footprint()
+			count++
+			if err := txn.Delete(slices.Clone(d[:])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	b.quota.grow(-freed, -count)
+	b.evictedBytes.Add(freed)
+	b.evictedBlobs.Add(count)
+	return freed, nil
+}
+
 // each calls do for the key and the accounted size of every blob from first on, in order of keys, until do returns
 // false.
 func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.Digest, size int64) bool) error {
@@ -175,4 +209,43 @@ func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.
 		return nil
 	}
 	return err
+}
+
+// scanWindow is how many names are listed at once.
+const scanWindow = 1024
+
+// errEnough ends a scan or a list.
+var errEnough = errors.New("enough")
+
+// scan calls do for every blob from first on. What do does not find is passed over: it was set aside, or evicted. No
+// iterator is open while do works, for one keeps value log files from being removed.
+func (b *blobs) scan(ctx context.Context, first digest.Digest, do func(digest.Digest) error) error {
+	for more := true; more; {
+		names := make([]digest.Digest, 0, scanWindow)
+		more = false
+		err := b.each(ctx, first, func(d digest.Digest, _ int64) bool {
+			if len(names) == scanWindow {
+				first, more = d, true
+				return false
+			}
+			names = append(names, d)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		for _, d := range names {
+			err := do(d)
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

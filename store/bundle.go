@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/store/database"
 )
 
 // Bundle is a bundle that was committed. It is immutable.
@@ -32,8 +32,6 @@ type BundleInfo struct {
 	Used      time.Time     `json:"used"` // to the second
 }
 
-func (e *entry[R]) usedAt() time.Time { return time.Unix(e.used.Load(), 0).UTC() }
-
 func infoOf(id digest.Digest, e *entry[bundleRecord]) BundleInfo {
 	return BundleInfo{
 		ID: id, SHA256: e.record.SHA256, Size: e.record.Size, Files: e.record.Files,
@@ -42,17 +40,53 @@ func infoOf(id digest.Digest, e *entry[bundleRecord]) BundleInfo {
 	}
 }
 
+// bundles are those that were committed. Its invariant: a bundle enters the catalog only after its record is durable,
+// and its record is written only after its blobs are.
+type bundles struct {
+	records *records
+	blobs   *blobs
+	now     func() time.Time
+	closing context.Context // done when Close of the store begins
+
+	catalog catalog[digest.Digest, bundleRecord]
+	indexes indexCache
+}
+
+// load reads the records of all bundles.
+func (b *bundles) load(used map[string]int64) error {
+	entries := make(map[digest.Digest]*entry[bundleRecord])
+	err := b.records.each(bundleKind, func(name string, payload []byte, err error) error {
+		var id digest.Digest
+		var record bundleRecord
+		if err == nil {
+			id, err = digest.Parse(name)
+		}
+		if err == nil {
+			record, err = decodeRecord[bundleRecord](payload)
+		}
+		key := bundleKind + name
+		if err != nil {
+			b.records.unreadable(key, err) // the next publish writes it again
+			return nil
+		}
+		entries[id] = newEntry(key, record, cmp.Or(used[key], record.CreatedAt))
+		return nil
+	})
+	b.catalog.fill(entries)
+	return err
+}
+
 // Bundle returns a bundle with its index, and notes that it was used. It returns [ErrNotFound] for one that was never
 // committed, that was evicted, or whose index is damaged; publish it again to heal it.
 //
 // A bundle that has lost chunks is still returned, and [Store.Chunk] says which are lost.
-func (s *Store) Bundle(id digest.Digest) (*Bundle, error) {
-	e := s.catalog.bundle(id)
+func (b *bundles) Bundle(id digest.Digest) (*Bundle, error) {
+	e := b.catalog.get(id)
 	if e == nil {
-		return nil, s.absent(fmt.Errorf("bundle %s: %w", id.Short(), ErrNotFound))
+		return nil, b.absent(fmt.Errorf("bundle %s: %w", id.Short(), ErrNotFound))
 	}
-	e.touch(s.config.Now())
-	ix, err := s.index(e)
+	e.touch(b.now())
+	ix, err := b.index(e)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: index: %w", id.Short(), err)
 	}
@@ -60,20 +94,20 @@ func (s *Store) Bundle(id digest.Digest) (*Bundle, error) {
 }
 
 // absent is ErrClosed when the store is closed and err otherwise: the catalog outlives the databases.
-func (s *Store) absent(err error) error {
-	if s.context.Err() != nil {
+func (b *bundles) absent(err error) error {
+	if b.closing.Err() != nil {
 		return ErrClosed
 	}
 	return err
 }
 
 // index returns the decoded index of a bundle, from memory if it was used lately.
-func (s *Store) index(e *entry[bundleRecord]) (*bundle.Index, error) {
-	if err := s.context.Err(); err != nil {
+func (b *bundles) index(e *entry[bundleRecord]) (*bundle.Index, error) {
+	if b.closing.Err() != nil {
 		return nil, ErrClosed
 	}
-	return s.indexes.load(e.record.Index.Digest, func() (*bundle.Index, int64, error) {
-		o, err := s.blobs.open(e.record.Index)
+	return b.indexes.load(e.record.Index.Digest, func() (*bundle.Index, int64, error) {
+		o, err := b.blobs.open(e.record.Index)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -89,41 +123,46 @@ func (s *Store) index(e *entry[bundleRecord]) (*bundle.Index, error) {
 	})
 }
 
-// Index returns the encoded index of a bundle, without decoding it. Errors are those of [Store.Bundle].
-func (s *Store) Index(id digest.Digest) (*Object, error) {
-	e := s.catalog.bundle(id)
+// Info returns what can be said about a bundle without reading its index, and false if it is not here. It notes no use.
+func (b *bundles) Info(id digest.Digest) (BundleInfo, bool) {
+	e := b.catalog.get(id)
 	if e == nil {
-		return nil, s.absent(fmt.Errorf("bundle %s: %w", id.Short(), ErrNotFound))
+		return BundleInfo{}, false
 	}
-	e.touch(s.config.Now())
-	return s.blobs.open(e.record.Index)
+	return infoOf(id, e), true
+}
+
+// Index returns the encoded index of a bundle, without decoding it. Errors are those of [Store.Bundle].
+func (b *bundles) Index(id digest.Digest) (*Object, error) {
+	e := b.catalog.get(id)
+	if e == nil {
+		return nil, b.absent(fmt.Errorf("bundle %s: %w", id.Short(), ErrNotFound))
+	}
+	e.touch(b.now())
+	return b.blobs.open(e.record.Index)
 }
 
 // Intent returns the signed bundle intent as it came with the bundle, or [ErrNotFound]. The caller owns the bytes.
-func (s *Store) Intent(id digest.Digest) ([]byte, error) {
-	return s.records.get(intentKind + id.String())
+func (b *bundles) Intent(id digest.Digest) ([]byte, error) {
+	return b.records.get(intentKind + id.String())
 }
 
 // Bundles yields all bundles in the order of their ids, as they are when it is called. It notes no use.
-func (s *Store) Bundles() iter.Seq[BundleInfo] {
-	s.catalog.mu.RLock()
-	all := make([]BundleInfo, 0, len(s.catalog.bundles))
-	for id, e := range s.catalog.bundles {
-		all = append(all, infoOf(id, e))
-	}
-	s.catalog.mu.RUnlock()
-	slices.SortFunc(all, func(a, b BundleInfo) int { return a.ID.Compare(b.ID) })
+func (b *bundles) Bundles() iter.Seq[BundleInfo] {
+	all := make([]BundleInfo, 0, b.catalog.size())
+	b.catalog.each(func(id digest.Digest, e *entry[bundleRecord]) { all = append(all, infoOf(id, e)) })
+	slices.SortFunc(all, func(x, y BundleInfo) int { return x.ID.Compare(y.ID) })
 	return slices.Values(all)
 }
 
 // Lost returns the chunks of a bundle that are not here any more, nil when it is complete. It looks for names and does
 // not read the chunks; [Store.Verify] does. Errors are those of [Store.Bundle].
-func (s *Store) Lost(ctx context.Context, id digest.Digest) ([]bundle.Chunk, error) {
-	e := s.catalog.bundle(id)
+func (b *bundles) Lost(ctx context.Context, id digest.Digest) ([]bundle.Chunk, error) {
+	e := b.catalog.get(id)
 	if e == nil {
-		return nil, s.absent(fmt.Errorf("bundle %s: %w", id.Short(), ErrNotFound))
+		return nil, b.absent(fmt.Errorf("bundle %s: %w", id.Short(), ErrNotFound))
 	}
-	ix, err := s.index(e)
+	ix, err := b.index(e)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: index: %w", id.Short(), err)
 	}
@@ -132,7 +171,7 @@ func (s *Store) Lost(ctx context.Context, id digest.Digest) ([]bundle.Chunk, err
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		switch known, err := s.blobs.known(c.Digest); {
+		switch known, err := b.blobs.known(c.Digest); {
 		case err != nil:
 			return nil, err
 		case !known:
@@ -142,27 +181,38 @@ func (s *Store) Lost(ctx context.Context, id digest.Digest) ([]bundle.Chunk, err
 	return lost, nil
 }
 
-// Has reports whether there is a chunk of that name whose envelope looks right. It does not read all of it.
-func (s *Store) Has(d digest.Digest) (bool, error) { return s.blobs.has(d) }
-
-// Chunk returns the plain bytes of a chunk, verified; the caller owns them. A chunk that is not here is [ErrNotFound].
-// A damaged one is set aside and counted, and is [ErrNotFound] and [ErrDamaged]. Size may be 0 when it is not known.
-func (s *Store) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
-	r := s.Reader()
-	defer r.Close()
-	plain, err := r.Chunk(ctx, c)
-	return slices.Clone(plain), err
-}
-
-// Frame returns a chunk as it is stored, ready to be sent, verified by the checksum that was made when its plain bytes
-// were verified; the caller owns it. Errors are those of [Store.Chunk].
-func (s *Store) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error) {
-	if err := ctx.Err(); err != nil {
-		return bundle.Frame{}, err
+// complete returns ErrMissingBundle unless the bundle has all its chunks. The caller holds records.changing, so that
+// it stays.
+func (b *bundles) complete(ctx context.Context, id digest.Digest) error {
+	lost, err := b.Lost(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return fmt.Errorf("%w: %w", ErrMissingBundle, err)
+	case err != nil:
+		return err
+	case len(lost) > 0:
+		return fmt.Errorf("%w: bundle %s has lost %d chunks", ErrMissingBundle, id.Short(), len(lost))
 	}
-	var log database.LogReader
-	defer log.Close()
-	return s.blobs.sealed(&log, d)
+	return nil
 }
 
-var _ bundle.Chunks = (*Store)(nil)
+// acknowledge makes the record of a bundle durable; its blobs are.
+func (b *bundles) acknowledge(id digest.Digest, record bundleRecord, intent []byte) error {
+	b.records.changing.Lock()
+	defer b.records.changing.Unlock()
+	key := bundleKind + id.String()
+	if old := b.catalog.get(id); old != nil {
+		record.CreatedAt = old.record.CreatedAt
+	}
+	put := map[string][]byte{key: encodeRecord(record)}
+	if len(intent) > 0 {
+		put[intentKind+id.String()] = intent
+	}
+	if err := b.records.acknowledge(change{put: put}); err != nil {
+		return err
+	}
+	e := newEntry(key, record, 0)
+	e.touch(b.now())
+	b.catalog.change(func(entries map[digest.Digest]*entry[bundleRecord]) { entries[id] = e })
+	return nil
+}

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"brink/bundle"
 	"brink/digest"
@@ -39,96 +41,130 @@ func (k DerivedKey) check() error {
 	return nil
 }
 
+// derived is content made from other content. Its invariant: an object of it that has lost a part is gone, and can be
+// made again.
+type derived struct {
+	records *records
+	blobs   *blobs
+	quota   *quota
+	pins    *pins
+	now     func() time.Time
+	absent  func(error) error // bundles.absent
+
+	catalog catalog[string, derivedRecord]
+	dropped []string // objects whose records are still to be removed; catalog.mu guards it, too
+}
+
+// load reads the records of all derived objects.
+func (d *derived) load(used map[string]int64) error {
+	entries := make(map[string]*entry[derivedRecord])
+	err := d.records.each(derivedKind, func(name string, payload []byte, err error) error {
+		var record derivedRecord
+		if err == nil {
+			record, err = decodeRecord[derivedRecord](payload)
+		}
+		key := derivedKind + name
+		if err != nil {
+			d.records.unreadable(key, err)
+			return nil
+		}
+		entries[name] = newEntry(key, record, cmp.Or(used[key], record.CreatedAt))
+		return nil
+	})
+	d.catalog.fill(entries)
+	return err
+}
+
 // PutDerived reads r to its end and keeps the bytes under key, in place of others. It holds one part of them at a time.
 // It returns [ErrQuota] when there is no room: other derived content and blobs that nothing refers to are evicted for
 // it, bundles are not. It may return [ErrReadOnly], and any error of r.
 //
 // Derived content may be evicted at any time and is not synced: after a crash it may be gone.
-func (s *Store) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (*Object, error) {
+func (d *derived) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (*Object, error) {
 	if err := key.check(); err != nil {
 		return nil, fmt.Errorf("derived content: %w", err)
 	}
 	var pinned []digest.Digest
-	defer func() { s.pins.unpin(pinned...) }()
+	defer func() { d.pins.unpin(pinned...) }()
 	w := objectWriter{put: func(plain []byte) (digest.Digest, error) {
 		f := bundle.Frame{Digest: digest.Sum(plain), Encoding: bundle.Raw, Size: int64(len(plain)), Data: plain}
-		s.pins.pin(f.Digest)
+		d.pins.pin(f.Digest)
 		pinned = append(pinned, f.Digest)
 		promised := footprint(f.Size)
-		if err := s.quota.reserve(ctx, promised, evictDerived); err != nil {
+		if err := d.quota.reserve(ctx, promised, evictDerived); err != nil {
 			return f.Digest, err
 		}
-		defer s.quota.release(promised)
-		return f.Digest, s.blobs.put(f)
+		defer d.quota.release(promised)
+		return f.Digest, d.blobs.put(f)
 	}}
 	o, err := w.write(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("derived content %s: %w", key, err)
 	}
-	record := derivedRecord{Object: o, CreatedAt: s.config.Now().Unix()}
+	record := derivedRecord{Object: o, CreatedAt: d.now().Unix()}
 	name := key.String()
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if err := s.records.keep(change{put: map[string][]byte{derivedKind + name: encodeRecord(record)}}); err != nil {
+	d.records.changing.Lock()
+	defer d.records.changing.Unlock()
+	if err := d.records.keep(change{put: map[string][]byte{derivedKind + name: encodeRecord(record)}}); err != nil {
 		return nil, fmt.Errorf("derived content %s: %w", key, err)
 	}
 	e := newEntry(derivedKind+name, record, 0)
-	e.touch(s.config.Now())
-	s.catalog.change(func() { s.catalog.derived[name] = e })
-	return s.openDerived(name, e)
+	e.touch(d.now())
+	d.catalog.change(func(entries map[string]*entry[derivedRecord]) { entries[name] = e })
+	return d.open(name, e)
 }
 
 // Derived returns what PutDerived kept under key, and notes that it was used. It returns [ErrNotFound] when there is
 // nothing, or no longer.
-func (s *Store) Derived(key DerivedKey) (*Object, error) {
+func (d *derived) Derived(key DerivedKey) (*Object, error) {
 	name := key.String()
-	e := s.catalog.object(name)
+	e := d.catalog.get(name)
 	if e == nil {
-		return nil, s.absent(fmt.Errorf("derived content %s: %w", name, ErrNotFound))
+		return nil, d.absent(fmt.Errorf("derived content %s: %w", name, ErrNotFound))
 	}
-	e.touch(s.config.Now())
-	return s.openDerived(name, e)
+	e.touch(d.now())
+	return d.open(name, e)
 }
 
-func (s *Store) openDerived(name string, e *entry[derivedRecord]) (*Object, error) {
-	o, err := s.blobs.open(e.record.Object)
+func (d *derived) open(name string, e *entry[derivedRecord]) (*Object, error) {
+	o, err := d.blobs.open(e.record.Object)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
-		s.dropDerived(name, e)
+		d.drop(name, e)
 		return nil, fmt.Errorf("derived content %s: %w: %w", name, ErrNotFound, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	o.lost = func() { s.dropDerived(name, e) }
+	o.lost = func() { d.drop(name, e) }
 	return o, nil
 }
 
-// dropDerived forgets e, which has lost a part, unless it was made again meanwhile. Its blobs go with the next sweep
+// drop forgets e, which has lost a part, unless it was made again meanwhile. Its blobs go with the next sweep
 // and its record with the next upkeep: a reader must not stand behind those who change records.
-func (s *Store) dropDerived(name string, e *entry[derivedRecord]) {
-	s.catalog.change(func() {
-		if s.catalog.derived[name] == e {
-			delete(s.catalog.derived, name)
-			s.catalog.dropped = append(s.catalog.dropped, name)
+func (d *derived) drop(name string, e *entry[derivedRecord]) {
+	d.catalog.change(func(entries map[string]*entry[derivedRecord]) {
+		if entries[name] == e {
+			delete(entries, name)
+			d.dropped = append(d.dropped, name)
 		}
 	})
 }
 
-// removeDropped removes the records of what dropDerived has forgotten.
-func (s *Store) removeDropped() error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+// removeDropped removes the records of what drop has forgotten.
+func (d *derived) removeDropped() error {
+	d.records.changing.Lock()
+	defer d.records.changing.Unlock()
 	var c change
-	s.catalog.change(func() {
-		for _, name := range s.catalog.dropped {
-			if s.catalog.derived[name] == nil {
+	d.catalog.change(func(entries map[string]*entry[derivedRecord]) {
+		for _, name := range d.dropped {
+			if entries[name] == nil {
 				c.remove = append(c.remove, derivedKind+name, usedKind+derivedKind+name)
 			}
 		}
-		s.catalog.dropped = nil
+		d.dropped = nil
 	})
 	for some := range slices.Chunk(c.remove, 1024) { // a transaction has bounds
-		if err := s.records.keep(change{remove: some}); err != nil {
+		if err := d.records.keep(change{remove: some}); err != nil {
 			return fmt.Errorf("remove records: %w", err)
 		}
 	}

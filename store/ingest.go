@@ -222,7 +222,7 @@ func (in *Ingest) commit(ctx context.Context) error {
 	if err := s.blobs.db.Sync(); err != nil {
 		return err
 	}
-	if err := s.acknowledgeBundle(in.ix.Bundle(), record, in.intent); err != nil {
+	if err := s.bundles.acknowledge(in.ix.Bundle(), record, in.intent); err != nil {
 		return err
 	}
 	in.mu.Lock()
@@ -321,27 +321,4 @@ func (in *Ingest) unpin() {
 	}
 	s.pins.unpin(in.pinned...)
 	in.pinned = nil
-}
-
-// acknowledgeBundle makes the record of a bundle durable; its blobs are.
-func (s *Store) acknowledgeBundle(id digest.Digest, record bundleRecord, intent []byte) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	key := bundleKind + id.String()
-	if old := s.catalog.bundle(id); old != nil {
-		record.CreatedAt = old.record.CreatedAt
-	}
-	put := map[string][]byte{key: encodeRecord(record)}
-	if len(intent) > 0 {
-		put[intentKind+id.String()] = intent
-	}
-	if err := s.records.acknowledge(change{put: put}); err != nil {
-		return err
-	}
-	s.catalog.change(func() {
-		e := newEntry(key, record, 0)
-		e.touch(s.config.Now())
-		s.catalog.bundles[id] = e
-	})
-	return nil
 }

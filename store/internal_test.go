@@ -64,16 +64,16 @@ func TestSweep_BundleCommittedMeanwhile(t *testing.T) {
 	if err := in.Commit(t.Context()); err != nil { // so that the index is there when the sweep takes stock
 		t.Fatal(err)
 	}
-	s.catalog.change(func() { delete(s.catalog.bundles, in.ix.Bundle()) })
+	s.bundles.catalog.change(func(entries map[digest.Digest]*entry[bundleRecord]) { delete(entries, in.ix.Bundle()) })
 	in.committed = false
 
 	s.pins.begin()
-	p, err := s.plan(t.Context(), evictUnreferenced)
+	p, err := s.evictor.plan(t.Context(), evictUnreferenced)
 	if err != nil || len(p.names) != 3 {
 		t.Fatalf("plan of %d blobs, %v, want 3", len(p.names), err)
 	}
 	id := commit(t, in)
-	if freed, err := s.sweep(t.Context(), p, 0); freed != 0 || err != nil {
+	if freed, err := s.evictor.sweep(t.Context(), p, 0); freed != 0 || err != nil {
 		t.Errorf("sweep = %d bytes, %v, want none", freed, err)
 	}
 	s.pins.end()
@@ -91,12 +91,12 @@ func TestEvict_BundleNeededMeanwhile(t *testing.T) {
 	id := commit(t, upload(t, s, "a file"))
 	s.pins.begin()
 	defer s.pins.end()
-	p, err := s.plan(t.Context(), evictAll)
+	p, err := s.evictor.plan(t.Context(), evictAll)
 	if err != nil || len(p.victims) != 1 {
 		t.Fatalf("plan has %d victims, %v", len(p.victims), err)
 	}
-	s.catalog.change(func() { s.catalog.needs["com.acme.shop/beta"] = needs{given: []digest.Digest{id}} })
-	kept, err := s.removeRecords(t.Context(), p.victims)
+	s.signed.note("com.acme.shop/beta", needs{given: []digest.Digest{id}})
+	kept, err := s.evictor.removeRecords(t.Context(), p.victims)
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("removeRecords keeps %d, %v, want 1", len(kept), err)
 	}
@@ -122,7 +122,7 @@ func TestManifest_Damaged(t *testing.T) {
 		t.Errorf("Manifest = %q, %v, want ErrDamaged", raw, err)
 	}
 	evictable := func() bool {
-		p, err := s.plan(t.Context(), evictAll)
+		p, err := s.evictor.plan(t.Context(), evictAll)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,13 +169,13 @@ func TestState_Damaged(t *testing.T) {
 		}
 		return text
 	}
-	if got := read(); got != "stats/a=1 stats/c=3 " || s.badRecords.Load() != 1 {
-		t.Errorf("States yields %s, and %d bad records were counted", got, s.badRecords.Load())
+	if got := read(); got != "stats/a=1 stats/c=3 " || s.records.bad.Load() != 1 {
+		t.Errorf("States yields %s, and %d bad records were counted", got, s.records.bad.Load())
 	}
 	if got, err := s.State("stats/b"); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
 		t.Errorf("State = %q, %v, want ErrDamaged", got, err)
 	}
-	if n := s.badRecords.Load(); n != 2 {
+	if n := s.records.bad.Load(); n != 2 {
 		t.Errorf("%d bad records were counted, want one by States and one by State", n)
 	}
 	if report, err := s.Verify(t.Context(), nil); err != nil || len(report.Records) != 1 || report.Records[0] != key {
@@ -194,7 +194,7 @@ func TestState_Damaged(t *testing.T) {
 func TestRefs_WithHalfOfTheRecord(t *testing.T) {
 	s := openStore(t, Config{})
 	id := commit(t, upload(t, s, "a file"))
-	e := s.catalog.bundle(id)
+	e := s.bundles.catalog.get(id)
 	chunk := digest.Sum([]byte("a file"))
 	for name, part := range map[string]digest.Digest{
 		"index":  e.record.Index.Parts[0],
@@ -208,7 +208,7 @@ func TestRefs_WithHalfOfTheRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := false
-		err = s.refs(t.Context(), victim{bundle: e}, func(d digest.Digest) { found = found || d == chunk })
+		err = s.evictor.refs(t.Context(), victim{bundle: e}, func(d digest.Digest) { found = found || d == chunk })
 		if err != nil || !found {
 			t.Errorf("without the %s: %v, chunk found %v", name, err, found)
 		}
@@ -243,7 +243,7 @@ func TestObject_ListsOfParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := s.catalog.object(DerivedKey{Kind: "x"}.String()).record.Object
+	record := s.derived.catalog.get(DerivedKey{Kind: "x"}.String()).record.Object
 	if len(record.Lists) != 1 || len(record.Parts) != 0 || len(o.parts) != inlineParts+1 {
 		t.Errorf("%d lists, %d parts in the record, %d parts", len(record.Lists), len(record.Parts), len(o.parts))
 	}

@@ -16,7 +16,7 @@ type quota struct {
 	minFree   int64
 	freeSpace func(dir string) (uint64, error)
 	log       *slog.Logger
-	// evict makes room, see Store.evict.
+	// evict makes room, see evictor.evict.
 	evict func(ctx context.Context, n int64, scope evictScope) error
 
 	mu       sync.Mutex
@@ -119,4 +119,18 @@ func (q *quota) room(n int64) bool { return q.roomForUpkeep() && q.roomFor(n) }
 func (q *quota) roomFor(n int64) bool {
 	free, err := q.freeSpace(q.dir)
 	return err == nil && free >= uint64(n)
+}
+
+// readOnly returns why the store is read-only, or nothing when it is not.
+func (q *quota) readOnly() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.reason
+}
+
+// blobs is how many there are.
+func (q *quota) blobs() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.count
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"brink/bundle"
 	"brink/digest"
@@ -83,4 +84,30 @@ func (r *Reader) Close() {
 	}
 }
 
-var _ bundle.Chunks = (*Reader)(nil)
+// Has reports whether there is a chunk of that name whose envelope looks right. It does not read all of it.
+func (s *Store) Has(d digest.Digest) (bool, error) { return s.blobs.has(d) }
+
+// Chunk returns the plain bytes of a chunk, verified; the caller owns them. A chunk that is not here is [ErrNotFound].
+// A damaged one is set aside and counted, and is [ErrNotFound] and [ErrDamaged]. Size may be 0 when it is not known.
+func (s *Store) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
+	r := s.Reader()
+	defer r.Close()
+	plain, err := r.Chunk(ctx, c)
+	return slices.Clone(plain), err
+}
+
+// Frame returns a chunk as it is stored, ready to be sent, verified by the checksum that was made when its plain bytes
+// were verified; the caller owns it. Errors are those of [Store.Chunk].
+func (s *Store) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error) {
+	if err := ctx.Err(); err != nil {
+		return bundle.Frame{}, err
+	}
+	var log database.LogReader
+	defer log.Close()
+	return s.blobs.sealed(&log, d)
+}
+
+var (
+	_ bundle.Chunks = (*Store)(nil)
+	_ bundle.Chunks = (*Reader)(nil)
+)

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"brink/digest"
 	"brink/store/database"
@@ -51,9 +54,15 @@ func recordSum(key string, payload []byte) digest.Digest {
 	return digest.Sum(append(append(append(b, key...), 0), payload...))
 }
 
-// records is the database of records.
+// records is the database of records. Its invariant: it returns what was written under a key, or says that it cannot.
 type records struct {
-	db *database.DB
+	db  *database.DB
+	log *slog.Logger
+
+	// changing is held by those who change signed, bundle or derived records or states, from before they look at what
+	// there is until all that is in memory says what was written.
+	changing sync.Mutex
+	bad      atomic.Int64 // found that cannot be read
 }
 
 // get returns the payload of the record, ErrNotFound, or ErrDamaged. The caller owns the bytes.
@@ -93,6 +102,47 @@ func (r *records) each(kind string, do func(name string, payload []byte, err err
 	})
 }
 
+// all calls do with every record of a kind, in order of names, until do returns false. It reads the names first: do may
+// call the store.
+func (r *records) all(kind string, do func(name string, raw []byte, err error) bool) error {
+	var names []string
+	err := r.each(kind, func(name string, _ []byte, _ error) error {
+		names = append(names, name)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		raw, err := r.get(kind + name)
+		if errors.Is(err, ErrClosed) {
+			return err
+		}
+		if !do(name, raw, err) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// unreadable counts and logs a record that cannot be read.
+func (r *records) unreadable(key string, reason error) {
+	r.bad.Add(1)
+	r.log.Error("record can not be read", "record", key, "reason", reason)
+}
+
+// used reads the times of use, by the keys of the records that were used.
+func (r *records) used() (map[string]int64, error) {
+	used := make(map[string]int64)
+	err := r.each(usedKind, func(name string, payload []byte, err error) error {
+		if err == nil && len(payload) == 8 {
+			used[name] = int64(decodeCount(payload))
+		}
+		return nil
+	})
+	return used, err
+}
+
 // change is what one transaction does.
 type change struct {
 	put    map[string][]byte // payloads by key
@@ -100,7 +150,7 @@ type change struct {
 }
 
 // acknowledge makes a change durable. It is all there on return, whatever happens to the process or the machine. The
-// caller holds Store.changing.
+// caller holds changing.
 func (r *records) acknowledge(c change) error {
 	if err := r.db.Commit(c.apply); err != nil {
 		return fmt.Errorf("write records: %w", err)

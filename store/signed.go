@@ -5,11 +5,106 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"brink/channel"
 	"brink/digest"
 )
+
+// signed is what others have signed: channel manifests, and trust documents with their versions, byte for byte as they
+// came. It knows which bundles the channels need.
+//
+// Its invariant: a manifest is put only when the bundles that it needs are complete, and whoever holds records.changing
+// finds the needs of every manifest that can be read.
+type signed struct {
+	records *records
+	quota   *quota
+	bundles *bundles
+
+	mu      sync.RWMutex
+	needs   map[string]needs // by app/channel; changed with records.changing held as well
+	blind   int              // manifests that cannot be read, whose needs nobody knows
+	changes int64            // counts what may make another eviction pass worth while
+}
+
+// needs are the bundles that a channel manifest names: of its releases and of their attachments.
+type needs struct {
+	given  []digest.Digest   // to some device now
+	before [][]digest.Digest // by release that was served, newest first
+}
+
+func needsOf(m *channel.Manifest) needs {
+	n := needs{given: slices.Collect(m.Needs())}
+	for i := range m.History {
+		n.before = append(n.before, slices.Collect(m.History[i].Bundles()))
+	}
+	return n
+}
+
+// load reads all manifests.
+func (s *signed) load() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.needs, s.blind = make(map[string]needs), 0
+	return s.records.each(manifestKind, func(name string, payload []byte, err error) error {
+		var m *channel.Manifest
+		if err == nil {
+			m, err = channel.ParseManifest(payload)
+		}
+		if err != nil {
+			s.records.unreadable(manifestKind+name, err)
+			s.blind++
+			return nil
+		}
+		s.needs[name] = needsOf(m)
+		return nil
+	})
+}
+
+// note sets what a channel needs. The caller holds records.changing.
+func (s *signed) note(channel string, n needs) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	if _, known := s.needs[channel]; !known && s.blind > 0 {
+		s.blind = s.countBlind()
+	}
+	s.needs[channel] = n
+}
+
+// needed returns the bundles that the channels need, with keep releases before the one served.
+func (s *signed) needed(keep int) map[digest.Digest]bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make(map[digest.Digest]bool)
+	for _, n := range s.needs {
+		for _, id := range n.given {
+			all[id] = true
+		}
+		for _, release := range n.before[:min(len(n.before), keep)] {
+			for _, id := range release {
+				all[id] = true
+			}
+		}
+	}
+	return all
+}
+
+// known reports whether all is known that the channels need: every manifest can be read.
+func (s *signed) known() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.blind == 0
+}
+
+// generation counts the changes.
+func (s *signed) generation() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.changes
+}
 
 // PutManifest replaces the manifest of a channel. m is what raw was verified to be; raw is kept byte for byte. expect
 // is the digest of the raw bytes that it replaces, zero when there are none: otherwise [ErrConflict], unless raw is
@@ -17,27 +112,22 @@ import (
 // complete here. On return it is durable.
 //
 // Whether m may be trusted and is newer is for the caller to know: the store checks no signature.
-func (s *Store) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest, expect digest.Digest) error {
+func (s *signed) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest, expect digest.Digest) error {
 	if signed := m.Raw(); signed != nil && !bytes.Equal(signed, raw) {
 		return fmt.Errorf("put manifest of %s/%s: %w: it was not read from these bytes", m.App, m.Channel, ErrMismatch)
 	}
 	name := m.App + "/" + m.Channel
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.records.changing.Lock()
+	defer s.records.changing.Unlock()
 	for id := range m.Needs() {
-		if err := s.complete(ctx, id); err != nil {
+		if err := s.bundles.complete(ctx, id); err != nil {
 			return fmt.Errorf("put manifest of %s: %s: %w", name, whatHas(m, id), err)
 		}
 	}
 	if err := s.replace(manifestKind+name, raw, expect); err != nil {
 		return fmt.Errorf("put manifest of %s: %w", name, err)
 	}
-	s.catalog.change(func() {
-		if _, known := s.catalog.needs[name]; !known && s.catalog.blind > 0 {
-			s.catalog.blind = s.countBlind()
-		}
-		s.catalog.needs[name] = needsOf(m)
-	})
+	s.note(name, needsOf(m))
 	return nil
 }
 
@@ -56,22 +146,8 @@ func whatHas(m *channel.Manifest, id digest.Digest) string {
 	return "a release"
 }
 
-// complete returns ErrMissingBundle unless the bundle has all its chunks. The caller holds changing, so that it stays.
-func (s *Store) complete(ctx context.Context, id digest.Digest) error {
-	lost, err := s.Lost(ctx, id)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return fmt.Errorf("%w: %w", ErrMissingBundle, err)
-	case err != nil:
-		return err
-	case len(lost) > 0:
-		return fmt.Errorf("%w: bundle %s has lost %d chunks", ErrMissingBundle, id.Short(), len(lost))
-	}
-	return nil
-}
-
-// countBlind counts the manifests that can not be read. The caller holds changing.
-func (s *Store) countBlind() (n int) {
+// countBlind counts the manifests that can not be read. The caller holds records.changing.
+func (s *signed) countBlind() (n int) {
 	err := s.records.each(manifestKind, func(_ string, payload []byte, err error) error {
 		if err == nil {
 			_, err = channel.ParseManifest(payload)
@@ -88,44 +164,22 @@ func (s *Store) countBlind() (n int) {
 }
 
 // Manifest returns the raw manifest of a channel, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
-func (s *Store) Manifest(app, channel string) ([]byte, error) {
+func (s *signed) Manifest(app, channel string) ([]byte, error) {
 	return s.records.get(manifestKind + app + "/" + channel)
 }
 
 // Manifests calls do with the raw manifest of every channel, or with the reason why it can not be read, in the order of
 // apps and channels, until do returns false. do owns the bytes and may call the store.
-func (s *Store) Manifests(do func(app, channel string, raw []byte, err error) bool) error {
-	return s.eachRecord(manifestKind, func(name string, raw []byte, err error) bool {
+func (s *signed) Manifests(do func(app, channel string, raw []byte, err error) bool) error {
+	return s.records.all(manifestKind, func(name string, raw []byte, err error) bool {
 		app, channel, _ := strings.Cut(name, "/")
 		return do(app, channel, raw, err)
 	})
 }
 
-// eachRecord reads the names first, because do may call the store.
-func (s *Store) eachRecord(kind string, do func(name string, raw []byte, err error) bool) error {
-	var names []string
-	err := s.records.each(kind, func(name string, _ []byte, _ error) error {
-		names = append(names, name)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		raw, err := s.records.get(kind + name)
-		if errors.Is(err, ErrClosed) {
-			return err
-		}
-		if !do(name, raw, err) {
-			return nil
-		}
-	}
-	return nil
-}
-
 // replace compares and sets a signed record. A damaged one is replaced by whoever knows its digest no better than
-// "none". The caller holds changing.
-func (s *Store) replace(key string, raw []byte, expect digest.Digest) error {
+// "none". The caller holds records.changing.
+func (s *signed) replace(key string, raw []byte, expect digest.Digest) error {
 	if len(raw) == 0 || len(raw) > MaxRecord {
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(raw))
 	}
@@ -145,7 +199,7 @@ func (s *Store) replace(key string, raw []byte, expect digest.Digest) error {
 		return fmt.Errorf("%w: it is %s, not %s", ErrConflict, nameOrNone(name), nameOrNone(expect))
 	}
 	if !s.quota.roomForUpkeep() {
-		return fmt.Errorf("%w: %s", ErrReadOnly, s.ReadOnly())
+		return fmt.Errorf("%w: %s", ErrReadOnly, s.quota.readOnly())
 	}
 	return s.records.acknowledge(change{put: map[string][]byte{key: raw}})
 }

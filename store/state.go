@@ -18,12 +18,19 @@ const (
 	MaxStatesBytes = 768 << 10 // a transaction holds some 1.2 MB, keys and all, see database.Records
 )
 
+// states are what a node itself has to remember and nobody signs. Its invariant: what one PutState has put is durable
+// together or not at all.
+type states struct {
+	records *records
+	quota   *quota
+}
+
 // PutState keeps what a node itself has to remember and nobody signs: a value for each key, in place of what was under
 // it; a nil value removes it. All of it is durable on return, or none. The values are copied.
 //
 // A key is a kind, a slash and a name ("stats/com.acme.shop"), of at most [MaxStateKey] bytes; kinds are a-z and -. It
 // returns [ErrTooLarge] for more than the bounds allow, and [ErrReadOnly] while the disk has too little room.
-func (s *Store) PutState(ctx context.Context, states map[string][]byte) error {
+func (s *states) PutState(ctx context.Context, states map[string][]byte) error {
 	c := change{put: make(map[string][]byte, len(states))}
 	total := 0
 	for key, value := range states {
@@ -50,10 +57,10 @@ func (s *Store) PutState(ctx context.Context, states map[string][]byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.records.changing.Lock()
+	defer s.records.changing.Unlock()
 	if !s.quota.roomForUpkeep() {
-		return fmt.Errorf("put state: %w: %s", ErrReadOnly, s.ReadOnly())
+		return fmt.Errorf("put state: %w: %s", ErrReadOnly, s.quota.readOnly())
 	}
 	if err := s.records.acknowledge(c); err != nil {
 		return fmt.Errorf("put state: %w", err)
@@ -62,10 +69,10 @@ func (s *Store) PutState(ctx context.Context, states map[string][]byte) error {
 }
 
 // State returns what PutState kept under key, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
-func (s *Store) State(key string) ([]byte, error) {
+func (s *states) State(key string) ([]byte, error) {
 	value, err := s.records.get(stateKind + key)
 	if errors.Is(err, ErrDamaged) {
-		s.badState(key, err)
+		s.records.unreadable(stateKind+key, err)
 	}
 	return value, err
 }
@@ -73,27 +80,21 @@ func (s *Store) State(key string) ([]byte, error) {
 // States yields the states whose keys begin with prefix, in the order of keys. One that is damaged is passed over,
 // logged, and counted in [Stats]; the next PutState of its key mends it. The body of the loop owns the values and may
 // call the store. A store that is closed yields nothing more.
-func (s *Store) States(prefix string) iter.Seq2[string, []byte] {
+func (s *states) States(prefix string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		err := s.eachRecord(stateKind+prefix, func(rest string, value []byte, err error) bool {
+		err := s.records.all(stateKind+prefix, func(rest string, value []byte, err error) bool {
 			switch {
 			case err == nil:
 				return yield(prefix+rest, value)
 			case !errors.Is(err, ErrNotFound): // which one is that was removed meanwhile
-				s.badState(prefix+rest, err)
+				s.records.unreadable(stateKind+prefix+rest, err)
 			}
 			return true
 		})
 		if err != nil && !errors.Is(err, ErrClosed) {
-			s.badState(prefix, err)
+			s.records.unreadable(stateKind+prefix, err)
 		}
 	}
-}
-
-// badState counts and tells a state that can not be read.
-func (s *Store) badState(key string, err error) {
-	s.badRecords.Add(1)
-	s.config.Logger.Error("record can not be read", "record", stateKind+key, "reason", err)
 }
 
 func checkStateKey(key string) error {

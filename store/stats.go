@@ -37,22 +37,18 @@ type Stats struct {
 // Stats returns the figures of now. It looks at the files of the folder, a few dozen for each GB.
 func (s *Store) Stats() (Stats, error) {
 	var stats Stats
-	s.catalog.mu.RLock()
-	stats.Bundles, stats.Derived = len(s.catalog.bundles), len(s.catalog.derived)
-	s.catalog.mu.RUnlock()
+	stats.Bundles, stats.Derived = s.bundles.catalog.size(), s.derived.catalog.size()
 	s.quota.mu.Lock()
 	stats.Blobs, stats.Stored, stats.Reserved = s.quota.count, s.quota.stored, s.quota.reserved
 	stats.Quota, stats.ReadOnly = s.quota.limit, s.quota.reason
 	s.quota.mu.Unlock()
 	stats.Damaged, stats.Quarantine = s.sick.damaged()
-	stats.BadRecords = s.badRecords.Load()
-	stats.EvictedBundles, stats.EvictedDerived = s.evictedBundles.Load(), s.evictedDerived.Load()
+	stats.BadRecords = s.records.bad.Load()
+	stats.EvictedBundles, stats.EvictedDerived = s.evictor.bundlesGone.Load(), s.evictor.derivedGone.Load()
 	stats.EvictedBlobs, stats.EvictedBytes = s.blobs.evictedBlobs.Load(), s.blobs.evictedBytes.Load()
 	stats.Rewritten = s.blobs.db.Rewritten()
 	stats.Poisoned = s.blobs.db.Poisoned() || s.records.db.Poisoned()
-	if at := s.scrubbed.Load(); at > 0 {
-		stats.Scrubbed = time.Unix(at, 0).UTC()
-	}
+	stats.Scrubbed = s.scrubber.passed()
 	var err error
 	if stats.Disk, err = diskBlocks(s.config.Dir); err != nil {
 		return stats, fmt.Errorf("disk usage: %w", err)
@@ -62,17 +58,7 @@ func (s *Store) Stats() (Stats, error) {
 }
 
 // ReadOnly returns why nothing can be written now, or nothing when it can.
-func (s *Store) ReadOnly() string {
-	s.quota.mu.Lock()
-	defer s.quota.mu.Unlock()
-	return s.quota.reason
-}
-
-func (q *quota) blobs() int64 {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.count
-}
+func (s *Store) ReadOnly() string { return s.quota.readOnly() }
 
 func encodeDamage(list []Damage) []byte {
 	payload, err := json.Marshal(list)

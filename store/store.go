@@ -21,8 +21,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -34,30 +34,31 @@ import (
 
 // Store is an open data folder. Use [Open].
 //
-// Locks are taken in this order: sweeping, an Ingest's own, changing, pins.mu, blobs.writing, the rest.
+// Its state belongs to its parts, each with its invariant. The store itself has the folder and the goroutines; it opens
+// the parts and closes them.
+//
+// Locks are taken in this order: evictor.sweeping, an Ingest's own, records.changing, pins.mu, blobs.writing, the rest.
 type Store struct {
-	config  Config
-	lock    *flock.Flock
-	blobs   *blobs
-	records *records
-	catalog catalog
-	indexes indexCache
-	quota   *quota
-	pins    *pins
-	sick    *quarantine
+	bundles
+	derived
+	signed
+	states
 
-	sweeping sync.Mutex // one eviction pass at a time
-	barren   [evictAll + 1]barren
-	changing sync.Mutex // held by those who change signed, bundle or derived records
+	config   Config
+	lock     *flock.Flock
+	blobs    *blobs
+	records  *records
+	quota    *quota
+	pins     *pins
+	sick     *quarantine
+	evictor  *evictor
+	scrubber *scrubber
 
-	context       context.Context // of the goroutines; done when Close begins
-	stop          context.CancelFunc
-	work          sync.WaitGroup
-	reclaimWanted chan struct{}
-	closing       sync.Once
-	closed        error
-
-	evictedBundles, evictedDerived, badRecords, scrubbed atomic.Int64
+	context context.Context // of the goroutines; done when Close begins
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+	closing sync.Once
+	closed  error
 }
 
 // upkeepInterval is how often times of use are written and a full disk is looked at again. A crash loses no more.
@@ -78,15 +79,15 @@ func Open(config Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{config: config, lock: lock, reclaimWanted: make(chan struct{}, 1), pins: newPins()}
+	s := &Store{config: config, lock: lock, pins: newPins()}
 	s.context, s.stop = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open store: %w", errors.Join(err, s.shut()))
 	}
-	s.work.Go(func() { s.reclaimer(s.context) })
+	s.work.Go(func() { s.evictor.reclaim(s.context) })
 	s.work.Go(func() { s.upkeep(s.context) })
 	if config.ScrubRate > 0 {
-		s.work.Go(func() { s.scrubber(s.context) })
+		s.work.Go(func() { s.scrubber.run(s.context) })
 	}
 	return s, nil
 }
@@ -94,7 +95,7 @@ func Open(config Config) (_ *Store, err error) {
 func (s *Store) open() error {
 	c := &s.config
 	s.quota = &quota{
-		dir: c.Dir, limit: c.Quota, minFree: c.MinFree, freeSpace: c.FreeSpace, log: c.Logger, evict: s.evict,
+		dir: c.Dir, limit: c.Quota, minFree: c.MinFree, freeSpace: c.FreeSpace, log: c.Logger,
 		high: int64(float64(c.Quota) * c.HighWater), low: int64(float64(c.Quota) * c.LowWater),
 	}
 	s.sick = &quarantine{log: c.Logger, now: c.Now}
@@ -120,7 +121,8 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	s.records = &records{db: db}
+	s.records = &records{db: db, log: c.Logger}
+	s.assemble()
 	if err := syncDir(c.Dir); err != nil { // the folders of both databases are in it from now on
 		return err
 	}
@@ -141,6 +143,39 @@ func (s *Store) open() error {
 	return nil
 }
 
+// assemble makes the parts that work on the databases.
+func (s *Store) assemble() {
+	c := &s.config
+	s.bundles = bundles{records: s.records, blobs: s.blobs, now: c.Now, closing: s.context}
+	s.derived = derived{
+		records: s.records, blobs: s.blobs, quota: s.quota, pins: s.pins, now: c.Now, absent: s.bundles.absent,
+	}
+	s.signed = signed{records: s.records, quota: s.quota, bundles: &s.bundles}
+	s.states = states{records: s.records, quota: s.quota}
+	s.evictor = &evictor{
+		records: s.records, blobs: s.blobs, quota: s.quota, pins: s.pins,
+		bundles: &s.bundles, derived: &s.derived, signed: &s.signed,
+		keep: c.KeepReleases, log: c.Logger, closing: s.context, reclaimWanted: make(chan struct{}, 1),
+	}
+	s.quota.evict = s.evictor.evict
+	s.scrubber = &scrubber{blobs: s.blobs, rate: c.ScrubRate, log: c.Logger, now: c.Now}
+}
+
+// load reads all records.
+func (s *Store) load() error {
+	used, err := s.records.used()
+	if err != nil {
+		return err
+	}
+	if err := s.bundles.load(used); err != nil {
+		return err
+	}
+	if err := s.derived.load(used); err != nil {
+		return err
+	}
+	return s.signed.load()
+}
+
 // upkeep does what nobody waits for.
 func (s *Store) upkeep(ctx context.Context) {
 	ticker := time.NewTicker(upkeepInterval)
@@ -158,32 +193,40 @@ func (s *Store) upkeep(ctx context.Context) {
 	}
 }
 
-// wakeReclaim asks the reclaimer to run. It does not block.
-func (s *Store) wakeReclaim() {
-	select {
-	case s.reclaimWanted <- struct{}{}:
-	default:
+// keep writes what is worth keeping but was promised to nobody: times of use, what was set aside, what was dropped.
+func (s *Store) keep() error {
+	if !s.quota.roomForUpkeep() {
+		return nil
 	}
+	put := make(map[string][]byte)
+	s.bundles.catalog.unwritten(put)
+	s.derived.catalog.unwritten(put)
+	const batch = 4096 // a transaction has bounds
+	keys := make([]string, 0, len(put))
+	for key := range put {
+		keys = append(keys, key)
+	}
+	for some := range slices.Chunk(keys, batch) {
+		c := change{put: make(map[string][]byte, len(some))}
+		for _, key := range some {
+			c.put[usedKind+key] = put[key]
+		}
+		if err := s.records.keep(c); err != nil {
+			return fmt.Errorf("write times of use: %w", err)
+		}
+	}
+	if list, changed := s.sick.take(); changed {
+		if err := s.records.keep(change{put: map[string][]byte{quarantineKind: encodeDamage(list)}}); err != nil {
+			return fmt.Errorf("write quarantine: %w", err)
+		}
+	}
+	return s.derived.removeDropped()
 }
 
-// reclaimer gives disk space back whenever a sweep has removed something.
-func (s *Store) reclaimer(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.reclaimWanted:
-		}
-		if err := s.blobs.db.Reclaim(ctx); err != nil && ctx.Err() == nil {
-			s.config.Logger.Warn("disk space could not be given back", "reason", err)
-		}
-	}
-}
-
-// bounded returns a context that also ends when the store is closed.
-func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+// bounded returns a context that also ends when another does.
+func bounded(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.context, cancel)
+	stop := context.AfterFunc(other, cancel)
 	return ctx, func() {
 		stop()
 		cancel()
@@ -203,13 +246,10 @@ func (s *Store) GC(ctx context.Context) (GCReport, error) {
 	if err != nil {
 		return report, err
 	}
-	s.sweeping.Lock()
-	report.Evicted, err = s.collect(ctx, 1, 1, evictUnreferenced)
-	s.sweeping.Unlock()
-	if err != nil {
+	if report.Evicted, err = s.evictor.evictGarbage(ctx); err != nil {
 		return report, fmt.Errorf("collect garbage: %w", err)
 	}
-	ctx, cancel := s.bounded(ctx)
+	ctx, cancel := bounded(ctx, s.context)
 	defer cancel()
 	if err := s.blobs.db.Reclaim(ctx); err != nil {
 		return report, fmt.Errorf("give disk space back: %w", err)

@@ -10,15 +10,15 @@ import (
 )
 
 // PutTrust replaces the trust document of an org, under the rules of [Store.PutManifest].
-func (s *Store) PutTrust(ctx context.Context, org string, raw []byte, expect digest.Digest) error {
+func (s *signed) PutTrust(ctx context.Context, org string, raw []byte, expect digest.Digest) error {
 	if err := channel.CheckOrg(org); err != nil {
 		return fmt.Errorf("put trust document: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.records.changing.Lock()
+	defer s.records.changing.Unlock()
 	if err := s.replace(trustKind+org, raw, expect); err != nil {
 		return fmt.Errorf("put trust document of %s: %w", org, err)
 	}
@@ -26,25 +26,25 @@ func (s *Store) PutTrust(ctx context.Context, org string, raw []byte, expect dig
 }
 
 // Trust returns the raw trust document of an org, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
-func (s *Store) Trust(org string) ([]byte, error) { return s.records.get(trustKind + org) }
+func (s *signed) Trust(org string) ([]byte, error) { return s.records.get(trustKind + org) }
 
 // Trusts calls do with every trust document, under the rules of [Store.Manifests].
-func (s *Store) Trusts(do func(org string, raw []byte, err error) bool) error {
-	return s.eachRecord(trustKind, do)
+func (s *signed) Trusts(do func(org string, raw []byte, err error) bool) error {
+	return s.records.all(trustKind, do)
 }
 
 // PutTrustVersion keeps one version of an org's trust document for good, beside the one in force: those who slept
 // through several replacements need each of them. It returns [ErrConflict] when another document is kept as that
 // version. On return it is durable.
-func (s *Store) PutTrustVersion(ctx context.Context, org string, version uint64, raw []byte) error {
+func (s *signed) PutTrustVersion(ctx context.Context, org string, version uint64, raw []byte) error {
 	if err := channel.CheckOrg(org); err != nil {
 		return fmt.Errorf("put trust document: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.records.changing.Lock()
+	defer s.records.changing.Unlock()
 	if err := s.replace(versionKey(org, version), raw, digest.Digest{}); err != nil {
 		return fmt.Errorf("put version %d of the trust document of %s: %w", version, org, err)
 	}
@@ -53,7 +53,7 @@ func (s *Store) PutTrustVersion(ctx context.Context, org string, version uint64,
 
 // TrustVersion returns one version of an org's trust document that was kept, [ErrNotFound], or [ErrDamaged]. The caller
 // owns the bytes.
-func (s *Store) TrustVersion(org string, version uint64) ([]byte, error) {
+func (s *signed) TrustVersion(org string, version uint64) ([]byte, error) {
 	if err := channel.CheckOrg(org); err != nil {
 		return nil, errors.Join(err, ErrNotFound)
 	}
