@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -459,5 +460,22 @@ func TestFleet_ANodeWithNothingLearnsBeforeItIsReady(t *testing.T) {
 	until(t, "the second is ready", func() bool { return node.health.check().Ready })
 	if m := node.state.Manifest(testApp, "production"); m == nil || m.Sequence != result.Sequence {
 		t.Error("it was ready before it had what the fleet has")
+	}
+}
+
+// A node that is drained while it learns what the fleet has stays drained.
+func TestFleet_ADrainWhileStartingStays(t *testing.T) {
+	var logs lockedBuffer
+	f := startFleet(t, 0)
+	node := f.add(func(_ int, c *Config) {
+		c.Fleet.Join = []string{"127.0.0.1:1"} // nobody is there
+		c.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+	})
+	if status, err := node.fleet.DrainNode(t.Context(), node.config.Fleet.Node, true); err != nil {
+		t.Fatalf("drain: %+v, %v", status, err)
+	}
+	until(t, "the node has begun", func() bool { return strings.Contains(logs.String(), "node is ready") })
+	if got := node.health.check(); got.Ready || got.Reasons[0] != phaseDraining {
+		t.Errorf("after it has begun: %+v", got)
 	}
 }

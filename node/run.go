@@ -94,10 +94,12 @@ func (n *Node) begin(ctx context.Context) {
 	case n.channels() > 0:
 		n.work.Go(func() { n.fleet.CatchUp(n.ctx) })
 	default:
-		n.health.enter(phaseLearning)
+		if !n.draining.Load() {
+			n.health.enter(phaseLearning)
+		}
 		n.fleet.CatchUp(ctx)
 	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !n.draining.Load() { // an operator may have drained it meanwhile
 		n.setDraining(false)
 	}
 }
