@@ -6,18 +6,20 @@
 // it has seen, and decides for itself from the manifest ([channel.Resolve]). When there is something new it asks for
 // the archive, offering the archive it has as a dictionary, so that one response carries only what changed. The bytes
 // go through decoder and digest into a folder beside the running one; only when the digest is that of the signed
-// release is the folder given its name, the state written and the link switched.
+// release is the folder given its name and the state replaced, which is the switch.
 //
 // The folder, all below [Config].Dir:
 //
 //	bundles/<bundle>/   one installed bundle each: the current one, the previous one
-//	current             a symbolic link to the current one, switched atomically; none while nothing is installed, and
-//	                    the app runs what it came with
-//	state.json          what is installed, and what was seen of each channel: the truth that the link follows
+//	state.json          what is installed, and what was seen of each channel, replaced atomically: the truth
+//	current             a symbolic link to the current bundle, which follows the state; none while nothing is installed
+//	                    and the app runs what it came with, and none on Windows and where links are refused
 //	partial/            a download that was cut, to be resumed
 //	trust.json          the newest trust document that followed from the one that the app came with
 //	nodes.json          how long each of several nodes took to answer, and which failed; only saves time
 //	lock                held while a Client is open
+//
+// An app opens its files below [Client.Path], which needs no link and does not change under it while it runs.
 //
 // The invariant: a device is never worse off. Until the last step of an update nothing that the app runs is touched; a
 // kill at any point leaves either the old version or the new one, whole; and every failure of a patch falls back to the
@@ -93,6 +95,8 @@ type Config struct {
 	// Progress, if set, is called while an archive comes in, with the body bytes of it so far and in all; total is -1
 	// when the node does not say.
 	Progress func(received, total int64)
+
+	symlink func(root *os.Root, target, name string) error // default: symlink; tests have one that refuses
 }
 
 // Validate reports everything that is wrong with the Config.
@@ -132,6 +136,9 @@ func (c Config) withDefaults() Config {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.symlink == nil {
+		c.symlink = symlink
 	}
 	return c
 }
@@ -187,6 +194,7 @@ type Result struct {
 	Channel       string         `json:"channel"`
 	Version       string         `json:"version"` // installed now; empty: the app runs what it came with
 	Bundle        *digest.Digest `json:"bundle,omitempty"`
+	Path          string         `json:"path"`     // of the folder with the files of Version, as Client.Path has it
 	Sequence      uint64         `json:"sequence"` // of the channel manifest that decided
 	Previous      string         `json:"previous,omitempty"`
 	Decision      channel.Kind   `json:"decision"`
@@ -285,10 +293,20 @@ func (c *Client) Installed() (version string, bundle digest.Digest, err error) {
 	return c.state.Current.Version, c.state.Current.Bundle, nil
 }
 
+// Path returns the folder with the files that are installed, below [Config].Dir, or [ErrNotInstalled]. Each bundle has
+// a folder of its own: an app that keeps to the path it began with reads files of one version only, whatever Update
+// does meanwhile. The folder stays as long as its bundle is the current or the previous one.
+func (c *Client) Path() (string, error) {
+	if c.state.Current == nil {
+		return "", ErrNotInstalled
+	}
+	return c.path(c.state.Current), nil
+}
+
 func (c *Client) finish(r Result, counted *traffic, start time.Time) Result {
 	r.App, r.Channel = c.config.App, c.config.Channel
 	if current := c.state.Current; current != nil {
-		r.Version, r.Bundle = current.Version, &current.Bundle
+		r.Version, r.Bundle, r.Path = current.Version, &current.Bundle, c.path(current)
 		if c.state.Previous != nil && !c.state.revoked(c.state.Previous) {
 			r.Previous = c.state.Previous.Version
 		}

@@ -78,48 +78,60 @@ func update(t *testing.T, c *Client) Result {
 // wantCurrent checks what the app would see.
 func wantCurrent(t *testing.T, dir string, want map[string]string) {
 	t.Helper()
-	if diff := cmp.Diff(want, tree(t, filepath.Join(dir, currentLink)+"/")); diff != "" {
+	raw, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := decodeState(raw)
+	if err != nil || s.Current == nil {
+		t.Fatalf("the state names no bundle: %v", err)
+	}
+	if diff := cmp.Diff(want, tree(t, filepath.Join(dir, bundleDir(s.Current.Bundle)))); diff != "" {
 		t.Fatalf("current is not what it should be:\n%.2000s", diff)
 	}
 }
 
 func TestClient_InstallsUpdatesAndIsUpToDate(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	node.publish("1.0.0", version("1.0.0"))
-	c := device(t, node, dir)
-	if r := update(t, c); r.Version != "1.0.0" || r.Patched || r.Encoding != "zstd" || r.UpToDate || r.Requests != 2 {
-		t.Errorf("first install: %+v", r)
-	}
-	wantCurrent(t, dir, version("1.0.0"))
-	full := node.sent.Load()
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		node.publish("1.0.0", version("1.0.0"))
+		c := w.device(t, node, dir)
+		if r := update(t, c); r.Version != "1.0.0" || r.Patched || r.Encoding != "zstd" || r.UpToDate || r.Requests != 2 {
+			t.Errorf("first install: %+v", r)
+		}
+		w.wants(t, c, version("1.0.0"))
+		full := node.sent.Load()
 
-	node.publish("1.1.0", version("1.1.0"))
-	before := node.sent.Load()
-	r := update(t, c)
-	if r.Version != "1.1.0" || !r.Patched || r.Encoding != "dcz" || r.Previous != "1.0.0" || r.Requests != 2 {
-		t.Errorf("update: %+v", r)
-	}
-	wantCurrent(t, dir, version("1.1.0"))
-	if patch := node.sent.Load() - before; patch > full/10 {
-		t.Errorf("the update took %d bytes, the install %d", patch, full)
-	}
+		node.publish("1.1.0", version("1.1.0"))
+		before := node.sent.Load()
+		r := update(t, c)
+		if r.Version != "1.1.0" || !r.Patched || r.Encoding != "dcz" || r.Previous != "1.0.0" || r.Requests != 2 {
+			t.Errorf("update: %+v", r)
+		}
+		w.wants(t, c, version("1.1.0"))
+		if patch := node.sent.Load() - before; patch > full/10 {
+			t.Errorf("the update took %d bytes, the install %d", patch, full)
+		}
 
-	if r := update(t, c); !r.UpToDate || r.Requests != 1 || r.Version != "1.1.0" || r.BytesReceived > 100 {
-		t.Errorf("nothing new: %+v, want an answer without the manifest", r)
-	}
+		if r := update(t, c); !r.UpToDate || r.Requests != 1 || r.Version != "1.1.0" || r.BytesReceived > 100 {
+			t.Errorf("nothing new: %+v, want an answer without the manifest", r)
+		}
+	})
 }
 
 func TestClient_FollowsASignedRollback(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	node.publish("1.0.0", version("1.0.0"))
-	node.publish("1.1.0", version("1.1.0"))
-	c := device(t, node, dir)
-	update(t, c)
-	node.rollBack("1.0.0")
-	if r := update(t, c); r.Version != "1.0.0" || r.Decision != channel.Rollback {
-		t.Errorf("signed rollback: %+v", r)
-	}
-	wantCurrent(t, dir, version("1.0.0"))
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		node.publish("1.0.0", version("1.0.0"))
+		node.publish("1.1.0", version("1.1.0"))
+		c := w.device(t, node, dir)
+		update(t, c)
+		node.rollBack("1.0.0")
+		if r := update(t, c); r.Version != "1.0.0" || r.Decision != channel.Rollback {
+			t.Errorf("signed rollback: %+v", r)
+		}
+		w.wants(t, c, version("1.0.0"))
+	})
 }
 
 func TestClient_RefusesWhatIsNotSigned(t *testing.T) {
@@ -204,22 +216,24 @@ func TestClient_TakesThePatchThatComesWithTheCheck(t *testing.T) {
 }
 
 func TestClient_NeverInstallsWrongBytes(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	node.publish("1.0.0", version("1.0.0"))
-	c := device(t, node, dir)
-	update(t, c)
-	node.publish("1.1.0", version("1.1.0"))
-	wrong := node.archiveOf(version("6.6.6"))
-	node.spoilPatch = func([]byte) []byte { return nil }
-	node.spoilArchive = func([]byte) []byte { return wrong }
-	if _, err := c.Update(context.Background()); !errors.Is(err, ErrDamaged) {
-		t.Errorf("Update = %v, want ErrDamaged", err)
-	}
-	wantCurrent(t, dir, version("1.0.0"))
-	node.spoilArchive = nil
-	if r := update(t, c); r.Version != "1.1.0" {
-		t.Errorf("a node that is well again: %+v", r)
-	}
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		node.publish("1.0.0", version("1.0.0"))
+		c := w.device(t, node, dir)
+		update(t, c)
+		node.publish("1.1.0", version("1.1.0"))
+		wrong := node.archiveOf(version("6.6.6"))
+		node.spoilPatch = func([]byte) []byte { return nil }
+		node.spoilArchive = func([]byte) []byte { return wrong }
+		if _, err := c.Update(context.Background()); !errors.Is(err, ErrDamaged) {
+			t.Errorf("Update = %v, want ErrDamaged", err)
+		}
+		w.wants(t, c, version("1.0.0"))
+		node.spoilArchive = nil
+		if r := update(t, c); r.Version != "1.1.0" {
+			t.Errorf("a node that is well again: %+v", r)
+		}
+	})
 }
 
 func TestClient_ResumesACutDownload(t *testing.T) {
@@ -262,24 +276,26 @@ func TestClient_StartsOverWhenTheKeptPartIsWrong(t *testing.T) {
 
 // TestClient_MendsWhateverTheChannelAllows has a device that its channel would leave alone.
 func TestClient_MendsWhateverTheChannelAllows(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	node.publish("1.0.0", version("1.0.0"))
-	c := device(t, node, dir)
-	update(t, c)
-	node.publish("1.1.0", version("1.1.0"))
-	frozen, err := node.current.SetRules(channel.Rules{MaxStep: channel.StepNone}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	node.put(frozen)
-	if r := update(t, c); r.Version != "1.0.0" || r.Reason != string(channel.ReasonStep) {
-		t.Fatalf("a frozen channel: %+v", r)
-	}
-	if err := os.WriteFile(filepath.Join(dir, currentLink, "index.html"), []byte("changed"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	update(t, c)
-	wantCurrent(t, dir, version("1.0.0"))
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		node.publish("1.0.0", version("1.0.0"))
+		c := w.device(t, node, dir)
+		path := update(t, c).Path
+		node.publish("1.1.0", version("1.1.0"))
+		frozen, err := node.current.SetRules(channel.Rules{MaxStep: channel.StepNone}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.put(frozen)
+		if r := update(t, c); r.Version != "1.0.0" || r.Reason != string(channel.ReasonStep) {
+			t.Fatalf("a frozen channel: %+v", r)
+		}
+		if err := os.WriteFile(filepath.Join(path, "index.html"), []byte("changed"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		update(t, c)
+		w.wants(t, c, version("1.0.0"))
+	})
 }
 
 func TestClient_FollowsARollout(t *testing.T) {
@@ -331,19 +347,21 @@ func TestClient_GivesTheNodesWords(t *testing.T) {
 }
 
 func TestClient_ChangesChannelDownwards(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	node.publish("2.0.0", version("2.0.0"))
-	c := device(t, node, dir)
-	update(t, c)
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	node.switchTo("beta", "1.0.0", version("1.0.0"))
-	moved := device(t, node, dir, func(c *Config) { c.Channel = "beta" })
-	if r := update(t, moved); r.Version != "1.0.0" || r.Channel != "beta" {
-		t.Errorf("after a change of channel: %+v", r)
-	}
-	wantCurrent(t, dir, version("1.0.0"))
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		node.publish("2.0.0", version("2.0.0"))
+		c := w.device(t, node, dir)
+		update(t, c)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		node.switchTo("beta", "1.0.0", version("1.0.0"))
+		moved := w.device(t, node, dir, func(c *Config) { c.Channel = "beta" })
+		if r := update(t, moved); r.Version != "1.0.0" || r.Channel != "beta" {
+			t.Errorf("after a change of channel: %+v", r)
+		}
+		w.wants(t, moved, version("1.0.0"))
+	})
 }
 
 func TestConfig_DefaultsLeaveTheCallersNodes(t *testing.T) {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,9 +45,11 @@ func TestClient_KeepsTheFolderAcrossProcesses(t *testing.T) {
 func TestClient_FinishesWhatAKillLeft(t *testing.T) {
 	for name, kill := range map[string]func(t *testing.T, dir string, old, next digest.Digest){
 		"before the switch of the link": func(t *testing.T, dir string, old, _ digest.Digest) {
+			needLinks(t)
 			relink(t, dir, bundleDir(old))
 		},
 		"within the switch of the link": func(t *testing.T, dir string, old, next digest.Digest) {
+			needLinks(t)
 			relink(t, dir, bundleDir(old))
 			if err := os.Symlink(bundleDir(next), filepath.Join(dir, currentLink+".new")); err != nil {
 				t.Fatal(err)
@@ -70,33 +73,36 @@ func TestClient_FinishesWhatAKillLeft(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			node, dir := newFakeNode(t), t.TempDir()
-			node.publish("1.0.0", version("1.0.0"))
-			c := device(t, node, dir)
-			old := *update(t, c).Bundle
-			node.publish("1.1.0", version("1.1.0"))
-			next := *update(t, c).Bundle
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
-			kill(t, dir, old, next)
-			c = device(t, node, dir)
-			wantCurrent(t, dir, version("1.1.0"))
-			entries, err := os.ReadDir(filepath.Join(dir, bundlesDir))
-			if err != nil || len(entries) != 2 {
-				t.Errorf("%d bundles are kept, %v; want the current and the previous one", len(entries), err)
-			}
-			if r := update(t, c); !r.UpToDate {
-				t.Errorf("after that: %+v", r)
-			}
+			inEveryPlace(t, func(t *testing.T, w way) {
+				node, dir := newFakeNode(t), t.TempDir()
+				node.publish("1.0.0", version("1.0.0"))
+				c := w.device(t, node, dir)
+				old := *update(t, c).Bundle
+				node.publish("1.1.0", version("1.1.0"))
+				next := *update(t, c).Bundle
+				if err := c.Close(); err != nil {
+					t.Fatal(err)
+				}
+				kill(t, dir, old, next)
+				c = w.device(t, node, dir)
+				w.wants(t, c, version("1.1.0"))
+				entries, err := os.ReadDir(filepath.Join(dir, bundlesDir))
+				if err != nil || len(entries) != 2 {
+					t.Errorf("%d bundles are kept, %v; want the current and the previous one", len(entries), err)
+				}
+				if r := update(t, c); !r.UpToDate {
+					t.Errorf("after that: %+v", r)
+				}
+			})
 		})
 	}
 }
 
+// relink makes the link as a Client would have that could make links.
 func relink(t *testing.T, dir, target string) {
 	t.Helper()
 	link := filepath.Join(dir, currentLink)
-	if err := os.Remove(link); err != nil {
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(target, link); err != nil {
@@ -105,55 +111,60 @@ func relink(t *testing.T, dir, target string) {
 }
 
 func TestClient_MendsAnInstalledFileThatChanged(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	node.publish("1.0.0", version("1.0.0"))
-	c := device(t, node, dir)
-	update(t, c)
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, currentLink, "js/app.js"), []byte("tampered"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if r := update(t, device(t, node, dir)); r.Version != "1.0.0" || r.UpToDate {
-		t.Errorf("after a file changed: %+v", r)
-	}
-	wantCurrent(t, dir, version("1.0.0"))
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		node.publish("1.0.0", version("1.0.0"))
+		c := w.device(t, node, dir)
+		path := update(t, c).Path
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(path, "js/app.js"), []byte("tampered"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c = w.device(t, node, dir)
+		if r := update(t, c); r.Version != "1.0.0" || r.UpToDate {
+			t.Errorf("after a file changed: %+v", r)
+		}
+		w.wants(t, c, version("1.0.0"))
+	})
 }
 
 func TestClient_RollsBackHereAndStaysThere(t *testing.T) {
-	node, dir := newFakeNode(t), t.TempDir()
-	c := device(t, node, dir, func(c *Config) { c.Confirm = false })
-	alone := device(t, node, t.TempDir(), func(c *Config) { c.Nodes = nil })
-	if _, err := alone.Update(context.Background()); !errors.Is(err, ErrNoNode) {
-		t.Errorf("update from nowhere: %v, want ErrNoNode", err)
-	}
-	if _, err := c.Rollback(); !errors.Is(err, ErrNoPrevious) {
-		t.Errorf("rollback of nothing: %v, want ErrNoPrevious", err)
-	}
-	if err := c.Confirm(); !errors.Is(err, ErrNotInstalled) {
-		t.Errorf("confirm of nothing: %v, want ErrNotInstalled", err)
-	}
-	node.publish("1.0.0", version("1.0.0"))
-	update(t, c)
-	if err := c.Confirm(); err != nil {
-		t.Fatal(err)
-	}
-	node.publish("1.1.0", version("1.1.0"))
-	update(t, c)
-	node.publish("1.2.0", version("1.2.0"))
-	if r := update(t, c); r.Version != "1.2.0" || r.Previous != "1.0.0" {
-		t.Errorf("the version that was confirmed last must be kept: %+v", r)
-	}
-	if r, err := c.Rollback(); err != nil || r.Version != "1.0.0" {
-		t.Fatalf("rollback: %+v, %v", r, err)
-	}
-	wantCurrent(t, dir, version("1.0.0"))
-	if r := update(t, c); r.Version != "1.0.0" || r.UpToDate || r.Reason != ReasonRolledBackHere {
-		t.Errorf("the version that was left must not come back: %+v", r)
-	}
-	node.publish("1.3.0", version("1.3.0"))
-	if r := update(t, c); r.Version != "1.3.0" {
-		t.Errorf("the next release must come: %+v", r)
-	}
+	inEveryPlace(t, func(t *testing.T, w way) {
+		node, dir := newFakeNode(t), t.TempDir()
+		c := w.device(t, node, dir, func(c *Config) { c.Confirm = false })
+		alone := w.device(t, node, t.TempDir(), func(c *Config) { c.Nodes = nil })
+		if _, err := alone.Update(context.Background()); !errors.Is(err, ErrNoNode) {
+			t.Errorf("update from nowhere: %v, want ErrNoNode", err)
+		}
+		if _, err := c.Rollback(); !errors.Is(err, ErrNoPrevious) {
+			t.Errorf("rollback of nothing: %v, want ErrNoPrevious", err)
+		}
+		if err := c.Confirm(); !errors.Is(err, ErrNotInstalled) {
+			t.Errorf("confirm of nothing: %v, want ErrNotInstalled", err)
+		}
+		node.publish("1.0.0", version("1.0.0"))
+		update(t, c)
+		if err := c.Confirm(); err != nil {
+			t.Fatal(err)
+		}
+		node.publish("1.1.0", version("1.1.0"))
+		update(t, c)
+		node.publish("1.2.0", version("1.2.0"))
+		if r := update(t, c); r.Version != "1.2.0" || r.Previous != "1.0.0" {
+			t.Errorf("the version that was confirmed last must be kept: %+v", r)
+		}
+		if r, err := c.Rollback(); err != nil || r.Version != "1.0.0" {
+			t.Fatalf("rollback: %+v, %v", r, err)
+		}
+		w.wants(t, c, version("1.0.0"))
+		if r := update(t, c); r.Version != "1.0.0" || r.UpToDate || r.Reason != ReasonRolledBackHere {
+			t.Errorf("the version that was left must not come back: %+v", r)
+		}
+		node.publish("1.3.0", version("1.3.0"))
+		if r := update(t, c); r.Version != "1.3.0" {
+			t.Errorf("the next release must come: %+v", r)
+		}
+	})
 }

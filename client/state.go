@@ -64,14 +64,18 @@ func (s state) revoked(i *installed) bool {
 }
 
 const (
-	stateFile   = "state.json"
-	bundlesDir  = "bundles"
-	partialDir  = "partial"
-	currentLink = "current"
-	lockFile    = "lock"
+	stateFile  = "state.json"
+	bundlesDir = "bundles"
+	partialDir = "partial"
+	lockFile   = "lock"
 )
 
 func bundleDir(id digest.Digest) string { return bundlesDir + "/" + id.String() }
+
+// path is where an installed bundle is for those who have no root: below Config.Dir.
+func (c *Client) path(one *installed) string {
+	return filepath.Join(c.config.Dir, filepath.FromSlash(bundleDir(one.Bundle)))
+}
 
 func (c *Client) open() error {
 	for _, dir := range []string{".", bundlesDir, partialDir} {
@@ -172,7 +176,7 @@ func encodeState(s state) ([]byte, error) {
 	return append(raw, '\n'), err
 }
 
-// switchTo makes next the state and points the link at what is current in it. The folders that next names are whole,
+// switchTo makes next the state, which is the switch, and has the link follow it. The folders that next names are whole,
 // and what is in them is on disk. The state comes first: from its last byte on, opening the folder finishes what is
 // left.
 func (c *Client) switchTo(next state) error {
@@ -205,29 +209,6 @@ func (c *Client) follow() error {
 		return fmt.Errorf("switch: %w", err)
 	}
 	return c.sweep()
-}
-
-// link makes the link say what the state says: nothing while the app runs what it came with.
-func (c *Client) link() error {
-	now, err := c.root.Readlink(currentLink)
-	if c.state.Current == nil {
-		if err != nil {
-			return nil // there is none
-		}
-		return c.root.Remove(currentLink)
-	}
-	target := bundleDir(c.state.Current.Bundle)
-	if err == nil && now == target {
-		return nil
-	}
-	const fresh = currentLink + ".new"
-	if err := c.root.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := c.root.Symlink(target, fresh); err != nil {
-		return err
-	}
-	return c.root.Rename(fresh, currentLink)
 }
 
 // sweep removes the bundles and downloads that nothing needs any more.

@@ -165,6 +165,7 @@ func (d demo) play(ctx context.Context, first, second string, status func(string
 	result := demoResult{Node: d.url, App: demoApplication, Channel: demoChannel, Made: d.source == ""}
 	device := filepath.Join(d.dir, "device")
 	var last digest.Digest
+	var files string // of the device
 	for _, v := range []struct{ version, dir, does string }{
 		{demoFirst, first, "installs"},
 		{demoSecond, second, "updates to"},
@@ -184,13 +185,14 @@ func (d demo) play(ctx context.Context, first, second string, status func(string
 		if err != nil {
 			return result, err
 		}
+		files = fetched.Path
 		result.Steps = append(result.Steps, demoStep{
 			Step: "device " + v.does + " " + v.version, Version: fetched.Version, Bytes: fetched.BytesReceived,
 			Requests: int64(fetched.Requests), DurationMS: fetched.DurationMS, Patched: fetched.Patched,
 			Bundle: fetched.Bundle.String(),
 		})
 	}
-	installed, err := indexOf(ctx, filepath.Join(device, "current"), nil)
+	installed, err := indexOf(ctx, files, nil)
 	if err != nil {
 		return result, err
 	}

@@ -17,9 +17,10 @@ func fetchCommand(sh *shell) *cobra.Command {
 	var rollback, confirm, trial bool
 	cmd := verb("fetch DIR", "Be a device: bring a folder to what a channel serves",
 		`DIR/current is a symbolic link to the files of the installed release; it is switched at once and only when all of
-them are there and checked. Nothing is believed but what the keys of the trust document signed. The previous release
-is kept for --rollback. A download that was cut goes on where it was, and a kill at any point leaves a whole release.
-Give --node several times to have the nearest asked first, and others when it fails.`,
+them are there and checked. On Windows, and where links are refused, there is none: the folder with the files is
+printed, and is "path" with --json. Nothing is believed but what the keys of the trust document signed. The previous
+release is kept for --rollback. A download that was cut goes on where it was, and a kill at any point leaves a whole
+release. Give --node several times to have the nearest asked first, and others when it fails.`,
 		`
   brink fetch ./device --node http://127.0.0.1:8080 --app com.acme.shop --channel production --trust acme.trust.json
   brink fetch ./device … --trial         keep what was confirmed last until --confirm tells that this one is well
@@ -99,6 +100,7 @@ func (sh *shell) fetch(cmd *cobra.Command, c client.Config, rollback, confirm bo
 type confirmed struct {
 	Version   string `json:"version"`
 	Bundle    string `json:"bundle"`
+	Path      string `json:"path"` // of the folder with its files
 	Confirmed bool   `json:"confirmed"`
 }
 
@@ -110,7 +112,11 @@ func (sh *shell) confirm(device *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return sh.show(confirmed{Version: version, Bundle: id.String(), Confirmed: true}, func(w io.Writer) {
+	path, err := device.Path()
+	if err != nil {
+		return err
+	}
+	return sh.show(confirmed{Version: version, Bundle: id.String(), Path: path, Confirmed: true}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is confirmed: a rollback comes back to it\n", version)
 	})
 }
@@ -130,7 +136,7 @@ func fetchedText(w io.Writer, r client.Result) {
 	}
 	var pairs []string
 	if r.Bundle != nil {
-		pairs = append(pairs, "bundle", r.Bundle.String())
+		pairs = append(pairs, "bundle", r.Bundle.String(), "files", r.Path)
 	}
 	if r.Requests > 0 {
 		received := fmt.Sprintf("%s in %s", human(r.BytesReceived), count(r.Requests, "request"))
