@@ -96,7 +96,9 @@ type Config struct {
 	// when the node does not say.
 	Progress func(received, total int64)
 
-	symlink func(root *os.Root, target, name string) error // default: symlink; tests have one that refuses
+	// What systems refuse: tests refuse it anywhere.
+	symlink   func(root *os.Root, target, name string) error // default: symlink
+	removeAll func(root *os.Root, name string) error         // of an old bundle; default: os.Root.RemoveAll
 }
 
 // Validate reports everything that is wrong with the Config.
@@ -139,6 +141,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.symlink == nil {
 		c.symlink = symlink
+	}
+	if c.removeAll == nil {
+		c.removeAll = (*os.Root).RemoveAll
 	}
 	return c
 }

@@ -98,6 +98,44 @@ func TestClient_FinishesWhatAKillLeft(t *testing.T) {
 	}
 }
 
+// TestClient_SwitchesWhileAnOldBundleIsHeld has a folder that cannot be removed, as one whose files are open on Windows.
+func TestClient_SwitchesWhileAnOldBundleIsHeld(t *testing.T) {
+	node, dir := newFakeNode(t), t.TempDir()
+	node.publish("1.0.0", version("1.0.0"))
+	var held string
+	hold := func(c *Config) {
+		c.removeAll = func(root *os.Root, name string) error {
+			if held == filepath.Join(dir, filepath.FromSlash(name)) {
+				return &fs.PathError{Op: "removeall", Path: name, Err: fs.ErrPermission}
+			}
+			return root.RemoveAll(name)
+		}
+	}
+	c := device(t, node, dir, hold)
+	held = update(t, c).Path
+	node.publish("1.1.0", version("1.1.0"))
+	update(t, c)
+	node.publish("1.2.0", version("1.2.0"))
+	if r := update(t, c); r.Version != "1.2.0" {
+		t.Errorf("with an old bundle that is held: %+v", r)
+	}
+	wantCurrent(t, dir, version("1.2.0"))
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = device(t, node, dir, hold) // it opens all the same
+	if _, err := os.Stat(held); err != nil {
+		t.Errorf("the bundle that is held: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	device(t, node, dir)
+	if _, err := os.Stat(held); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the bundle that was held: %v, want it to be gone", err)
+	}
+}
+
 // relink makes the link as a Client would have that could make links.
 func relink(t *testing.T, dir, target string) {
 	t.Helper()

@@ -211,7 +211,8 @@ func (c *Client) follow() error {
 	return c.sweep()
 }
 
-// sweep removes the bundles and downloads that nothing needs any more.
+// sweep removes the bundles and downloads that nothing needs any more. One that cannot be removed is left to the next
+// sweep: Windows lets nobody remove what an app has open, and the switch is done already.
 func (c *Client) sweep() error {
 	keep := map[string]bool{}
 	for _, one := range []*installed{c.state.Current, c.state.Previous} {
@@ -224,10 +225,11 @@ func (c *Client) sweep() error {
 		return err
 	}
 	for _, entry := range entries {
-		if !keep[entry.Name()] {
-			if err := c.root.RemoveAll(bundlesDir + "/" + entry.Name()); err != nil {
-				return err
-			}
+		if keep[entry.Name()] {
+			continue
+		}
+		if err := c.config.removeAll(c.root, bundlesDir+"/"+entry.Name()); err != nil {
+			c.config.Logger.Warn("an old bundle stays until later", "bundle", entry.Name(), "error", err)
 		}
 	}
 	return nil
