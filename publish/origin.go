@@ -74,6 +74,9 @@ func (s *session) moveAt(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := s.putTrust(ctx); err != nil {
+		return err
+	}
 	s.result.BytesSent += int64(len(raw))
 	return s.config.Origin.Move(ctx, m)
 }

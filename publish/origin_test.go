@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"brink/bundle"
 	"brink/channel"
@@ -147,6 +148,14 @@ func TestPublish_ToAnOriginWithoutANode(t *testing.T) {
 		if _, err := trust.VerifyIntent(raw, m.Issued); err != nil {
 			t.Error(err)
 		}
+	}
+	// Whatever moves a channel there brings the trust document that allows it, and not only a release.
+	o.trust, o.planted = nil, 0
+	if r, err := p.Renew(t.Context(), "com.acme.shop", "production", 1000*24*time.Hour, false); err != nil || r.Renewal != 1 {
+		t.Errorf("renewed: %+v, %v", r, err)
+	}
+	if o.planted != 1 || o.trust == nil {
+		t.Errorf("the trust document was put %d times", o.planted)
 	}
 	write("three")
 	o.conflict = true

@@ -38,6 +38,9 @@ func (p *Publisher) Renew(
 		if m.Sequence == 0 {
 			return fmt.Errorf("channel %s: %w", name, ErrUnpublished)
 		}
+		if err := s.expected(current); err != nil {
+			return err
+		}
 		renewed = Renewed{
 			App: app, Channel: name, Sequence: m.Sequence, Renewal: m.Renewal(), Before: m.Expires, Expires: m.Expires,
 			DryRun: dryRun,

@@ -88,5 +88,6 @@ func (s *session) putTrust(ctx context.Context) error {
 	if err := s.config.Origin.PutTrust(ctx, s.trust.Raw()); err != nil {
 		return fmt.Errorf("trust document: %w", err)
 	}
+	s.shared = true
 	return nil
 }

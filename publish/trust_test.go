@@ -284,4 +284,8 @@ func TestExpectSequence_PinsWhatIsMovedFrom(t *testing.T) {
 	if !errors.Is(err, ErrSequence) || n.moved != nil {
 		t.Errorf("a frozen node, and a change: %v", err)
 	}
+	if _, err := p.Renew(t.Context(), testApp, "production", 1000*24*time.Hour, false); !errors.Is(err, ErrSequence) ||
+		n.moved != nil {
+		t.Errorf("a frozen node, and a renewal: %v", err)
+	}
 }
