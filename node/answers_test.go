@@ -11,6 +11,7 @@ import (
 	"brink/bench/cost"
 	"brink/digest"
 	"brink/protocol"
+	"brink/publish"
 )
 
 // many uploads a bundle of so many files of one content and with long names, and returns its name.
@@ -106,6 +107,43 @@ func TestNode_SlowReadersHoldABoundedAmount(t *testing.T) {
 	}
 	if resp, body := f.get("/v1/chunks/" + digest.Sum([]byte("7")).String()); string(body) != "7" {
 		t.Errorf("a chunk: %d %q", resp.StatusCode, body)
+	}
+	f.http.CloseIdleConnections()
+}
+
+// Readers of what is too large for memory hold no more than there is for them either, and keep nobody out.
+func TestNode_SlowReadersOfLargeArchivesHoldABoundedAmount(t *testing.T) {
+	const most = 4 << 20
+	f := start(t, func(c *Config) { c.Wire.Unsent, c.Hot, c.maxStreams = 4<<10, 1<<20, most })
+	result, err := f.publisher().Publish(t.Context(), publish.Request{
+		Dir: folder(t, map[string]string{"noise": string(noise(1, 3<<20))}), App: testApp, Version: "1.0.0",
+		Channel: "production",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := protocol.ArchivePath(result.Bundle)
+	for range 40 {
+		conn, err := net.Dial("tcp", f.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: node\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if held, loans := f.streams.Stats(); held > most || loans == 0 {
+			t.Fatalf("%d bytes are held by %d streams that nobody reads", held, loans)
+		}
+	}
+	if resp, body := f.get(path); resp.StatusCode != 200 || digest.Sum(body) != result.Bundle {
+		t.Errorf("among clients that read nothing: %d with %d bytes", resp.StatusCode, len(body))
 	}
 	f.http.CloseIdleConnections()
 }

@@ -105,6 +105,7 @@ type Config struct {
 	encoders   represent.Encoders                                // for tests: see represent.Config
 	maxBodies  int64                                             // for tests: see maxBodies
 	maxAnswers int64                                             // for tests: see maxAnswers
+	maxStreams int64                                             // for tests: see maxStreams
 	patience   time.Duration                                     // for tests: see represent.HotConfig
 }
 
@@ -180,6 +181,7 @@ func (c Config) withDefaults() Config {
 	c.Uploads = cmp.Or(c.Uploads, DefaultUploads)
 	c.maxBodies = cmp.Or(c.maxBodies, maxBodies)
 	c.maxAnswers = cmp.Or(c.maxAnswers, maxAnswers)
+	c.maxStreams = cmp.Or(c.maxStreams, max(c.Hot, maxStreams))
 	c.Wire.Unsent = cmp.Or(c.Wire.Unsent, DefaultUnsent)
 	c.Prepare = cmp.Or(c.Prepare, DefaultPrepare)
 	c.Drain = cmp.Or(c.Drain, DefaultDrain)

@@ -82,6 +82,7 @@ type Node struct {
 
 	bodies  *serve.Budget // bodies of clients of which nothing is known
 	answers *serve.Budget // what answers hold for themselves
+	streams *serve.Budget // what readers of large representations hold
 	sender  *serve.Sender
 	table   *serve.Table
 	metrics *metrics
@@ -111,6 +112,7 @@ func New(config Config) (_ *Node, err error) {
 		state:   force.NewState(),
 		bodies:  serve.NewBudget(config.maxBodies),
 		answers: serve.NewBudget(config.maxAnswers),
+		streams: serve.NewBudget(config.maxStreams),
 		access:  newAccess(config),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -140,10 +142,12 @@ func New(config Config) (_ *Node, err error) {
 }
 
 // maxBodies bounds, in bytes, the bodies of all requests of which nothing is known yet but that they may have a body,
-// and maxAnswers what all answers hold for themselves.
+// and maxAnswers what all answers hold for themselves. What readers of large representations hold is bounded by the size
+// of the hot set, or maxStreams if that is more: some 500 of them.
 const (
 	maxBodies  = 64 << 20
 	maxAnswers = 64 << 20
+	maxStreams = 256 << 20
 )
 
 // Addr returns the address of the public listener, and AdminAddr that of the operators' one, or "".

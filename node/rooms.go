@@ -164,7 +164,7 @@ func (n *Node) openServers() (err error) {
 		config.Fleet = n.fleet
 	}
 	n.builder = represent.NewBuilder(config)
-	n.sender = &serve.Sender{Answers: n.answers, Largest: n.hot.Largest(), Guard: n.work.Guard}
+	n.sender = &serve.Sender{Answers: n.answers, Streams: n.streams, Largest: n.hot.Largest(), Guard: n.work.Guard}
 	n.server = &represent.Server{Builder: n.builder, Sender: n.sender, Metrics: n.metrics}
 	n.site = site.New(site.Config{
 		State: n.state, Bundles: n.bundles, Server: n.server, Fallback: n.config.Fallback, Now: n.config.Now,

@@ -115,6 +115,7 @@ type Headers struct {
 // Sender sends representations.
 type Sender struct {
 	Answers *Budget // of what answers hold for themselves
+	Streams *Budget // of what readers of representations hold that are too large for memory
 	// Largest is the size in bytes up to which a representation is sent from memory, and not as a stream.
 	Largest int64
 	// Guard returns what do returns, or an error if it panics: the server reads streams outside of any handler.
@@ -210,8 +211,7 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 	// An error on the way closes the connection before Content-Length is reached: the client sees that it was cut.
 	part := &span{guard: s.Guard, stream: stream, left: answer.Length}
 	if rep.Private == 0 {
-		r.SetBodyStream(part, int(answer.Length))
-		return nil
+		return borrow(s.Streams, r, part, int(answer.Length), min(StreamMemory, 2*rep.Size))
 	}
 	return s.Stream(r, part, int(answer.Length), rep.Private)
 }
@@ -219,8 +219,13 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 // Stream answers with a stream that holds private bytes of memory until it is closed, at the cost of an answer that has
 // not been read for long if need be. A length of -1 is unknown. The stream is closed whatever happens.
 func (s *Sender) Stream(r *Request, stream io.ReadCloser, length int, private int64) error {
+	return borrow(s.Answers, r, stream, length, private)
+}
+
+// borrow is Stream on a budget.
+func borrow(from *Budget, r *Request, stream io.ReadCloser, length int, private int64) error {
 	conn := r.Conn()
-	loan := s.Answers.Open(r.Address(), func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) }) // or it has ended
+	loan := from.Open(r.Address(), func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) }) // or it has ended
 	if err := loan.Grow(private); err != nil {
 		loan.Close()
 		return errors.Join(err, stream.Close())
