@@ -222,7 +222,7 @@ func (in *Ingest) commit(ctx context.Context) error {
 	if err := s.blobs.db.Sync(); err != nil {
 		return err
 	}
-	if err := s.bundles.acknowledge(in.ix.Bundle(), record, in.intent); err != nil {
+	if err := s.acknowledge(in.ix.Bundle(), record, in.intent); err != nil {
 		return err
 	}
 	in.mu.Lock()

@@ -95,7 +95,7 @@ func TestEvict_BundleNeededMeanwhile(t *testing.T) {
 	if err != nil || len(p.victims) != 1 {
 		t.Fatalf("plan has %d victims, %v", len(p.victims), err)
 	}
-	s.signed.note("com.acme.shop/beta", needs{given: []digest.Digest{id}})
+	s.note("com.acme.shop/beta", needs{given: []digest.Digest{id}})
 	kept, err := s.evictor.removeRecords(t.Context(), p.victims)
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("removeRecords keeps %d, %v, want 1", len(kept), err)

@@ -220,7 +220,7 @@ func (s *Store) keep() error {
 			return fmt.Errorf("write quarantine: %w", err)
 		}
 	}
-	return s.derived.removeDropped()
+	return s.removeDropped()
 }
 
 // bounded returns a context that also ends when another does.
