@@ -10,6 +10,9 @@ FUZZ ?= 5000x
 # Which benchmarks run.
 BENCH ?= .
 
+# What people build on or for other systems: the program, and the packages that an app or a tool embeds.
+PORTABLE = ./cmd/... ./client/... ./publish/... ./protocol/... ./channel/... ./bundle/... ./digest/... ./internal/...
+
 # Packages whose tests drive the whole, or need more than Go.
 WHOLE = $(shell go list ./... | grep -E '^brink/(cmd|e2e|bench)(/|$$)')
 
@@ -44,10 +47,13 @@ fuzz: ## Give each fuzz target some thousand inputs (FUZZ=1000000x for more)
 		done; \
 	done
 
-cross: ## Build for the systems that nobody here runs
+cross: ## Build for the systems that nobody here runs, and vet what apps embed
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -o /dev/null ./cmd/brink
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build -o /dev/null ./cmd/brink
-	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./client/... ./bundle/... ./channel/... ./digest/...
+	@set -e; for system in darwin/arm64 windows/amd64; do \
+		export GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0; echo "$$system"; \
+		go vet $(PORTABLE); \
+		go build -o /dev/null ./cmd/brink; \
+	done
 
 e2e: ## Run the tests of the whole; what they need must be there, nothing is skipped
 	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m -run 'AnyDamage|Of200|Gateway|CapgoCLI|CapgoPlugin' \
