@@ -199,7 +199,12 @@ func TestPublish_RepeatedWhileTheFirstComesIntoForce(t *testing.T) {
 // onDevice returns what a device runs, which must be one of the versions, whole.
 func onDevice(t *testing.T, device string, allowed ...state) state {
 	t.Helper()
-	files := readTree(t, filepath.Join(device, "current"))
+	return inFolder(t, filepath.Join(device, "current"), allowed...)
+}
+
+func inFolder(t *testing.T, folder string, allowed ...state) state {
+	t.Helper()
+	files := readTree(t, folder)
 	for _, s := range allowed {
 		if files.equal(s.files) {
 			return s
@@ -212,7 +217,13 @@ func onDevice(t *testing.T, device string, allowed ...state) state {
 // TestFetch_SurvivesKills kills in turn the node in the middle of a fetch, and the fetch itself.
 func TestFetch_SurvivesKills(t *testing.T) {
 	t.Parallel()
-	p, rnd := begin(t), chance(t)
+	fetchSurvivesKills(t, begin(t), onDevice)
+}
+
+// fetchSurvivesKills asks runs what the device runs.
+func fetchSurvivesKills(t *testing.T, p *program, runs func(*testing.T, string, ...state) state) {
+	t.Helper()
+	rnd := chance(t)
 	n := p.serve(t, "data", quick...)
 	var old state
 	old.version, old.files = edition(rnd, 0)
@@ -237,12 +248,12 @@ func TestFetch_SurvivesKills(t *testing.T) {
 				victim.Store(fetch)
 			}
 		})
-		switch runs := onDevice(t, p.file("device"), old, next); {
-		case o.code == 0 && runs.version != next.version:
-			t.Errorf("round %d: fetch ended well and the device runs %s", i, runs.version)
+		switch now := runs(t, p.file("device"), old, next); {
+		case o.code == 0 && now.version != next.version:
+			t.Errorf("round %d: fetch ended well and the device runs %s", i, now.version)
 		case o.code != 0:
 			killed++
-			if runs.version == old.version {
+			if now.version == old.version {
 				before++
 			}
 		}
@@ -253,7 +264,7 @@ func TestFetch_SurvivesKills(t *testing.T) {
 		if got := p.fetch(t, n.url, "device"); got.Resumed {
 			resumed++
 		}
-		onDevice(t, p.file("device"), next)
+		runs(t, p.file("device"), next)
 		if kept, err := os.ReadDir(filepath.Join(p.file("device"), "bundles")); err != nil || len(kept) > 2 {
 			t.Errorf("round %d: %d bundles are kept, %v", i, len(kept), err)
 		}

@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(measureIn); file != "" {
 		os.Exit(measure(file, os.Args[1:]))
 	}
+	if os.Getenv(linkless) != "" {
+		fmt.Fprintln(os.Stderr, becomeLinkless(os.Args[1:])) // it returns only to tell why it cannot
+		os.Exit(linklessFailed)
+	}
 	os.Exit(inScratch(m.Run))
 }
 

@@ -25,6 +25,8 @@ type program struct {
 	dir   string // where it runs
 	trust string // file of the trust document
 	key   string // file of the publisher's key
+
+	linkless bool // the system refuses it symbolic links
 }
 
 // begin builds the program and makes an org.
@@ -53,6 +55,9 @@ func (p *program) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(p.path, args...)
 	cmd.Dir = p.dir
 	cmd.Env = environment(p.dir)
+	if p.linkless {
+		withoutLinks(cmd)
+	}
 	return cmd
 }
 
@@ -116,6 +121,19 @@ func measure(file string, args []string) int {
 		return -1
 	}
 	return cmd.ProcessState.ExitCode()
+}
+
+// linkless tells this test binary, called as a program, to become the program that it is told, and to have the system
+// refuse that one symbolic links. It ends with linklessFailed where the system cannot.
+const (
+	linkless       = "BRINK_E2E_LINKLESS"
+	linklessFailed = 99
+)
+
+func withoutLinks(cmd *exec.Cmd) {
+	cmd.Args = append([]string{os.Args[0]}, cmd.Args...)
+	cmd.Path, cmd.Err = os.Executable()
+	cmd.Env = append(cmd.Env, linkless+"=1")
 }
 
 // measured is must for a call whose memory is measured.
