@@ -176,9 +176,9 @@ func encodeState(s state) ([]byte, error) {
 	return append(raw, '\n'), err
 }
 
-// switchTo makes next the state, which is the switch, and has the link follow it. The folders that next names are whole,
-// and what is in them is on disk. The state comes first: from its last byte on, opening the folder finishes what is
-// left.
+// switchTo makes next the state, which is the switch, and has the link follow it. The folders that next names are
+// whole, and what is in them is on disk. The state comes first: from its last byte on, opening the folder finishes
+// what is left.
 func (c *Client) switchTo(next state) error {
 	raw, err := encodeState(next)
 	if err != nil {
