@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refuseLinks has the kernel refuse this thread, and the program that it becomes, to make symbolic links, with the error
+// refuseLinks has the kernel refuse symbolic links to this thread, and to the program that it becomes, with the error
 // that file systems without them give (symlink(2)). It needs no rights.
 func refuseLinks() error {
 	const number = 0                           // of the system call, in struct seccomp_data
@@ -45,8 +45,8 @@ func becomeLinkless(args []string) error {
 	return syscall.Exec(args[0], args, os.Environ())
 }
 
-// needLinkless skips a test where the kernel filters no system calls, or fails it where BRINK_CI=1 promises that nothing
-// is missing.
+// needLinkless skips a test where the kernel filters no system calls, or fails it where BRINK_CI=1 promises that
+// nothing is missing.
 func needLinkless(t *testing.T, o outcome) {
 	t.Helper()
 	switch {
