@@ -80,6 +80,11 @@ func rules() []rule {
 			reason: "the shapes on the wire are shared by server and client, so they can belong to neither",
 		},
 		{
+			room: "protocol/capgo", is: "the format of releases encrypted for Capgo's plugin",
+			may: []string{"protocol", "bundle", "digest"}, never: servers(),
+			reason: "who encrypts and who serves share a format, so it can belong to neither",
+		},
+		{
 			room: "publish", is: "the publisher's side: build, sign, upload, move channels",
 			may: []string{"protocol", "bundle", "channel", "digest"}, never: servers(),
 			reason: "the publisher's side talks to a node over HTTP and links no part of it",

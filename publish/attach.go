@@ -14,6 +14,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // Choice says whether a release gets something.
@@ -73,9 +74,9 @@ func (r *Request) wants(now *channel.Release, again bool) (wants, error) {
 		w.capgo = w.capgo || made.SessionKey != ""
 		w.zip = w.zip || made.SessionKey == ""
 	}
-	if !w.capgo && !r.NoCapgo && !again && now.Attachment(protocol.AttachmentCapgo) != nil {
+	if !w.capgo && !r.NoCapgo && !again && now.Attachment(capgo.Kind) != nil {
 		return w, &AttachmentError{
-			Kind:   protocol.AttachmentCapgo,
+			Kind:   capgo.Kind,
 			Reason: fmt.Sprintf("version %s has it, and devices that hold Capgo's public key take nothing else", now.Version),
 			Hint:   "give --capgo-key, or what Capgo's CLI has encrypted; --capgo=false publishes without",
 		}
@@ -115,7 +116,7 @@ func (s *session) attach(
 			channel.Attachment{Kind: a.kind, Bundle: a.index.Bundle(), Size: a.index.Archive.Size})
 	}
 	for _, old := range now.Attachments {
-		gone := old.Kind == protocol.AttachmentZip && r.Zip == Unwanted || old.Kind == protocol.AttachmentCapgo && r.NoCapgo
+		gone := old.Kind == protocol.AttachmentZip && r.Zip == Unwanted || old.Kind == capgo.Kind && r.NoCapgo
 		if again && !gone && release.Attachment(old.Kind) == nil {
 			release.Attachments = append(release.Attachments, old)
 		}
@@ -240,7 +241,7 @@ func (m *maker) make(ctx context.Context, r Request, w wants, progress func(Even
 		err = m.takeEncrypted(r.CapgoMade)
 	}
 	if err == nil {
-		_, err = m.ready(ctx, protocol.AttachmentCapgo, true)
+		_, err = m.ready(ctx, capgo.Kind, true)
 	}
 	return err
 }

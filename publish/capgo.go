@@ -23,6 +23,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // capgoFiles is the folder in the attachment that holds the encrypted files, each under the SHA-256 of its bytes.
@@ -71,9 +72,9 @@ func ParseCapgoKey(raw []byte) (*CapgoKey, error) {
 	default:
 		return nil, fmt.Errorf("%w: %q is no private RSA key", channel.ErrKey, block.Type)
 	}
-	if key.Size() != protocol.CapgoSealed {
+	if key.Size() != capgo.Sealed {
 		return nil, fmt.Errorf("%w: RSA of %d bits, and Capgo's plugin takes %d", channel.ErrKey,
-			key.N.BitLen(), 8*protocol.CapgoSealed)
+			key.N.BitLen(), 8*capgo.Sealed)
 	}
 	secret, err := hkdf.Extract(sha256.New, x509.MarshalPKCS1PrivateKey(key), []byte("brink capgo session v1"))
 	if err != nil {
@@ -85,7 +86,7 @@ func ParseCapgoKey(raw []byte) (*CapgoKey, error) {
 // ID returns what devices send as the ID of their key: the first 20 characters of the public key's PKCS#1 in base64.
 func (k *CapgoKey) ID() string {
 	text := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.key.PublicKey))
-	return text[:protocol.MaxCapgoKeyID]
+	return text[:capgo.MaxKeyID]
 }
 
 // seal encrypts up to 245 bytes by the private key: PKCS #1 v1.5 with padding of type 1 (RFC 2313, section 8.1), which
@@ -95,9 +96,9 @@ func (k *CapgoKey) seal(plain []byte) ([]byte, error) {
 }
 
 // checksum seals the SHA-256 of a file.
-func (k *CapgoKey) checksum(sum digest.SHA256, form protocol.CapgoForm) (string, error) {
+func (k *CapgoKey) checksum(sum digest.SHA256, form capgo.Form) (string, error) {
 	plain := sum[:]
-	if form == protocol.CapgoBase64 {
+	if form == capgo.Base64 {
 		// Plugins of that time take the hex digits for base64, so this is what has to be sealed: 48 bytes.
 		var err error
 		if plain, err = base64.StdEncoding.DecodeString(sum.String()); err != nil {
@@ -108,7 +109,7 @@ func (k *CapgoKey) checksum(sum digest.SHA256, form protocol.CapgoForm) (string,
 	if err != nil {
 		return "", err
 	}
-	if form == protocol.CapgoBase64 {
+	if form == capgo.Base64 {
 		return base64.StdEncoding.EncodeToString(sealed), nil
 	}
 	return hex.EncodeToString(sealed), nil
@@ -125,11 +126,11 @@ type capgoSession struct {
 // nobody can guess them, no two releases share them, and publishing the same again gives the same bytes: it finds what
 // is there, and heals what was lost.
 func (k *CapgoKey) session(app string, id digest.Digest) (*capgoSession, error) {
-	keys, err := hkdf.Expand(sha256.New, k.secret, app+"\x00"+id.String(), 2*protocol.CapgoBlock)
+	keys, err := hkdf.Expand(sha256.New, k.secret, app+"\x00"+id.String(), 2*capgo.Block)
 	if err != nil {
 		return nil, err
 	}
-	key, vector := keys[:protocol.CapgoBlock], keys[protocol.CapgoBlock:]
+	key, vector := keys[:capgo.Block], keys[capgo.Block:]
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
@@ -146,7 +147,7 @@ func (k *CapgoKey) session(app string, id digest.Digest) (*capgoSession, error) 
 // many bytes it wrote.
 func (c *capgoSession) encrypt(w io.Writer, r io.Reader) (int64, error) {
 	mode := cipher.NewCBCEncrypter(c.block, c.vector)
-	buffer := make([]byte, 64<<10+protocol.CapgoBlock)
+	buffer := make([]byte, 64<<10+capgo.Block)
 	var total int64
 	for n := 0; ; n = 0 {
 		last := false
@@ -158,7 +159,7 @@ func (c *capgoSession) encrypt(w io.Writer, r io.Reader) (int64, error) {
 			}
 		}
 		if last {
-			padding := protocol.CapgoBlock - n%protocol.CapgoBlock
+			padding := capgo.Block - n%capgo.Block
 			for range padding {
 				buffer[n] = byte(padding)
 				n++
@@ -179,14 +180,14 @@ func (m *maker) encrypt(ctx context.Context, r Request, plain *bundle.File) erro
 	if err != nil {
 		return err
 	}
-	c := &protocol.CapgoBundle{SessionKey: session.text, KeyID: r.CapgoKey.ID(), Form: r.CapgoForm}
+	c := &capgo.Description{SessionKey: session.text, KeyID: r.CapgoKey.ID(), Form: r.CapgoForm}
 	if c.Form == "" {
-		c.Form = protocol.CapgoHex
+		c.Form = capgo.Hex
 	}
 	if c.Checksum, err = r.CapgoKey.checksum(plain.SHA256, c.Form); err != nil {
 		return err
 	}
-	err = m.create(protocol.AttachmentCapgo, protocol.ZipPath, func(w io.Writer) error {
+	err = m.create(capgo.Kind, protocol.ZipPath, func(w io.Writer) error {
 		in, err := m.root.Open(protocol.AttachmentZip + "/" + protocol.ZipPath)
 		if err != nil {
 			return err
@@ -199,7 +200,7 @@ func (m *maker) encrypt(ctx context.Context, r Request, plain *bundle.File) erro
 	}
 	packer := brotli.NewWriterLevel(nil, brotliLevel) // one for all: it is large
 	// More files than the plugin can sensibly be told of: such a release goes to devices as a zip only.
-	for i := 0; i < len(m.index.Files) && len(m.index.Files) <= protocol.MaxCapgoFiles; i++ {
+	for i := 0; i < len(m.index.Files) && len(m.index.Files) <= capgo.MaxFiles; i++ {
 		one, err := m.encryptFile(ctx, r.CapgoKey, session, packer, c.Form, &m.index.Files[i])
 		if err != nil {
 			return err
@@ -216,16 +217,16 @@ func (m *maker) encryptFile(
 	key *CapgoKey,
 	session *capgoSession,
 	packer *brotli.Writer,
-	form protocol.CapgoForm,
+	form capgo.Form,
 	f *bundle.File,
-) (protocol.CapgoFile, error) {
-	one := protocol.CapgoFile{FileName: f.Path}
+) (capgo.File, error) {
+	one := capgo.File{FileName: f.Path}
 	var err error
 	if one.FileHash, err = key.checksum(f.SHA256, form); err != nil {
 		return one, err
 	}
 	// The plugin takes every name that ends with .br for brotli, so a file that has such a name itself must be brotli.
-	must := strings.HasSuffix(f.Path, protocol.CapgoBrotli) || f.Size == 0
+	must := strings.HasSuffix(f.Path, capgo.Brotli) || f.Size == 0
 	packed := int64(-1)
 	if f.Size > 0 && (must || f.Size >= minBrotli) {
 		packed, err = m.compress(ctx, f, func(w io.Writer) io.WriteCloser {
@@ -237,15 +238,15 @@ func (m *maker) encryptFile(
 		}
 	}
 	const part = capgoFiles + "/part"
-	if err := m.root.MkdirAll(protocol.AttachmentCapgo+"/"+capgoFiles, 0o700); err != nil {
+	if err := m.root.MkdirAll(capgo.Kind+"/"+capgoFiles, 0o700); err != nil {
 		return one, err
 	}
 	sum := sha256.New()
-	err = m.create(protocol.AttachmentCapgo, part, func(w io.Writer) error {
+	err = m.create(capgo.Kind, part, func(w io.Writer) error {
 		var err error
 		w = io.MultiWriter(w, sum)
 		if must || packed >= 0 && packed <= f.Size-f.Size/16 {
-			one.FileName += protocol.CapgoBrotli
+			one.FileName += capgo.Brotli
 			source := m.spooled(packed)
 			if f.Size == 0 {
 				source = strings.NewReader(capgoEmpty)
@@ -262,15 +263,15 @@ func (m *maker) encryptFile(
 		return one, err
 	}
 	one.Path = capgoFiles + "/" + hex.EncodeToString(sum.Sum(nil))
-	return one, m.root.Rename(protocol.AttachmentCapgo+"/"+part, protocol.AttachmentCapgo+"/"+one.Path)
+	return one, m.root.Rename(capgo.Kind+"/"+part, capgo.Kind+"/"+one.Path)
 }
 
-func (m *maker) writeCapgo(c *protocol.CapgoBundle) error {
+func (m *maker) writeCapgo(c *capgo.Description) error {
 	raw, err := c.Encode()
 	if err != nil {
 		return err
 	}
-	return m.create(protocol.AttachmentCapgo, protocol.CapgoPath, func(w io.Writer) error {
+	return m.create(capgo.Kind, capgo.Path, func(w io.Writer) error {
 		_, err := w.Write(raw)
 		return err
 	})

@@ -24,6 +24,7 @@ import (
 
 	"brink/bundle"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // device is what the plugin does with a public key, written anew from the standards: it shares no code with what
@@ -44,9 +45,9 @@ func (d device) unseal(sealed []byte) ([]byte, error) {
 }
 
 // checksum returns the SHA-256 that was sealed, as the plugin that takes the form understands it.
-func (d device) checksum(text string, form protocol.CapgoForm) (string, error) {
+func (d device) checksum(text string, form capgo.Form) (string, error) {
 	decode, encode := hex.DecodeString, hex.EncodeToString
-	if form == protocol.CapgoBase64 {
+	if form == capgo.Base64 {
 		decode, encode = base64.StdEncoding.DecodeString, base64.StdEncoding.EncodeToString
 	}
 	sealed, err := decode(text)
@@ -91,7 +92,7 @@ func (d device) decrypt(session string, data []byte) ([]byte, error) {
 }
 
 // install does what the plugin does with a manifest, and returns the files that came of it.
-func (d device) install(c *protocol.CapgoBundle, attachment fstest.MapFS) (fstest.MapFS, error) {
+func (d device) install(c *capgo.Description, attachment fstest.MapFS) (fstest.MapFS, error) {
 	files := fstest.MapFS{}
 	for _, f := range c.Files {
 		data := attachment[f.Path].Data
@@ -124,7 +125,7 @@ func unpack(data []byte) ([]byte, error) {
 	return io.ReadAll(brotli.NewReader(bytes.NewReader(data)))
 }
 
-func (d device) check(plain []byte, checksum string, form protocol.CapgoForm) error {
+func (d device) check(plain []byte, checksum string, form capgo.Form) error {
 	sum := sha256.Sum256(plain)
 	got, err := d.checksum(checksum, form)
 	if want := hex.EncodeToString(sum[:]); err == nil && got != want {
@@ -146,7 +147,7 @@ func writeFiles(t *testing.T, files fstest.MapFS) string {
 // encrypted publishes files by a key, and returns the attachment.
 func encrypted(
 	t *testing.T, n *fakeNode, files fstest.MapFS, change ...func(*Config, *Request),
-) (*protocol.CapgoBundle, fstest.MapFS) {
+) (*capgo.Description, fstest.MapFS) {
 	t.Helper()
 	dir := writeFiles(t, files)
 	change = append([]func(*Config, *Request){func(_ *Config, r *Request) {
@@ -155,8 +156,8 @@ func encrypted(
 	if _, err := n.publish(change...); err != nil {
 		t.Fatal(err)
 	}
-	ix, attachment := n.files(n.inForce(), protocol.AttachmentCapgo)
-	c, err := protocol.ParseCapgo(attachment[protocol.CapgoPath].Data)
+	ix, attachment := n.files(n.inForce(), capgo.Kind)
+	c, err := capgo.Parse(attachment[capgo.Path].Data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func encrypted(
 }
 
 func TestPublisher_EncryptsForCapgo(t *testing.T) {
-	for _, form := range []protocol.CapgoForm{protocol.CapgoHex, protocol.CapgoBase64} {
+	for _, form := range []capgo.Form{capgo.Hex, capgo.Base64} {
 		t.Run(string(form), func(t *testing.T) {
 			files := someFiles()
 			c, attachment := encrypted(t, newFakeNode(t), files, func(_ *Config, r *Request) { r.CapgoForm = form })
@@ -267,18 +268,18 @@ func TestPublisher_DoesNotStopToEncryptUnasked(t *testing.T) {
 
 func TestMaker_ManyFilesGoAsAZipOnly(t *testing.T) {
 	m := newMaker(t, fstest.MapFS{"a": {Data: []byte("a")}})
-	m.index.Files = slices.Repeat(m.index.Files, protocol.MaxCapgoFiles+1)
+	m.index.Files = slices.Repeat(m.index.Files, capgo.MaxFiles+1)
 	if err := m.create(protocol.AttachmentZip, protocol.ZipPath, func(io.Writer) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.encrypt(t.Context(), Request{CapgoKey: capgoKey(t)}, &bundle.File{}); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(m.dir, protocol.AttachmentCapgo, protocol.CapgoPath))
+	raw, err := os.ReadFile(filepath.Join(m.dir, capgo.Kind, capgo.Path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := protocol.ParseCapgo(raw); err != nil || len(c.Files) != 0 {
+	if c, err := capgo.Parse(raw); err != nil || len(c.Files) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // capgoCLI is the release of Capgo's CLI that these tests were written for.
@@ -108,7 +109,7 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id := strings.Split(string(public), "\n")[1][:protocol.MaxCapgoKeyID]; key.ID() != id {
+	if id := strings.Split(string(public), "\n")[1][:capgo.MaxKeyID]; key.ID() != id {
 		t.Errorf("the key's ID is %s, want %s", key.ID(), id)
 	}
 
@@ -153,8 +154,8 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	}
 	n = newFakeNode(t)
 	take(sealed)
-	_, attachment = n.files(n.inForce(), protocol.AttachmentCapgo)
-	theirs, err := protocol.ParseCapgo(attachment[protocol.CapgoPath].Data)
+	_, attachment = n.files(n.inForce(), capgo.Kind)
+	theirs, err := capgo.Parse(attachment[capgo.Path].Data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	if err != nil || digest.SumSHA256(plain).String() != made.Checksum {
 		t.Errorf("a device gets %d bytes, %v", len(plain), err)
 	}
-	if err := d.check(plain, theirs.Checksum, theirs.Form); err != nil || theirs.Form != protocol.CapgoHex {
+	if err := d.check(plain, theirs.Checksum, theirs.Form); err != nil || theirs.Form != capgo.Hex {
 		t.Errorf("form %s: %v", theirs.Form, err)
 	}
 	if raw, err := json.Marshal(theirs); err != nil || bytes.Contains(raw, []byte(`"files"`)) {

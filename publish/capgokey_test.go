@@ -18,7 +18,7 @@ import (
 
 	"brink/bench/cost"
 	"brink/channel"
-	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // testRSA is a key that took a moment to make.
@@ -134,7 +134,7 @@ func FuzzParseCapgoKey(f *testing.F) {
 			}
 			return
 		}
-		if sealed, err := key.seal([]byte("x")); err != nil || len(sealed) != protocol.CapgoSealed {
+		if sealed, err := key.seal([]byte("x")); err != nil || len(sealed) != capgo.Sealed {
 			t.Fatalf("a key was read that can not seal: %v", err)
 		}
 	})

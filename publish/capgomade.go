@@ -12,6 +12,7 @@ import (
 
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // CapgoMade is a zip that Capgo's CLI has made, and has encrypted if there is a session key.
@@ -54,7 +55,7 @@ func parseCapgoMade(raw []byte) (*CapgoMade, error) {
 	}
 	if err := json.Unmarshal(raw, &out); err != nil || out.Filename == "" || out.Checksum == "" {
 		return nil, &AttachmentError{
-			Kind: protocol.AttachmentCapgo, Reason: "not what Capgo's CLI prints: JSON with filename and checksum",
+			Kind: capgo.Kind, Reason: "not what Capgo's CLI prints: JSON with filename and checksum",
 			Hint: "npx @capgo/cli bundle encrypt app.zip CHECKSUM --json > capgo.json",
 		}
 	}
@@ -68,17 +69,17 @@ const crc32Length = 8
 // published.
 func (c *CapgoMade) Check() error {
 	refuse := func(hint, format string, args ...any) error {
-		return &AttachmentError{Kind: protocol.AttachmentCapgo, Reason: fmt.Sprintf(format, args...), Hint: hint}
+		return &AttachmentError{Kind: capgo.Kind, Reason: fmt.Sprintf(format, args...), Hint: hint}
 	}
 	_, plain := digest.ParseSHA256(c.Checksum)
-	_, sealed := protocol.CapgoChecksumForm(c.Checksum)
+	_, sealed := capgo.FormOf(c.Checksum)
 	lower := strings.ToLower(c.Checksum)
 	_, lowerPlain := digest.ParseSHA256(lower)
 	switch {
 	case len(c.Checksum) == crc32Length:
 		return refuse("make the zip by a CLI that is as new as the plugin: npx @capgo/cli bundle zip --json",
 			"the checksum %s is a CRC-32, which plugins of today refuse", c.Checksum)
-	case plain != nil && lowerPlain == nil || len(lower) == 2*protocol.CapgoSealed && sealed != nil && lower != c.Checksum:
+	case plain != nil && lowerPlain == nil || len(lower) == 2*capgo.Sealed && sealed != nil && lower != c.Checksum:
 		return refuse("write it in lower case", "the checksum is in upper case, which devices take for another")
 	case c.SessionKey == "" && sealed == nil:
 		return refuse("give --capgo-session-key: the CLI prints it as ivSessionKey",
@@ -93,10 +94,10 @@ func (c *CapgoMade) Check() error {
 	case sealed != nil:
 		return refuse("npx @capgo/cli bundle encrypt --json prints it", "%v", sealed)
 	}
-	if err := protocol.CheckCapgoSession(c.SessionKey); err != nil {
+	if err := capgo.CheckSession(c.SessionKey); err != nil {
 		return refuse("take what npx @capgo/cli bundle encrypt --json printed as ivSessionKey, all of it", "%v", err)
 	}
-	if err := protocol.CheckCapgoKeyID(c.KeyID); err != nil {
+	if err := capgo.CheckKeyID(c.KeyID); err != nil {
 		return refuse("it is the beginning of the public key's base64, MIIBCgKCAQEA and 8 more", "%v", err)
 	}
 	return nil
@@ -118,28 +119,28 @@ func (m *maker) take(kind, file string) (digest.SHA256, int64, error) {
 
 // takeEncrypted makes an attachment of a zip that others have encrypted. What is in it only devices can tell.
 func (m *maker) takeEncrypted(given *CapgoMade) error {
-	_, size, err := m.take(protocol.AttachmentCapgo, given.Zip)
+	_, size, err := m.take(capgo.Kind, given.Zip)
 	if err != nil {
 		return err
 	}
-	f, err := m.root.Open(protocol.AttachmentCapgo + "/" + protocol.ZipPath)
+	f, err := m.root.Open(capgo.Kind + "/" + protocol.ZipPath)
 	if err != nil {
 		return err
 	}
 	var magic [4]byte
 	_, err = io.ReadFull(f, magic[:])
-	if err := errors.Join(err, f.Close()); size == 0 || size%protocol.CapgoBlock != 0 ||
+	if err := errors.Join(err, f.Close()); size == 0 || size%capgo.Block != 0 ||
 		err != nil || bytes.Equal(magic[:], []byte("PK\x03\x04")) {
 		return &AttachmentError{
-			Kind: protocol.AttachmentCapgo, Reason: fmt.Sprintf("%s, of %d bytes, is not encrypted", given.Zip, size),
+			Kind: capgo.Kind, Reason: fmt.Sprintf("%s, of %d bytes, is not encrypted", given.Zip, size),
 			Hint: "take the file that bundle encrypt wrote: its name ends with _encrypted.zip",
 		}
 	}
-	form, err := protocol.CapgoChecksumForm(given.Checksum)
+	form, err := capgo.FormOf(given.Checksum)
 	if err != nil {
 		return err
 	}
-	return m.writeCapgo(&protocol.CapgoBundle{
+	return m.writeCapgo(&capgo.Description{
 		Checksum: given.Checksum, SessionKey: given.SessionKey, KeyID: given.KeyID, Form: form,
 	})
 }

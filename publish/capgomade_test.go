@@ -16,12 +16,13 @@ import (
 	"brink/bench/cost"
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 var (
-	sealedHex    = strings.Repeat("0f", protocol.CapgoSealed)
-	sealedBase64 = base64.StdEncoding.EncodeToString(make([]byte, protocol.CapgoSealed))
-	sessionText  = base64.StdEncoding.EncodeToString(make([]byte, protocol.CapgoBlock)) + ":" + sealedBase64
+	sealedHex    = strings.Repeat("0f", capgo.Sealed)
+	sealedBase64 = base64.StdEncoding.EncodeToString(make([]byte, capgo.Sealed))
+	sessionText  = base64.StdEncoding.EncodeToString(make([]byte, capgo.Block)) + ":" + sealedBase64
 )
 
 func TestCapgoMade_CheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
@@ -81,8 +82,8 @@ func TestPublisher_TakesWhatOthersHaveEncrypted(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := n.inForce()
-	ix, files := n.files(m, protocol.AttachmentCapgo)
-	c, err := protocol.ParseCapgo(files[protocol.CapgoPath].Data)
+	ix, files := n.files(m, capgo.Kind)
+	c, err := capgo.Parse(files[capgo.Path].Data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,8 +253,8 @@ func FuzzParseCapgoMade(f *testing.F) {
 			t.Fatalf("%+v has no SHA-256", made)
 		}
 		if made.SessionKey != "" {
-			c := protocol.CapgoBundle{Checksum: made.Checksum, SessionKey: made.SessionKey}
-			if c.Form, err = protocol.CapgoChecksumForm(c.Checksum); err != nil {
+			c := capgo.Description{Checksum: made.Checksum, SessionKey: made.SessionKey}
+			if c.Form, err = capgo.FormOf(c.Checksum); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := c.Encode(); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // What stands for Android and for what the plugin logs with, and a program that decrypts by the plugin's own class:
@@ -122,10 +123,10 @@ func TestCapgoPlugin_DecryptsWhatWeEncrypt(t *testing.T) {
 	})
 	for _, row := range []struct {
 		version string
-		form    protocol.CapgoForm
+		form    capgo.Form
 	}{
-		{"8.51.23", protocol.CapgoHex},
-		{"7.18.14", protocol.CapgoBase64},
+		{"8.51.23", capgo.Hex},
+		{"7.18.14", capgo.Base64},
 	} {
 		t.Run(row.version, func(t *testing.T) {
 			files := someFiles()
@@ -143,7 +144,7 @@ func TestCapgoPlugin_DecryptsWhatWeEncrypt(t *testing.T) {
 			}
 			for i, f := range c.Files {
 				data, err := plain[i+1], error(nil)
-				if strings.HasSuffix(f.FileName, protocol.CapgoBrotli) {
+				if strings.HasSuffix(f.FileName, capgo.Brotli) {
 					data, err = unpack(data)
 				}
 				if err != nil || !bytes.Equal(data, files[f.Target()].Data) ||

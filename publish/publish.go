@@ -29,6 +29,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // ErrConflict is returned when somebody else has moved the channel at the same time. What they published stands; doing
@@ -176,12 +177,12 @@ type Request struct {
 	Native    map[channel.Platform]channel.Limit // native apps that can run it; a platform that is not in it: all
 	// Zip asks for an attachment with the files as a zip, see [protocol.AttachmentZip].
 	Zip Choice
-	// CapgoKey, if set, asks for an attachment that is encrypted by it, see [protocol.AttachmentCapgo], with checksums in
+	// CapgoKey, if set, asks for an attachment that is encrypted by it, see [capgo.Kind], with checksums in
 	// CapgoForm (default: hex). CapgoMade, if set, is such an attachment that Capgo's CLI has made, or a plain zip in the
 	// place of the one that Zip asks for. With neither, a release that comes after one with such an attachment is
 	// refused, unless NoCapgo says that it needs none.
 	CapgoKey  *CapgoKey
-	CapgoForm protocol.CapgoForm
+	CapgoForm capgo.Form
 	CapgoMade *CapgoMade
 	NoCapgo   bool
 	// Rollout, if set, gives the release to some devices first, see [channel.Manifest.Roll]; its From is filled in. It

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"brink/protocol"
+	format "brink/protocol/capgo"
 	"brink/publish"
 )
 
@@ -39,7 +39,7 @@ func (f *attachmentFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.key, "capgo-key", "",
 		"`KEY`, private, by which Capgo's plugin is to be served, RSA, PEM: "+secretSources)
 	markSecret(cmd, "capgo-key")
-	flags.StringVar(&f.form, "capgo-checksum-form", string(protocol.CapgoHex),
+	flags.StringVar(&f.form, "capgo-checksum-form", string(format.Hex),
 		"`FORM` of encrypted checksums: hex, or base64 for plugins below 5.30, 6.30 and 7.30")
 	flags.StringVar(&f.made.Zip, "capgo-zip", "",
 		"`FILE` that Capgo's CLI has zipped, and encrypted if there is a session key")
@@ -62,8 +62,8 @@ func (f *attachmentFlags) apply(sh *shell, cmd *cobra.Command, r *publish.Reques
 			r.Zip = publish.Wanted
 		}
 	}
-	r.CapgoForm = protocol.CapgoForm(f.form)
-	if r.CapgoForm != protocol.CapgoHex && r.CapgoForm != protocol.CapgoBase64 {
+	r.CapgoForm = format.Form(f.form)
+	if r.CapgoForm != format.Hex && r.CapgoForm != format.Base64 {
 		return wrong("--capgo-checksum-form %s is neither hex nor base64", f.form)
 	}
 	if err := f.applyMade(wrong, r); err != nil {

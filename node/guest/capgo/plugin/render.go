@@ -12,6 +12,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 // subject is all that an answer with a release depends on. None of it is of one device alone.
@@ -48,7 +49,7 @@ const MinBrotli = 8 << 10
 const minGzip = 1 << 10
 
 // maxEntries bounds the files of a list. A larger release goes out as a zip.
-const maxEntries = protocol.MaxCapgoFiles
+const maxEntries = capgo.MaxFiles
 
 // render makes the answer with a release. It encodes nothing but JSON, and gzip once for all devices.
 func (s *Server) render(of subject, release *channel.Release) *answer {
@@ -57,7 +58,7 @@ func (s *Server) render(of subject, release *channel.Release) *answer {
 	if of.text {
 		u.Link, u.Comment = release.Link, release.Comment
 	}
-	if sealed := release.Attachment(protocol.AttachmentCapgo); sealed != nil {
+	if sealed := release.Attachment(capgo.Kind); sealed != nil {
 		s.renderSealed(a, &u, of, sealed)
 	} else {
 		s.renderPlain(a, &u, of, release)
@@ -152,7 +153,7 @@ func (s *Server) renderSealed(a *answer, u *update, of subject, attached *channe
 		return
 	}
 	a.keyID = sealed.KeyID
-	if (sealed.Form == protocol.CapgoHex) != of.hex {
+	if (sealed.Form == capgo.Hex) != of.hex {
 		a.refusal = "Cannot get bundle: its checksums are in a form that this plugin does not take"
 		return
 	}
@@ -169,20 +170,20 @@ func (s *Server) renderSealed(a *answer, u *update, of subject, attached *channe
 
 // sealed reads what belongs to an encrypted release, and checks it against what is here: nobody has looked at it
 // before.
-func (s *Server) sealed(id digest.Digest) (*protocol.CapgoBundle, error) {
+func (s *Server) sealed(id digest.Digest) (*capgo.Description, error) {
 	ix, err := s.config.Edge.Index(id)
 	if err != nil {
 		return nil, err
 	}
-	f := ix.File(protocol.CapgoPath)
-	if f == nil || f.Size > protocol.MaxCapgo {
-		return nil, protocol.ErrCapgo
+	f := ix.File(capgo.Path)
+	if f == nil || f.Size > capgo.MaxSize {
+		return nil, capgo.ErrFormat
 	}
 	raw, err := s.config.Edge.Read(id, f)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := protocol.ParseCapgo(raw)
+	sealed, err := capgo.Parse(raw)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/protocol"
+	"brink/protocol/capgo"
 )
 
 func (e *edge) update(s *Server, changes ...any) reply {
@@ -230,9 +230,9 @@ func TestServer_UpdatesOfWhatIsEncrypted(t *testing.T) {
 	e, s := newEdge(t)
 	sealed := strings.Repeat("ab", 256)
 	session := base64.StdEncoding.EncodeToString(make([]byte, 16)) + ":" + base64.StdEncoding.EncodeToString(make([]byte, 256))
-	c := protocol.CapgoBundle{
-		Checksum: sealed, SessionKey: session, KeyID: "MIIBCgKCAQEAabcdefgh", Form: protocol.CapgoHex,
-		Files: []protocol.CapgoFile{{FileName: "index.html.br", FileHash: sealed, Path: "files/0", Size: 16}},
+	c := capgo.Description{
+		Checksum: sealed, SessionKey: session, KeyID: "MIIBCgKCAQEAabcdefgh", Form: capgo.Hex,
+		Files: []capgo.File{{FileName: "index.html.br", FileHash: sealed, Path: "files/0", Size: 16}},
 	}
 	raw, err := c.Encode()
 	if err != nil {
