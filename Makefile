@@ -57,7 +57,7 @@ cross: ## Build for the systems that nobody here runs, and vet what apps embed
 
 e2e: ## Run the tests of the whole; what they need must be there, nothing is skipped
 	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m -run 'AnyDamage|Of200|Gateway|CapgoCLI|CapgoPlugin' \
-		./store ./gossip ./origin/bucket ./publish
+		./store ./gossip ./origin/bucket ./publish/capgo
 	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m $(WHOLE)
 
 corpus: ## Fetch the real web apps that benches and some tests read (needs npm)

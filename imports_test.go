@@ -90,6 +90,11 @@ func rules() []rule {
 			reason: "the publisher's side talks to a node over HTTP and links no part of it",
 		},
 		{
+			room: "publish/capgo", is: "attachments for Capgo's plugin: keys, encryption, what its CLI has made",
+			may: []string{"publish", "protocol", "bundle", "channel", "digest"}, never: servers(),
+			reason: "a service's attachments are made by what is given to a publisher, which knows no service",
+		},
+		{
 			room: "client", is: "the device's side: check, fetch, verify, apply, roll back",
 			may: []string{"protocol", "bundle", "channel", "digest", "internal/durable"}, never: servers(),
 			reason: "the device's side knows no server package",

@@ -252,7 +252,7 @@ func (c *capgoBench) publish(ctx context.Context, name string, release capgoRele
 	}
 	request := publish.Request{Dir: release.dir, App: benchApp, Version: release.version, Channel: name}
 	if strings.HasPrefix(name, "zip") {
-		request.Zip = publish.Wanted
+		request.Attachments = []publish.Attacher{publish.Zip{Choice: publish.Wanted}}
 	}
 	if _, err := p.Publish(ctx, request); err != nil {
 		return err

@@ -243,7 +243,8 @@ func TestAppflow_HandsOutWhatThePublisherSigned(t *testing.T) {
 	files[plugin.SignedFile] = `{ "payload": "` + base64.RawURLEncoding.EncodeToString([]byte(payload)) +
 		`", "signatures":[{"protected":"e30","signature":"AAAA"}] }`
 	_, err := f.publisher().Publish(context.Background(), publish.Request{
-		Dir: folder(t, files), App: testApp, Version: "1.0.0", Channel: "production", Zip: publish.Wanted,
+		Dir: folder(t, files), App: testApp, Version: "1.0.0", Channel: "production",
+		Attachments: []publish.Attacher{publish.Zip{Choice: publish.Wanted}},
 	})
 	if err != nil {
 		t.Fatal(err)

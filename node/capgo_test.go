@@ -48,7 +48,8 @@ func (f *fixture) capgo(method, path string, members ...any) (status int, answer
 func TestNode_ServesCapgosPluginFileByFile(t *testing.T) {
 	f := start(t)
 	r, err := f.publisher().Publish(context.Background(), publish.Request{
-		Dir: folder(t, www("1.0.0")), App: testApp, Version: "1.0.0", Channel: "production", Zip: publish.Wanted,
+		Dir: folder(t, www("1.0.0")), App: testApp, Version: "1.0.0", Channel: "production",
+		Attachments: []publish.Attacher{publish.Zip{Choice: publish.Wanted}},
 	})
 	if err != nil {
 		t.Fatal(err)

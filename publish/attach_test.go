@@ -56,7 +56,9 @@ func (n *fakeNode) files(m *channel.Manifest, kind string) (*bundle.Index, fstes
 	return ix, files
 }
 
-func withZip(_ *Config, r *Request) { r.Zip = Wanted }
+func withZip(_ *Config, r *Request) { r.Attachments = []Attacher{Zip{Choice: Wanted}} }
+
+func withoutZip(_ *Config, r *Request) { r.Attachments = []Attacher{Zip{Choice: Unwanted}} }
 
 func TestPublisher_AttachesAZip(t *testing.T) {
 	n := newFakeNode(t)
@@ -133,7 +135,7 @@ func TestPublisher_GoesOnWithAZipUntilTold(t *testing.T) {
 	if m := publish("1.2.0", plain); m.Release.Attachment("zip") == nil {
 		t.Error("there is no zip after a release with one")
 	}
-	if m := publish("1.3.0", func(_ *Config, r *Request) { r.Zip = Unwanted }); m.Release.Attachment("zip") != nil {
+	if m := publish("1.3.0", withoutZip); m.Release.Attachment("zip") != nil {
 		t.Error("there is a zip when none was wanted")
 	} else if len(m.History) != 3 || m.History[0].Attachment("zip") == nil {
 		t.Errorf("the history has lost its attachments: %+v", m.History)
@@ -164,7 +166,7 @@ func TestPublisher_AttachesToWhatIsServedAlready(t *testing.T) {
 	if err != nil || !r.Unchanged || n.moved != nil || len(r.Attachments) != 1 || r.Attachments[0].ChunksSent != 1 {
 		t.Errorf("again: %+v, %v", r, err)
 	}
-	r, err = n.publish(func(_ *Config, r *Request) { r.Zip = Unwanted })
+	r, err = n.publish(withoutZip)
 	if err != nil || r.Unchanged || n.inForce().Release.Attachments != nil {
 		t.Errorf("without: %+v, %v", r, err)
 	}

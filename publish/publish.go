@@ -6,10 +6,10 @@
 // those are sent, in one stream. Then the channel manifest that the node has is fetched, checked, extended by the
 // release, signed and put back, on the condition that nobody else has moved the channel meanwhile.
 //
-// A release can have attachments: a zip of its files, or all of it encrypted for the plugin of Capgo. They are made in
-// a temporary folder, from files that are checked against the index again, and each is a bundle that goes the same way
-// before the channel moves. All of them come out the same when they are made again, which is what lets a repeated
-// Publish find them, or heal them.
+// A release can have attachments, which an [Attacher] of each kind makes: a [Zip] of its files, or what one service
+// wants, such as package publish/capgo. They are made in a temporary folder, from files that are checked against the
+// index again, and each is a bundle that goes the same way before the channel moves. All of them come out the same when
+// they are made again, which is what lets a repeated Publish find them, or heal them.
 //
 // The invariant: nothing here is trusted by the node but the signatures, and nothing that the node says is signed
 // without having been checked against the org's trust document that the publisher holds itself ([Config].Trust), or a
@@ -29,7 +29,6 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
-	"brink/protocol/capgo"
 )
 
 // ErrConflict is returned when somebody else has moved the channel at the same time. What they published stands; doing
@@ -175,16 +174,10 @@ type Request struct {
 	Comment   string
 	Mandatory bool
 	Native    map[channel.Platform]channel.Limit // native apps that can run it; a platform that is not in it: all
-	// Zip asks for an attachment with the files as a zip, see [protocol.AttachmentZip].
-	Zip Choice
-	// CapgoKey, if set, asks for an attachment that is encrypted by it, see [capgo.Kind], with checksums in
-	// CapgoForm (default: hex). CapgoMade, if set, is such an attachment that Capgo's CLI has made, or a plain zip in the
-	// place of the one that Zip asks for. With neither, a release that comes after one with such an attachment is
-	// refused, unless NoCapgo says that it needs none.
-	CapgoKey  *CapgoKey
-	CapgoForm capgo.Form
-	CapgoMade *CapgoMade
-	NoCapgo   bool
+	// Attachments make the attachments of the release, each of another kind. Without a [Zip] among them the release gets
+	// one if the release before has one. Of any other kind that the release before has, one must be here: it makes the
+	// next, or says that there is none; otherwise the release is refused.
+	Attachments []Attacher
 	// Rollout, if set, gives the release to some devices first, see [channel.Manifest.Roll]; its From is filled in. It
 	// does not go with Anew, which knows of nothing that the others could get.
 	Rollout *channel.Rollout

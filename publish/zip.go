@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"os"
 	"strings"
 
 	"github.com/klauspost/compress/flate"
@@ -31,33 +32,83 @@ const (
 	maxZip        = math.MaxUint32 - 1 // bytes
 )
 
-// zip writes the release's files as a zip: in the order of the index, every time the same, with size and CRC of each
-// entry ahead of it, because unpackers that read from the front may need them there.
-func (m *maker) zip(ctx context.Context) error {
-	if err := checkZip(m.index); err != nil {
+// Zip attaches the release's files as a zip, see [protocol.AttachmentZip]. The zero value does so if the release before
+// has one, and is what a [Request] without a Zip gets.
+type Zip struct {
+	Choice Choice
+	Given  *GivenZip // if set, in the place of one that is made; it is wanted then
+}
+
+// GivenZip is a zip that others have made. It has to hold the files that are published, and nothing else.
+type GivenZip struct {
+	File   string
+	SHA256 digest.SHA256 // of the file
+}
+
+// Kind implements [Attacher].
+func (Zip) Kind() string { return protocol.AttachmentZip }
+
+// Check implements [Attacher].
+func (z Zip) Check() error {
+	if z.Given != nil && z.Choice == Unwanted {
+		return errors.New("a zip is given, and none is wanted")
+	}
+	return nil
+}
+
+// Plan implements [Attacher].
+func (z Zip) Plan(before Before) (Plan, error) {
+	p := Plan{Action: Keep, Reads: true}
+	switch {
+	case z.Choice == Unwanted:
+		p.Action = Drop
+	case z.Choice == Wanted || z.Given != nil || before.Attached:
+		p.Action = Make
+	}
+	return p, nil
+}
+
+// Attach implements [Attacher].
+func (z Zip) Attach(ctx context.Context, src *Source, dir *os.Root) error {
+	if z.Given != nil {
+		return z.Given.take(ctx, src, dir)
+	}
+	return writeZip(ctx, src, dir)
+}
+
+// writeZip writes the release's files as a zip: in the order of the index, every time the same, with size and CRC of
+// each entry ahead of it, because unpackers that read from the front may need them there.
+func writeZip(ctx context.Context, src *Source, dir *os.Root) error {
+	ix := src.Release.Index
+	if err := checkZip(ix); err != nil {
 		return err
 	}
 	deflater, err := flate.NewWriter(nil, flate.BestCompression)
 	if err != nil {
 		return err
 	}
-	var written countedSize
-	err = m.create(protocol.AttachmentZip, protocol.ZipPath, func(w io.Writer) error {
-		out := zip.NewWriter(io.MultiWriter(w, &written))
-		for i := range m.index.Files {
-			if err := m.zipEntry(ctx, out, deflater, &m.index.Files[i]); err != nil {
-				return err
-			}
-		}
-		return out.Close()
-	})
-	if err == nil && written > maxZip {
-		err = zipTooLarge(fmt.Sprintf("a zip of %d bytes", written))
+	f, err := dir.Create(protocol.ZipPath)
+	if err != nil {
+		return err
 	}
-	return err
+	var written countedSize
+	out := zip.NewWriter(io.MultiWriter(f, &written))
+	for i := 0; i < len(ix.Files) && err == nil; i++ {
+		err = zipEntry(ctx, src, out, deflater, &ix.Files[i])
+	}
+	if err == nil {
+		err = out.Close()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if written > maxZip {
+		return zipTooLarge(fmt.Sprintf("a zip of %d bytes", written))
+	}
+	return nil
 }
 
-func (m *maker) zipEntry(ctx context.Context, out *zip.Writer, deflater *flate.Writer, f *bundle.File) error {
+func zipEntry(ctx context.Context, src *Source, out *zip.Writer, deflater *flate.Writer, f *bundle.File) error {
 	h := &zip.FileHeader{
 		Name: f.Path, CreatorVersion: zipVersion, ReaderVersion: zipVersion, Flags: zipUTF8,
 		ModifiedDate:       zipDate, //nolint:staticcheck // CreateRaw writes this one, and not Modified
@@ -69,22 +120,22 @@ func (m *maker) zipEntry(ctx context.Context, out *zip.Writer, deflater *flate.W
 		return err
 	}
 	sum := crc32.NewIEEE()
-	size, err := m.compress(ctx, f, func(w io.Writer) io.WriteCloser {
+	deflated, err := src.Compress(ctx, f, func(w io.Writer) io.WriteCloser {
 		deflater.Reset(w)
 		return &tee{WriteCloser: deflater, also: sum}
 	})
 	if err != nil {
 		return err
 	}
-	h.Method, h.CRC32, h.CompressedSize64 = zip.Deflate, sum.Sum32(), uint64(size)
+	h.Method, h.CRC32, h.CompressedSize64 = zip.Deflate, sum.Sum32(), uint64(deflated.Size())
 	entry, err := out.CreateRaw(h)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(entry, m.spooled(size)); err != nil {
+	if _, err := io.Copy(entry, deflated); err != nil {
 		return err
 	}
-	m.progress(f.Size)
+	src.Done(f.Size)
 	return nil
 }
 
@@ -187,27 +238,34 @@ func sameContent(entry *zip.File, f *bundle.File) error {
 	return nil
 }
 
-// takeZip takes a zip that others have made, if it holds the release's files and nothing else.
-func (m *maker) takeZip(ctx context.Context, given *CapgoMade) error {
-	sum, size, err := m.take(protocol.AttachmentZip, given.Zip)
+// take copies the zip, if it holds the release's files and nothing else.
+func (g *GivenZip) take(ctx context.Context, src *Source, dir *os.Root) error {
+	in, err := os.Open(g.File)
 	if err != nil {
 		return err
 	}
-	if sum.String() != given.Checksum {
+	out, err := dir.Create(protocol.ZipPath)
+	if err != nil {
+		return errors.Join(err, in.Close())
+	}
+	return errors.Join(g.copy(ctx, src, out, in), out.Close(), in.Close())
+}
+
+func (g *GivenZip) copy(ctx context.Context, src *Source, out *os.File, in io.Reader) error {
+	sum := digest.NewHasher()
+	if _, err := io.Copy(io.MultiWriter(out, sum), in); err != nil {
+		return err
+	}
+	if sum.SHA256() != g.SHA256 {
 		return &AttachmentError{
 			Kind:   protocol.AttachmentZip,
-			Reason: fmt.Sprintf("%s has the SHA-256 %s, and the checksum given is %s", given.Zip, sum, given.Checksum),
+			Reason: fmt.Sprintf("%s has the SHA-256 %s, and the checksum given is %s", g.File, sum.SHA256(), g.SHA256),
 			Hint:   "brink takes the zip as it was when its checksum was made; for an encrypted one give its session key",
 		}
 	}
-	f, err := m.root.Open(protocol.AttachmentZip + "/" + protocol.ZipPath)
-	if err != nil {
-		return err
-	}
-	err = m.compareZip(ctx, f, size)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := compareZip(ctx, src, out, sum.Size()); err != nil {
 		return &AttachmentError{
-			Kind: protocol.AttachmentZip, Reason: fmt.Sprintf("%s: %v", given.Zip, err),
+			Kind: protocol.AttachmentZip, Reason: fmt.Sprintf("%s: %v", g.File, err),
 			Hint: "it has to be a zip of the files that are published",
 		}
 	}
@@ -215,7 +273,8 @@ func (m *maker) takeZip(ctx context.Context, given *CapgoMade) error {
 }
 
 // compareZip reports how a zip differs from the release.
-func (m *maker) compareZip(ctx context.Context, r io.ReaderAt, size int64) error {
+func compareZip(ctx context.Context, src *Source, r io.ReaderAt, size int64) error {
+	ix := src.Release.Index
 	in, err := zip.NewReader(r, size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // paths are checked below, with better words
 		return err
@@ -238,17 +297,17 @@ func (m *maker) compareZip(ctx context.Context, r io.ReaderAt, size int64) error
 			return fmt.Errorf("entry %q is no regular file", entry.Name)
 		}
 		seen[entry.Name] = true
-		f := m.index.File(entry.Name)
+		f := ix.File(entry.Name)
 		if f == nil {
 			return fmt.Errorf("entry %q is not among the files that are published", entry.Name)
 		}
 		if err := sameContent(entry, f); err != nil {
 			return fmt.Errorf("entry %q: %w", entry.Name, err)
 		}
-		m.progress(f.Size)
+		src.Done(f.Size)
 	}
-	for i := range m.index.Files {
-		if path := m.index.Files[i].Path; !seen[path] {
+	for i := range ix.Files {
+		if path := ix.Files[i].Path; !seen[path] {
 			return fmt.Errorf("file %q is missing", path)
 		}
 	}

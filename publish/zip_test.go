@@ -24,7 +24,7 @@ func newMaker(t *testing.T, files fstest.MapFS) *maker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &maker{files: files, index: ix, progress: func(int64) {}}
+	m := &maker{source: Source{Release: Content{Files: files, Index: ix}}}
 	if err := m.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -35,6 +35,9 @@ func newMaker(t *testing.T, files fstest.MapFS) *maker {
 	})
 	return m
 }
+
+// zip makes the zip of the files.
+func (m *maker) zip(ctx context.Context) error { return Zip{}.Attach(ctx, &m.source, m.root) }
 
 func TestMaker_RefusesFilesThatChangedSinceTheyWereRead(t *testing.T) {
 	files := fstest.MapFS{"a.js": {Data: []byte("first")}}
@@ -61,7 +64,7 @@ func makeZip(t *testing.T, files fstest.MapFS) []byte {
 	if err := m.zip(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(m.dir, protocol.AttachmentZip, protocol.ZipPath))
+	raw, err := os.ReadFile(filepath.Join(m.dir, protocol.ZipPath))
 	if err != nil {
 		t.Fatal(err)
 	}

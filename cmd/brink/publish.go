@@ -14,7 +14,8 @@ func publishCommand(sh *shell) *cobra.Command {
 	var sign signFlags
 	var r publish.Request
 	var some rolloutFlags
-	var attach attachmentFlags
+	attach := newAttachmentFlags()
+	attachments, examples := attach.help()
 	var native []string
 	var replicas replicaFlags
 	cmd := verb("publish DIR", "Publish a folder as a release of an app",
@@ -22,14 +23,13 @@ func publishCommand(sh *shell) *cobra.Command {
 the node lacks is sent. When publish returns, the release is durable on the node. It is safe to repeat: a release
 that the channel serves already is left as it is. When two publish to one channel at once, one wins and the other
 is told (exit code 4). What the node says is believed only as far as the trust document --trust allows.
-`+attachmentHelp,
+`+attachments,
 		`
   brink publish ./www --node http://127.0.0.1:8080 --key ci.key --trust acme.trust.json \
       --app com.acme.shop --version 1.0.0 --channel production
   brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      the rest set in brink.yaml or BRINK_*
   brink publish ./www --version 1.1.0 --percent 5 …                    to some first; see brink channel rollout
-  brink publish ./www --origin s3://acme-ota --trust acme.trust.json … to a bucket, while no node runs`+
-			attachmentExamples,
+  brink publish ./www --origin s3://acme-ota --trust acme.trust.json … to a bucket, while no node runs`+examples,
 		func(cmd *cobra.Command, args []string) error {
 			r.Dir = args[0]
 			limits, err := nativeLimits(native)

@@ -1,4 +1,4 @@
-package publish
+package capgo
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 	"brink/digest"
 	"brink/protocol"
-	"brink/protocol/capgo"
+	format "brink/protocol/capgo"
 )
 
 // capgoCLI is the release of Capgo's CLI that these tests were written for.
@@ -101,7 +101,7 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ParseCapgoKey(raw)
+	key, err := ParseKey(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +109,13 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id := strings.Split(string(public), "\n")[1][:capgo.MaxKeyID]; key.ID() != id {
+	if id := strings.Split(string(public), "\n")[1][:format.MaxKeyID]; key.ID() != id {
 		t.Errorf("the key's ID is %s, want %s", key.ID(), id)
 	}
 
 	// Ours to it.
-	n := newFakeNode(t)
-	ours, attachment := encrypted(t, n, files, func(_ *Config, r *Request) { r.CapgoKey = key })
+	n := newPlace(t)
+	ours, attachment := encrypted(t, n, files, func(r *request) { r.capgo.Key = key })
 	c.write("ours.zip", attachment[protocol.ZipPath].Data)
 	said := c.run("bundle", "decrypt", "ours.zip", ours.SessionKey, "--checksum", ours.Checksum)
 	plain, err := os.ReadFile(filepath.Join(c.dir, "ours.zip_decrypted.zip"))
@@ -130,14 +130,17 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	zipped := c.write("zip.json",
 		c.run("bundle", "zip", "com.acme.shop", "--path", "www", "--bundle", "2.0.0", "--name", "app.zip", "--json",
 			"--no-code-check"))
-	made, err := ReadCapgoMade(zipped)
+	made, err := ReadMade(zipped)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n = newFakeNode(t)
-	take := func(made *CapgoMade) {
+	n = newPlace(t)
+	take := func(made *Made) {
 		t.Helper()
-		if _, err := n.publish(func(_ *Config, r *Request) { r.Dir, r.CapgoMade = filepath.Join(c.dir, "www"), made }); err != nil {
+		if _, err := n.publish(func(r *request) {
+			r.Dir = filepath.Join(c.dir, "www")
+			r.take(t, made)
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,14 +151,14 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	}
 
 	// What it has encrypted to us, and on to a device.
-	sealed, err := ReadCapgoMade(c.write("sealed.json", c.run("bundle", "encrypt", "app.zip", made.Checksum, "--json")))
+	sealed, err := ReadMade(c.write("sealed.json", c.run("bundle", "encrypt", "app.zip", made.Checksum, "--json")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	n = newFakeNode(t)
+	n = newPlace(t)
 	take(sealed)
-	_, attachment = n.files(n.inForce(), capgo.Kind)
-	theirs, err := capgo.Parse(attachment[capgo.Path].Data)
+	_, attachment = n.files(n.inForce(), format.Kind)
+	theirs, err := format.Parse(attachment[format.Path].Data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +167,7 @@ func TestCapgoCLI_ReadsWhatWeEncryptAndWeTakeWhatItDoes(t *testing.T) {
 	if err != nil || digest.SumSHA256(plain).String() != made.Checksum {
 		t.Errorf("a device gets %d bytes, %v", len(plain), err)
 	}
-	if err := d.check(plain, theirs.Checksum, theirs.Form); err != nil || theirs.Form != capgo.Hex {
+	if err := d.check(plain, theirs.Checksum, theirs.Form); err != nil || theirs.Form != format.Hex {
 		t.Errorf("form %s: %v", theirs.Form, err)
 	}
 	if raw, err := json.Marshal(theirs); err != nil || bytes.Contains(raw, []byte(`"files"`)) {

@@ -1,4 +1,4 @@
-package publish
+package capgo
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 	"io"
 	"math/big"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +23,8 @@ import (
 
 	"brink/bundle"
 	"brink/protocol"
-	"brink/protocol/capgo"
+	format "brink/protocol/capgo"
+	"brink/publish"
 )
 
 // device is what the plugin does with a public key, written anew from the standards: it shares no code with what
@@ -45,9 +45,9 @@ func (d device) unseal(sealed []byte) ([]byte, error) {
 }
 
 // checksum returns the SHA-256 that was sealed, as the plugin that takes the form understands it.
-func (d device) checksum(text string, form capgo.Form) (string, error) {
+func (d device) checksum(text string, form format.Form) (string, error) {
 	decode, encode := hex.DecodeString, hex.EncodeToString
-	if form == capgo.Base64 {
+	if form == format.Base64 {
 		decode, encode = base64.StdEncoding.DecodeString, base64.StdEncoding.EncodeToString
 	}
 	sealed, err := decode(text)
@@ -92,7 +92,7 @@ func (d device) decrypt(session string, data []byte) ([]byte, error) {
 }
 
 // install does what the plugin does with a manifest, and returns the files that came of it.
-func (d device) install(c *capgo.Description, attachment fstest.MapFS) (fstest.MapFS, error) {
+func (d device) install(c *format.Description, attachment fstest.MapFS) (fstest.MapFS, error) {
 	files := fstest.MapFS{}
 	for _, f := range c.Files {
 		data := attachment[f.Path].Data
@@ -125,7 +125,7 @@ func unpack(data []byte) ([]byte, error) {
 	return io.ReadAll(brotli.NewReader(bytes.NewReader(data)))
 }
 
-func (d device) check(plain []byte, checksum string, form capgo.Form) error {
+func (d device) check(plain []byte, checksum string, form format.Form) error {
 	sum := sha256.Sum256(plain)
 	got, err := d.checksum(checksum, form)
 	if want := hex.EncodeToString(sum[:]); err == nil && got != want {
@@ -134,30 +134,20 @@ func (d device) check(plain []byte, checksum string, form capgo.Form) error {
 	return err
 }
 
-// writeFiles makes a folder of the files.
-func writeFiles(t *testing.T, files fstest.MapFS) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, files); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // encrypted publishes files by a key, and returns the attachment.
 func encrypted(
-	t *testing.T, n *fakeNode, files fstest.MapFS, change ...func(*Config, *Request),
-) (*capgo.Description, fstest.MapFS) {
+	t *testing.T, n *place, files fstest.MapFS, change ...func(*request),
+) (*format.Description, fstest.MapFS) {
 	t.Helper()
 	dir := writeFiles(t, files)
-	change = append([]func(*Config, *Request){func(_ *Config, r *Request) {
-		r.Dir, r.CapgoKey = dir, capgoKey(t)
+	change = append([]func(*request){func(r *request) {
+		r.Dir, r.capgo.Key = dir, testKey(t)
 	}}, change...)
 	if _, err := n.publish(change...); err != nil {
 		t.Fatal(err)
 	}
-	ix, attachment := n.files(n.inForce(), capgo.Kind)
-	c, err := capgo.Parse(attachment[capgo.Path].Data)
+	ix, attachment := n.files(n.inForce(), format.Kind)
+	c, err := format.Parse(attachment[format.Path].Data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,13 +157,13 @@ func encrypted(
 	return c, attachment
 }
 
-func TestPublisher_EncryptsForCapgo(t *testing.T) {
-	for _, form := range []capgo.Form{capgo.Hex, capgo.Base64} {
+func TestAttacher_EncryptsForThePlugin(t *testing.T) {
+	for _, form := range []format.Form{format.Hex, format.Base64} {
 		t.Run(string(form), func(t *testing.T) {
 			files := someFiles()
-			c, attachment := encrypted(t, newFakeNode(t), files, func(_ *Config, r *Request) { r.CapgoForm = form })
+			c, attachment := encrypted(t, newPlace(t), files, func(r *request) { r.capgo.Form = form })
 			d := newDevice(&testRSA().PublicKey)
-			if c.Form != form || c.KeyID != capgoKey(t).ID() {
+			if c.Form != form || c.KeyID != testKey(t).ID() {
 				t.Errorf("form %s, key %s", c.Form, c.KeyID)
 			}
 			got, err := d.install(c, attachment)
@@ -204,8 +194,8 @@ func TestPublisher_EncryptsForCapgo(t *testing.T) {
 	}
 }
 
-func TestPublisher_CompressesBeforeItEncryptsWhereThatPays(t *testing.T) {
-	c, _ := encrypted(t, newFakeNode(t), someFiles())
+func TestAttacher_CompressesBeforeItEncryptsWhereThatPays(t *testing.T) {
+	c, _ := encrypted(t, newPlace(t), someFiles())
 	var names []string
 	for _, f := range c.Files {
 		names = append(names, f.FileName)
@@ -219,16 +209,16 @@ func TestPublisher_CompressesBeforeItEncryptsWhereThatPays(t *testing.T) {
 	}
 }
 
-func TestPublisher_EncryptsTheSameToTheSameAndNothingElse(t *testing.T) {
-	n := newFakeNode(t)
+func TestAttacher_EncryptsTheSameToTheSameAndNothingElse(t *testing.T) {
+	n := newPlace(t)
 	first, before := encrypted(t, n, someFiles())
-	r, err := n.publish(func(_ *Config, r *Request) { r.Dir, r.CapgoKey = writeFiles(t, someFiles()), capgoKey(t) })
+	r, err := n.publish(func(r *request) { r.Dir, r.capgo.Key = writeFiles(t, someFiles()), testKey(t) })
 	if err != nil || !r.Unchanged || n.moved != nil {
 		t.Errorf("the same again: %+v, %v", r, err)
 	}
 	next := someFiles()
 	next["new.js"] = &fstest.MapFile{Data: []byte("new")}
-	second, after := encrypted(t, n, next, func(_ *Config, r *Request) { r.Version = "1.1.0" })
+	second, after := encrypted(t, n, next, func(r *request) { r.Version = "1.1.0" })
 	if first.SessionKey == second.SessionKey {
 		t.Error("two releases share their keys")
 	}
@@ -242,50 +232,60 @@ func TestPublisher_EncryptsTheSameToTheSameAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestPublisher_DoesNotStopToEncryptUnasked(t *testing.T) {
-	n := newFakeNode(t)
+func TestAttacher_DoesNotStopToEncryptUnasked(t *testing.T) {
+	n := newPlace(t)
 	encrypted(t, n, someFiles(), withZip)
-	next := func(_ *Config, r *Request) { r.Dir, r.Version = writeFiles(t, someFiles()), "2.0.0" }
+	next := func(r *request) { r.Dir, r.Version = writeFiles(t, someFiles()), "2.0.0" }
 	_, err := n.publish(next)
-	if refused, ok := errors.AsType[*AttachmentError](err); !ok || refused.Kind != "capgo" || refused.Hint == "" {
+	if refused, ok := errors.AsType[*publish.AttachmentError](err); !ok || refused.Kind != "capgo" || refused.Hint == "" {
 		t.Fatalf("a release without encryption after one with: %v", err)
 	}
 	// The same release again needs no key, and keeps what it has.
-	r, err := n.publish(next, func(_ *Config, r *Request) { r.Version = "1.0.0" })
+	r, err := n.publish(next, func(r *request) { r.Version = "1.0.0" })
 	if err != nil || !r.Unchanged || len(r.Attachments) != 2 || r.Attachments[1].Kind != "capgo" {
 		t.Errorf("the same again: %+v, %v", r, err)
 	}
-	if _, err := n.publish(next, func(_ *Config, r *Request) { r.NoCapgo = true }); err != nil {
+	if _, err := n.publish(next, func(r *request) { r.capgo.None = true }); err != nil {
 		t.Fatal(err)
 	}
 	if m := n.inForce(); m.Release.Attachment("capgo") != nil || m.Release.Attachment("zip") == nil {
 		t.Errorf("attachments %+v", m.Release.Attachments)
 	}
-	if _, err := n.publish(next, func(_ *Config, r *Request) { r.NoCapgo, r.CapgoKey = true, capgoKey(t) }); err == nil {
+	if _, err := n.publish(next, func(r *request) { r.capgo.None, r.capgo.Key = true, testKey(t) }); err == nil {
 		t.Error("both encrypted and not")
 	}
 }
 
-func TestMaker_ManyFilesGoAsAZipOnly(t *testing.T) {
-	m := newMaker(t, fstest.MapFS{"a": {Data: []byte("a")}})
-	m.index.Files = slices.Repeat(m.index.Files, capgo.MaxFiles+1)
-	if err := m.create(protocol.AttachmentZip, protocol.ZipPath, func(io.Writer) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.encrypt(t.Context(), Request{CapgoKey: capgoKey(t)}, &bundle.File{}); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(filepath.Join(m.dir, capgo.Kind, capgo.Path))
+func TestAttacher_ManyFilesGoAsAZipOnly(t *testing.T) {
+	files := fstest.MapFS{"a": {Data: []byte("a")}, protocol.ZipPath: {Data: []byte("zip")}}
+	ix, err := bundle.Folder{FS: files}.Index(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := capgo.Parse(raw); err != nil || len(c.Files) != 0 {
-		t.Errorf("%+v, %v", c, err)
+	many := *ix
+	many.Files = slices.Repeat(ix.Files[:1], format.MaxFiles+1)
+	src := &publish.Source{
+		App: testApp, Release: publish.Content{Files: files, Index: &many}, From: publish.Content{Files: files, Index: ix},
+	}
+	dir, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := (Attacher{Key: testKey(t)}).Attach(t.Context(), src, dir); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := dir.ReadFile(format.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := format.Parse(raw); err != nil || len(d.Files) != 0 {
+		t.Errorf("%+v, %v", d, err)
 	}
 }
 
-func TestCapgoSession_PadsWhateverTheLength(t *testing.T) {
-	s, err := capgoKey(t).session("com.acme.shop", [32]byte{1})
+func TestSession_PadsWhateverTheLength(t *testing.T) {
+	s, err := testKey(t).session("com.acme.shop", [32]byte{1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,8 +303,8 @@ func TestCapgoSession_PadsWhateverTheLength(t *testing.T) {
 }
 
 // A source that was cut is not padded as if it had ended.
-func TestCapgoSession_SaysThatItsSourceWasCut(t *testing.T) {
-	s, err := capgoKey(t).session("com.acme.shop", [32]byte{1})
+func TestSession_SaysThatItsSourceWasCut(t *testing.T) {
+	s, err := testKey(t).session("com.acme.shop", [32]byte{1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package publish
+package capgo
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 
 	"brink/bench/cost"
 	"brink/channel"
-	"brink/protocol/capgo"
+	format "brink/protocol/capgo"
 )
 
 // testRSA is a key that took a moment to make.
@@ -34,22 +34,22 @@ func pkcs1(key *rsa.PrivateKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 }
 
-func capgoKey(t testing.TB) *CapgoKey {
+func testKey(t testing.TB) *Key {
 	t.Helper()
-	key, err := ParseCapgoKey(pkcs1(testRSA()))
+	key, err := ParseKey(pkcs1(testRSA()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return key
 }
 
-func TestParseCapgoKey_TakesBothFormsOfAPrivateKey(t *testing.T) {
-	want := capgoKey(t)
+func TestParseKey_TakesBothFormsOfAPrivateKey(t *testing.T) {
+	want := testKey(t)
 	der, err := x509.MarshalPKCS8PrivateKey(testRSA())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ParseCapgoKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	got, err := ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	if err != nil || got.ID() != want.ID() || !bytes.Equal(got.secret, want.secret) {
 		t.Errorf("PKCS#8: %v", err)
 	}
@@ -58,7 +58,7 @@ func TestParseCapgoKey_TakesBothFormsOfAPrivateKey(t *testing.T) {
 	}
 }
 
-func TestParseCapgoKey_RefusesEverythingElse(t *testing.T) {
+func TestParseKey_RefusesEverythingElse(t *testing.T) {
 	encode := func(kind string, der []byte, err error) []byte {
 		if err != nil {
 			t.Fatal(err)
@@ -83,13 +83,13 @@ func TestParseCapgoKey_RefusesEverythingElse(t *testing.T) {
 		"cut PKCS#1":   encode("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(testRSA())[:900], nil),
 		"cut PKCS#8":   encode("PRIVATE KEY", other[:20], nil),
 	} {
-		if _, err := ParseCapgoKey(raw); !errors.Is(err, channel.ErrKey) {
+		if _, err := ParseKey(raw); !errors.Is(err, channel.ErrKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestCapgoKey_OpenSSLRecoversWhatItSeals(t *testing.T) {
+func TestKey_OpenSSLRecoversWhatItSeals(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
 		if os.Getenv("BRINK_CI") == "1" {
@@ -104,7 +104,7 @@ func TestCapgoKey_OpenSSLRecoversWhatItSeals(t *testing.T) {
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	for _, size := range []int{1, 16, 32, 48} {
-		sealed, err := capgoKey(t).seal(noise(size))
+		sealed, err := testKey(t).seal(noise(size))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,20 +121,20 @@ func TestCapgoKey_OpenSSLRecoversWhatItSeals(t *testing.T) {
 	}
 }
 
-func FuzzParseCapgoKey(f *testing.F) {
+func FuzzParseKey(f *testing.F) {
 	f.Add(pkcs1(testRSA()))
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		var key *CapgoKey
+		var key *Key
 		var err error
-		cost.Check(t, len(raw), func() { key, err = ParseCapgoKey(raw) })
+		cost.Check(t, len(raw), func() { key, err = ParseKey(raw) })
 		if err != nil {
 			if !errors.Is(err, channel.ErrKey) {
 				t.Fatalf("%v is not ErrKey", err)
 			}
 			return
 		}
-		if sealed, err := key.seal([]byte("x")); err != nil || len(sealed) != capgo.Sealed {
+		if sealed, err := key.seal([]byte("x")); err != nil || len(sealed) != format.Sealed {
 			t.Fatalf("a key was read that can not seal: %v", err)
 		}
 	})

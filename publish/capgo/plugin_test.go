@@ -1,4 +1,4 @@
-package publish
+package capgo
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 
 	"brink/digest"
 	"brink/protocol"
-	"brink/protocol/capgo"
+	format "brink/protocol/capgo"
 )
 
 // What stands for Android and for what the plugin logs with, and a program that decrypts by the plugin's own class:
@@ -123,14 +123,14 @@ func TestCapgoPlugin_DecryptsWhatWeEncrypt(t *testing.T) {
 	})
 	for _, row := range []struct {
 		version string
-		form    capgo.Form
+		form    format.Form
 	}{
-		{"8.51.23", capgo.Hex},
-		{"7.18.14", capgo.Base64},
+		{"8.51.23", format.Hex},
+		{"7.18.14", format.Base64},
 	} {
 		t.Run(row.version, func(t *testing.T) {
 			files := someFiles()
-			c, attachment := encrypted(t, newFakeNode(t), files, func(_ *Config, r *Request) { r.CapgoForm = row.form })
+			c, attachment := encrypted(t, newPlace(t), files, func(r *request) { r.capgo.Form = row.form })
 			sums, sealed := []string{c.Checksum}, [][]byte{attachment[protocol.ZipPath].Data}
 			for _, f := range c.Files {
 				sums, sealed = append(sums, f.FileHash), append(sealed, attachment[f.Path].Data)
@@ -144,7 +144,7 @@ func TestCapgoPlugin_DecryptsWhatWeEncrypt(t *testing.T) {
 			}
 			for i, f := range c.Files {
 				data, err := plain[i+1], error(nil)
-				if strings.HasSuffix(f.FileName, capgo.Brotli) {
+				if strings.HasSuffix(f.FileName, format.Brotli) {
 					data, err = unpack(data)
 				}
 				if err != nil || !bytes.Equal(data, files[f.Target()].Data) ||

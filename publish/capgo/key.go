@@ -1,0 +1,155 @@
+package capgo
+
+import (
+	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+
+	"brink/channel"
+	"brink/digest"
+	format "brink/protocol/capgo"
+)
+
+// Key is the private key of an app that has Capgo's plugin. It encrypts, and devices decrypt with the public key
+// that they hold; so it signs as well. Use [ParseKey].
+type Key struct {
+	key    *rsa.PrivateKey
+	secret []byte // what session keys are derived from
+}
+
+// ParseKey reads an RSA-2048 private key in PEM: PKCS#1 (RFC 8017, appendix A.1.2), as Capgo's CLI writes it to
+// .capgo_key_v2, or PKCS#8 (RFC 5958). It returns [channel.ErrKey] for anything else.
+func ParseKey(raw []byte) (*Key, error) {
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return nil, fmt.Errorf("%w: not PEM", channel.ErrKey)
+	}
+	var key *rsa.PrivateKey
+	switch block.Type {
+	case "RSA PRIVATE KEY":
+		var err error
+		if key, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
+			return nil, fmt.Errorf("%w: %w", channel.ErrKey, err)
+		}
+	case "PRIVATE KEY":
+		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", channel.ErrKey, err)
+		}
+		var ok bool
+		if key, ok = parsed.(*rsa.PrivateKey); !ok {
+			return nil, fmt.Errorf("%w: no RSA key", channel.ErrKey)
+		}
+	default:
+		return nil, fmt.Errorf("%w: %q is no private RSA key", channel.ErrKey, block.Type)
+	}
+	if key.Size() != format.Sealed {
+		return nil, fmt.Errorf("%w: RSA of %d bits, and Capgo's plugin takes %d", channel.ErrKey,
+			key.N.BitLen(), 8*format.Sealed)
+	}
+	secret, err := hkdf.Extract(sha256.New, x509.MarshalPKCS1PrivateKey(key), []byte("brink capgo session v1"))
+	if err != nil {
+		return nil, err
+	}
+	return &Key{key: key, secret: secret}, nil
+}
+
+// ID returns what devices send as the ID of their key: the first 20 characters of the public key's PKCS#1 in base64.
+func (k *Key) ID() string {
+	text := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.key.PublicKey))
+	return text[:format.MaxKeyID]
+}
+
+// seal encrypts up to 245 bytes by the private key: PKCS #1 v1.5 with padding of type 1 (RFC 2313, section 8.1), which
+// is what a signature is when nothing says how the bytes were hashed. The same bytes always give the same.
+func (k *Key) seal(plain []byte) ([]byte, error) {
+	return rsa.SignPKCS1v15(nil, k.key, crypto.Hash(0), plain)
+}
+
+// checksum seals the SHA-256 of a file.
+func (k *Key) checksum(sum digest.SHA256, form format.Form) (string, error) {
+	plain := sum[:]
+	if form == format.Base64 {
+		// Plugins of that time take the hex digits for base64, so this is what has to be sealed: 48 bytes.
+		var err error
+		if plain, err = base64.StdEncoding.DecodeString(sum.String()); err != nil {
+			return "", err
+		}
+	}
+	sealed, err := k.seal(plain)
+	if err != nil {
+		return "", err
+	}
+	if form == format.Base64 {
+		return base64.StdEncoding.EncodeToString(sealed), nil
+	}
+	return hex.EncodeToString(sealed), nil
+}
+
+// session is what one release is encrypted by.
+type session struct {
+	block  cipher.Block
+	vector []byte
+	text   string // as devices get it
+}
+
+// session returns the keys of a release. They are derived from the private key and from what is encrypted, so that
+// nobody can guess them, no two releases share them, and publishing the same again gives the same bytes: it finds what
+// is there, and heals what was lost.
+func (k *Key) session(app string, id digest.Digest) (*session, error) {
+	keys, err := hkdf.Expand(sha256.New, k.secret, app+"\x00"+id.String(), 2*format.Block)
+	if err != nil {
+		return nil, err
+	}
+	key, vector := keys[:format.Block], keys[format.Block:]
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := k.seal(key)
+	if err != nil {
+		return nil, err
+	}
+	text := base64.StdEncoding.EncodeToString(vector) + ":" + base64.StdEncoding.EncodeToString(sealed)
+	return &session{block: block, vector: vector, text: text}, nil
+}
+
+// encrypt writes what r reads, encrypted by AES-128-CBC and padded by PKCS #7 (RFC 5652, section 6.3), and returns how
+// many bytes it wrote.
+func (c *session) encrypt(w io.Writer, r io.Reader) (int64, error) {
+	mode := cipher.NewCBCEncrypter(c.block, c.vector)
+	buffer := make([]byte, 64<<10+format.Block)
+	var total int64
+	for n := 0; ; n = 0 {
+		last := false
+		for n < 64<<10 && !last {
+			m, err := r.Read(buffer[n : 64<<10])
+			n += m
+			if last = err == io.EOF; err != nil && !last {
+				return total, err
+			}
+		}
+		if last {
+			padding := format.Block - n%format.Block
+			for range padding {
+				buffer[n] = byte(padding)
+				n++
+			}
+		}
+		mode.CryptBlocks(buffer[:n], buffer[:n])
+		written, err := w.Write(buffer[:n])
+		total += int64(written)
+		if err != nil || last {
+			return total, err
+		}
+	}
+}

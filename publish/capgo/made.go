@@ -1,0 +1,152 @@
+package capgo
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"brink/digest"
+	"brink/protocol"
+	format "brink/protocol/capgo"
+	"brink/publish"
+)
+
+// Made is a zip that Capgo's CLI has made, and has encrypted if there is a session key.
+type Made struct {
+	Zip        string // file
+	Checksum   string // plain: its SHA-256 in lower-case hex; encrypted: what the CLI printed for it
+	SessionKey string // what the CLI calls ivSessionKey; empty: the zip is not encrypted
+	KeyID      string // of the public key that decrypts; may be empty
+}
+
+// maxOutput bounds, in bytes, what Capgo's CLI prints.
+const maxOutput = 64 << 10
+
+// ReadMade reads what `bundle zip --json` or `bundle encrypt --json` of Capgo's CLI printed to a file. The zip that it
+// names is looked for beside that file.
+func ReadMade(file string) (*Made, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, maxOutput))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	made, err := parseMade(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if !filepath.IsAbs(made.Zip) {
+		made.Zip = filepath.Join(filepath.Dir(file), made.Zip)
+	}
+	return made, nil
+}
+
+func parseMade(raw []byte) (*Made, error) {
+	var out struct {
+		Filename     string `json:"filename"`
+		Checksum     string `json:"checksum"`
+		IVSessionKey string `json:"ivSessionKey"`
+	}
+	if err := json.Unmarshal(raw, &out); err != nil || out.Filename == "" || out.Checksum == "" {
+		return nil, &publish.AttachmentError{
+			Kind: format.Kind, Reason: "not what Capgo's CLI prints: JSON with filename and checksum",
+			Hint: "npx @capgo/cli bundle encrypt app.zip CHECKSUM --json > capgo.json",
+		}
+	}
+	return &Made{Zip: out.Filename, Checksum: out.Checksum, SessionKey: out.IVSessionKey}, nil
+}
+
+// crc32Length is how many hex digits a CRC-32 has.
+const crc32Length = 8
+
+// Check reports what is wrong with the texts: a [*publish.AttachmentError] or nil. The zip itself is looked at when it
+// is published.
+func (c *Made) Check() error {
+	refuse := func(hint, reason string, args ...any) error {
+		return &publish.AttachmentError{Kind: format.Kind, Reason: fmt.Sprintf(reason, args...), Hint: hint}
+	}
+	_, plain := digest.ParseSHA256(c.Checksum)
+	_, sealed := format.FormOf(c.Checksum)
+	lower := strings.ToLower(c.Checksum)
+	_, lowerPlain := digest.ParseSHA256(lower)
+	switch {
+	case len(c.Checksum) == crc32Length:
+		return refuse("make the zip by a CLI that is as new as the plugin: npx @capgo/cli bundle zip --json",
+			"the checksum %s is a CRC-32, which plugins of today refuse", c.Checksum)
+	case plain != nil && lowerPlain == nil || len(lower) == 2*format.Sealed && sealed != nil && lower != c.Checksum:
+		return refuse("write it in lower case", "the checksum is in upper case, which devices take for another")
+	case c.SessionKey == "" && sealed == nil:
+		return refuse("give --capgo-session-key: the CLI prints it as ivSessionKey",
+			"the checksum is that of an encrypted zip, and there is no session key")
+	case c.SessionKey == "" && plain != nil:
+		return refuse("npx @capgo/cli bundle zip --json prints it", "the checksum is no SHA-256: %v", plain)
+	case c.SessionKey != "" && plain == nil:
+		return refuse("take the checksum that bundle encrypt printed, not the one that bundle zip did",
+			"the checksum is that of a plain zip, and the zip is encrypted")
+	case c.SessionKey == "":
+		return nil
+	case sealed != nil:
+		return refuse("npx @capgo/cli bundle encrypt --json prints it", "%v", sealed)
+	}
+	if err := format.CheckSession(c.SessionKey); err != nil {
+		return refuse("take what npx @capgo/cli bundle encrypt --json printed as ivSessionKey, all of it", "%v", err)
+	}
+	if err := format.CheckKeyID(c.KeyID); err != nil {
+		return refuse("it is the beginning of the public key's base64, MIIBCgKCAQEA and 8 more", "%v", err)
+	}
+	return nil
+}
+
+// Given returns what is to be published as a plain zip, for [publish.Zip]. It returns the errors of [Made.Check], and
+// one for a zip that is encrypted.
+func (c *Made) Given() (*publish.GivenZip, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if c.SessionKey != "" {
+		return nil, errors.New("a zip with a session key is encrypted: it is for Attacher.Made")
+	}
+	sum, err := digest.ParseSHA256(c.Checksum)
+	return &publish.GivenZip{File: c.Zip, SHA256: sum}, err
+}
+
+// take makes an attachment of a zip that others have encrypted. What is in it only devices can tell.
+func (c *Made) take(dir *os.Root) error {
+	form, err := format.FormOf(c.Checksum)
+	if err != nil {
+		return err
+	}
+	in, err := os.Open(c.Zip)
+	if err != nil {
+		return err
+	}
+	var magic [4]byte
+	var size int64
+	err = create(dir, protocol.ZipPath, func(w io.Writer) error {
+		n, err := io.ReadFull(in, magic[:])
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
+		}
+		size, err = io.Copy(w, io.MultiReader(bytes.NewReader(magic[:n]), in))
+		return err
+	})
+	if err := errors.Join(err, in.Close()); err != nil {
+		return err
+	}
+	if size == 0 || size%format.Block != 0 || bytes.Equal(magic[:], []byte("PK\x03\x04")) {
+		return &publish.AttachmentError{
+			Kind: format.Kind, Reason: fmt.Sprintf("%s, of %d bytes, is not encrypted", c.Zip, size),
+			Hint: "take the file that bundle encrypt wrote: its name ends with _encrypted.zip",
+		}
+	}
+	return describe(dir, &format.Description{
+		Checksum: c.Checksum, SessionKey: c.SessionKey, KeyID: c.KeyID, Form: form,
+	})
+}
