@@ -56,7 +56,7 @@ func capgo(ctx context.Context, b *bench) (r *report, err error) {
 		return nil, err
 	}
 	if c.classPath, err = updater.Compile(ctx, filepath.Join(c.dir, "java"), capgoPlugin); err != nil {
-		return nil, &skipped{"the plugin can not be had here: " + err.Error()}
+		return nil, &skipped{"the plugin cannot be had here: " + err.Error()}
 	}
 	if c.node, err = c.startNode(ctx); err != nil {
 		return nil, err

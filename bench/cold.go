@@ -144,7 +144,7 @@ func (c *coldStart) turn(ctx context.Context, names map[string][]string) (err er
 		c.seen = map[string][]coldTurn{}
 	}
 	for _, k := range coldKinds() {
-		// What is not on the disk yet can not be dropped.
+		// What is not on the disk yet cannot be dropped.
 		syscall.Sync()
 		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3\n"), 0o200); err != nil {
 			return err

@@ -48,7 +48,7 @@ func parts() []part {
 	}
 }
 
-// skipped says why a part can not run here.
+// skipped says why a part cannot run here.
 type skipped struct{ why string }
 
 func (s *skipped) Error() string { return s.why }

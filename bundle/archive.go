@@ -51,7 +51,7 @@ type cursor struct {
 }
 
 // zeros is what padding and the trailer are made of. It is never written to.
-var zeros = make([]byte, trailerSize) //nolint:gochecknoglobals // a constant that Go can not spell
+var zeros = make([]byte, trailerSize) //nolint:gochecknoglobals // a constant that Go cannot spell
 
 // Size implements [Pieces].
 func (a *archivePieces) Size() int64 { return a.layout.size }

@@ -79,7 +79,7 @@ func TestBundle_FoldersAreBounded(t *testing.T) {
 				t.Errorf("CheckPaths = %v, want a PathError: %v", err, !test.good)
 			}
 			if test.names[0][0] == 'd' && len(test.names) > 1 {
-				return // such names can not be in one folder everywhere, and are not sorted
+				return // such names cannot be in one folder everywhere, and are not sorted
 			}
 			if _, err := (Folder{FS: mapFS(files)}).Index(t.Context()); (err == nil) != test.good {
 				t.Errorf("a folder is indexed with error %v", err)

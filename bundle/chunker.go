@@ -24,7 +24,7 @@ const (
 // gear holds one random number per byte value. It is computed from the digest, so that no table has to be trusted or
 // copied, and is never changed.
 //
-//nolint:gochecknoglobals // a constant that Go can not spell
+//nolint:gochecknoglobals // a constant that Go cannot spell
 var gear = func() (table [256]uint64) {
 	for i := range table {
 		d := digest.Sum([]byte{byte(i)})

@@ -107,7 +107,7 @@ func TestMaxIndexOf_HoldsTheLargestIndex(t *testing.T) {
 		t.Errorf("chunks: an index of %d bytes", len(raw))
 	}
 	if MaxIndexOf(-1) <= 0 || MaxIndexOf(1<<62) != MaxIndex {
-		t.Error("sizes that can not be have no bound")
+		t.Error("sizes that cannot be have no bound")
 	}
 }
 

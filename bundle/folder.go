@@ -225,7 +225,7 @@ func (f *FolderChunks) Chunk(_ context.Context, c Chunk) ([]byte, error) {
 	defer file.Close()
 	seeker, ok := file.(io.Seeker)
 	if !ok {
-		return nil, fmt.Errorf("file %q: %w: can not seek", place.path, errors.ErrUnsupported)
+		return nil, fmt.Errorf("file %q: %w: cannot seek", place.path, errors.ErrUnsupported)
 	}
 	if _, err := seeker.Seek(place.offset, io.SeekStart); err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func headerIn(buffer []byte, path string, size int64) []byte {
 	b.Reset()
 	h.Format = tar.FormatPAX
 	if err := tar.NewWriter(b).WriteHeader(&h); err != nil {
-		panic(fmt.Sprintf("bundle: header of %q: %v", path, err)) // CheckPath lets nothing pass that pax can not hold
+		panic(fmt.Sprintf("bundle: header of %q: %v", path, err)) // CheckPath lets nothing pass that pax cannot hold
 	}
 	return b.Bytes()
 }

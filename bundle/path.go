@@ -10,7 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// PathError tells which path of a bundle can not be accepted, and why.
+// PathError tells which path of a bundle cannot be accepted, and why.
 type PathError struct {
 	Path   string
 	Reason string

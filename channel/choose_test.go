@@ -63,8 +63,8 @@ func TestChoose(t *testing.T) {
 		// What it chose before counts as long as it may choose it.
 		{"chose beta", four, ios, "", "beta", "beta", ChoiceAssigned},
 		{"chose beta, and asks for another", four, ios, "development", "beta", "beta", ChoiceAssigned},
-		{"chose what can not be chosen", four, ios, "", "production", "development", ChoiceDefault},
-		{"chose what can not be chosen, and is open", []*Manifest{plain, other}, ios, "", "nightly", "production", ChoiceOnly},
+		{"chose what cannot be chosen", four, ios, "", "production", "development", ChoiceDefault},
+		{"chose what cannot be chosen, and is open", []*Manifest{plain, other}, ios, "", "nightly", "production", ChoiceOnly},
 		{"chose what is not for its platform", four, Device{Platform: Electron}, "", "beta", "production", ChoiceDefault},
 		{"chose what is gone", four, ios, "", "gone", "development", ChoiceDefault},
 		{"chose what has expired", []*Manifest{plain, late(beta)}, ios, "", "beta", "beta", ChoiceAssigned},

@@ -122,7 +122,7 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 				stepBetween(d.runs(), q.target.Version), limit)
 		}
 	}
-	panic(fmt.Sprintf("channel: rule %d can not be told", int(r)))
+	panic(fmt.Sprintf("channel: rule %d cannot be told", int(r)))
 }
 
 func running(d *Device) string {

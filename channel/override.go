@@ -173,7 +173,7 @@ func CheckID(id string) error {
 	}
 	for _, r := range id {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return malformed("ID %q has characters that can not be printed", id)
+			return malformed("ID %q has characters that cannot be printed", id)
 		}
 	}
 	return nil

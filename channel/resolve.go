@@ -9,7 +9,7 @@ import (
 // Device is what a device says about itself when it asks for an update. What it leaves out is zero: so one that says
 // nothing is a real device with a production build.
 type Device struct {
-	ID          string // the same for as long as the app is installed; empty: it can not be told from others
+	ID          string // the same for as long as the app is installed; empty: it cannot be told from others
 	Custom      string // an ID that the app gave it, which several devices may share
 	Platform    Platform
 	Native      string        // version of the native app, semver; 1 and 1.2 count as 1.0.0 and 1.2.0

@@ -45,7 +45,7 @@ const (
 	placeBuiltIn              // there is none: devices go back to what their native app came with
 	placeEarly                // it has not started
 	placeLate                 // it has ended
-	placeNoID                 // only some devices are in, and this one can not be told from others
+	placeNoID                 // only some devices are in, and this one cannot be told from others
 	placeOut                  // the device is not among the share
 	placePaused               // it is, and came too late: the rollout is paused
 	placeIn

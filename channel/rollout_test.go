@@ -218,7 +218,7 @@ func TestBucket_NeverChanges(t *testing.T) {
 	}
 }
 
-// TestBucket_IsEven counts ten tenths. The hash is fixed, so the test can not be unlucky.
+// TestBucket_IsEven counts ten tenths. The hash is fixed, so the test cannot be unlucky.
 func TestBucket_IsEven(t *testing.T) {
 	const devices = 20_000
 	var tenths [10]int

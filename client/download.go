@@ -245,7 +245,7 @@ func (k *kept) continues(resp *http.Response) bool {
 		resp.Header.Get("ETag") == k.info.ETag && resp.Header.Get("Content-Encoding") == k.info.Encoding
 }
 
-// partial returns what is kept of the archive of a release, or nil. What can not be made sense of counts as nothing: it
+// partial returns what is kept of the archive of a release, or nil. What cannot be made sense of counts as nothing: it
 // only saves bytes.
 func (c *Client) partial(release *channel.Release) *kept {
 	raw, err := c.root.ReadFile(partialInfo)
@@ -263,7 +263,7 @@ func (c *Client) partial(release *channel.Release) *kept {
 	return &kept{info: info, size: body.Size()}
 }
 
-// decodePartial reads the description of a download. It says no to one that can not be gone on with.
+// decodePartial reads the description of a download. It says no to one that cannot be gone on with.
 func decodePartial(raw []byte) (partial, bool) {
 	var info partial
 	if len(raw) > maxState || json.Unmarshal(raw, &info) != nil {

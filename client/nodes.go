@@ -96,7 +96,7 @@ func (all contacts) learn(nodes []string, served string, wait time.Duration, fai
 // mostFailures is from where on more make no difference.
 const mostFailures = 100
 
-// contacts reads what is known of nodes. Nothing is known if it can not be read.
+// contacts reads what is known of nodes. Nothing is known if it cannot be read.
 func (c *Client) contacts() contacts {
 	if len(c.config.Nodes) < 2 {
 		return nil
@@ -107,7 +107,7 @@ func (c *Client) contacts() contacts {
 	}
 	all, err := decodeContacts(raw)
 	if err != nil {
-		c.config.Logger.Warn("what is known of nodes can not be read", "error", err)
+		c.config.Logger.Warn("what is known of nodes cannot be read", "error", err)
 	}
 	return all
 }
@@ -154,6 +154,6 @@ func (c *Client) keep(all contacts) {
 		err = c.root.Rename(fresh, nodesFile)
 	}
 	if err != nil {
-		c.config.Logger.Warn("what is known of nodes can not be kept", "error", err)
+		c.config.Logger.Warn("what is known of nodes cannot be kept", "error", err)
 	}
 }

@@ -103,7 +103,7 @@ func (t *transfer) join(req *http.Request, of protocol.Representation, parts []*
 	return &whole, nil
 }
 
-// joined is the body of an answer that comes in parts. What can not be had of a part is asked for once more, when its
+// joined is the body of an answer that comes in parts. What cannot be had of a part is asked for once more, when its
 // turn has come.
 type joined struct {
 	transfer *transfer
@@ -145,7 +145,7 @@ func (j *joined) receive(ctx context.Context, p *part, hold int64) (err error) {
 	return nil
 }
 
-// settle waits for a part, and asks for it once more if it can not be had.
+// settle waits for a part, and asks for it once more if it cannot be had.
 func (j *joined) settle(p *part) error {
 	j.await(p)
 	err := p.err

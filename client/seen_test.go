@@ -337,7 +337,7 @@ func TestClient_AsksForASignedWordNowAndThen(t *testing.T) {
 	}
 }
 
-// TestClient_LocalStepsNeedNoClock: when its trust document has expired, a device can not update, and all else works.
+// TestClient_LocalStepsNeedNoClock: when its trust document has expired, a device cannot update, and all else works.
 func TestClient_LocalStepsNeedNoClock(t *testing.T) {
 	t.Parallel()
 	node, now, dir := newFakeNode(t), time.Now(), t.TempDir()

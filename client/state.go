@@ -105,7 +105,7 @@ func (c *Client) open() error {
 	return c.follow()
 }
 
-// load reads the state. A folder without one is empty; one that can not be read is an error, and never taken for empty:
+// load reads the state. A folder without one is empty; one that cannot be read is an error, and never taken for empty:
 // it says which manifests were seen.
 func (c *Client) load() (state, error) {
 	raw, err := c.root.ReadFile(stateFile)

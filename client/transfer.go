@@ -71,7 +71,7 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
-	// From here on nothing older is accepted: not from the next node, if this one can not go on, and not after a restart.
+	// From here on nothing older is accepted: not from the next node, if this one cannot go on, and not after a restart.
 	c.state = next
 	decision := c.decide(m, t.base.sound)
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}

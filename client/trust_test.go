@@ -120,7 +120,7 @@ func TestTrust_AnAppThatIsBuiltAnewDecides(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A kept document that can not be read is an error, and never taken for none: it may have revoked a key.
+	// A kept document that cannot be read is an error, and never taken for none: it may have revoked a key.
 	if err := os.WriteFile(filepath.Join(dir, trustFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func ionicModules(t *testing.T) string {
 	case err != nil && os.Getenv("BRINK_CI") == "1":
 		t.Fatal(err)
 	case err != nil:
-		t.Skipf("the plugin can not be fetched here: %v", err)
+		t.Skipf("the plugin cannot be fetched here: %v", err)
 	}
 	modules := t.TempDir()
 	for name, dir := range folders {
@@ -254,7 +254,7 @@ func TestAppflow_RealPluginStaysWhereItIs(t *testing.T) {
 	set := func(name, value string) []any { return []any{"configure", map[string]any{name: value}} }
 	tells("Error Status 404: App not found", set("appId", "ffff0000"))
 	tells("Error Status 404: Channel not found", set("appId", "abcd1234"), set("channel", "None"))
-	tells("Error Status 400: Version 1.0.0: the plugin can not fetch the file a#b.js", set("channel", "Odd"))
+	tells("Error Status 400: Version 1.0.0: the plugin cannot fetch the file a#b.js", set("channel", "Odd"))
 	tells("Error Status 404: There is nothing at this path", set("channel", production), set("host", n.url+"/appflow/more"))
 	p.must(t, "channel", "set", "--channel", production, "--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app,
 		"--platforms", "ios")

@@ -308,7 +308,7 @@ func TestCapgo_ChoosesChannels(t *testing.T) {
 			phone := boot(t, version, p.file("device"), g, nil)
 			refused := phone.ask("setChannel", `{"channel":"beta"}`)
 			if !strings.Contains(string(refused.Rejected), "channel_self_set_not_allowed") {
-				t.Errorf("a channel that can not be chosen: %s %s", refused.Resolved, refused.Rejected)
+				t.Errorf("a channel that cannot be chosen: %s %s", refused.Resolved, refused.Rejected)
 			}
 			channel(beta, "--self-assign")
 			channel(production, "--self-assign")

@@ -67,7 +67,7 @@ func TestFleet_ServesEveryRegion(t *testing.T) {
 			m.holds(t, second)
 		}
 	}
-	// More nodes than there are can not be had, and the release is out all the same.
+	// More nodes than there are cannot be had, and the release is out all the same.
 	for _, m := range l.members[:3] {
 		m.start(t)
 	}

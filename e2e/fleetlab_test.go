@@ -88,9 +88,9 @@ func (l *lab) claim(t *testing.T) {
 			return
 		case strings.Contains(string(out), "File exists"):
 		case os.Getenv("BRINK_CI") == "1":
-			t.Fatalf("network namespaces can not be made: %v\n%s", err, out)
+			t.Fatalf("network namespaces cannot be made: %v\n%s", err, out)
 		default:
-			t.Skipf("network namespaces can not be made here: %s", out)
+			t.Skipf("network namespaces cannot be made here: %s", out)
 		}
 	}
 	t.Fatal("former runs have left too many network namespaces: see ip netns")

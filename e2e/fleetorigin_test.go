@@ -217,7 +217,7 @@ func TestFleet_OutlivesTroubleWithTheOrigin(t *testing.T) {
 		n := p.serve(t, folder, withOrigin(b.url("strict"))...)
 		until(t, "a node finds that "+what+" is wrong", func() bool {
 			body, _ := get(t, n.url+"/readyz")
-			return strings.Contains(body, "origin can not be read") || manifestOf(n) != ""
+			return strings.Contains(body, "origin cannot be read") || manifestOf(n) != ""
 		})
 		if manifestOf(n) != "" {
 			t.Errorf("%s is wrong, and the channel came into force", what)

@@ -98,7 +98,7 @@ func replay(is func(*http.Request) bool, body string) owner {
 	}
 }
 
-// refuse answers requests of a kind as a node does that can not serve.
+// refuse answers requests of a kind as a node does that cannot serve.
 func refuse(is func(*http.Request) bool, status int, code string) owner {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if !is(r) {

@@ -177,7 +177,7 @@ func TestChannel_PromoteRollbackAndADeviceThatGoesBackByItself(t *testing.T) {
 		wantTree(t, p.file(device), third)
 	}
 
-	// An older manifest that was signed is not taken again. Whoever has it can not bring devices back.
+	// An older manifest that was signed is not taken again. Whoever has it cannot bring devices back.
 	if o := p.run(t, p.publishArgs(n.url, "second", "1.1.5", production)...); o.code != 3 || failureOf(t, o).Code != "downgrade" {
 		t.Errorf("a lower version ended with %d: %s", o.code, o.stderr)
 	}

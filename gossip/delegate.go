@@ -37,7 +37,7 @@ type delegate Gossip
 // NodeMeta implements [memberlist.Delegate].
 func (d *delegate) NodeMeta(limit int) []byte {
 	meta := appendMeta(make([]byte, 0, maxMeta), (*Gossip)(d).Self())
-	if len(meta) > limit { // memberlist would panic; Config.Validate sees to it that this can not be
+	if len(meta) > limit { // memberlist would panic; Config.Validate sees to it that this cannot be
 		return nil
 	}
 	return meta
@@ -92,7 +92,7 @@ func (d *delegate) LocalState(join bool) []byte {
 	return b
 }
 
-// NotifyAlive implements [memberlist.AliveDelegate]: who says of itself what can not be read is no member.
+// NotifyAlive implements [memberlist.AliveDelegate]: who says of itself what cannot be read is no member.
 func (d *delegate) NotifyAlive(node *memberlist.Node) error {
 	m := Member{Name: node.Name}
 	return parseMeta(node.Meta, &m)

@@ -149,7 +149,7 @@ func (g *Gossip) send(to string, page []byte) bool {
 		return false
 	}
 	if err := g.list.SendReliable(node, page); err != nil {
-		// A member that can not be reached is memberlist's to find out about, and the next exchange begins again.
+		// A member that cannot be reached is memberlist's to find out about, and the next exchange begins again.
 		g.config.Logger.Debug("exchange broke off", "member", to, "error", err)
 		return false
 	}

@@ -168,7 +168,7 @@ func TestFleet_SpreadsUnderLoss(t *testing.T) {
 	})
 }
 
-// News goes from node to node, also over those that can not take it themselves: one node alone tells a few members
+// News goes from node to node, also over those that cannot take it themselves: one node alone tells a few members
 // only. Packets tell nobody twice; exchanges, which are rare here, tell those who were not heard of or missed it.
 func TestFleet_NewsIsPassedOn(t *testing.T) {
 	const size = 40

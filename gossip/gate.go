@@ -19,7 +19,7 @@ const (
 	strangerStreams = 16
 	// addressStreams is for one address that no member has.
 	addressStreams = 8
-	// memberStreams is for each member at an address. Strangers can not take them: an address that is forged does not
+	// memberStreams is for each member at an address. Strangers cannot take them: an address that is forged does not
 	// get as far as a stream.
 	memberStreams = 8
 )

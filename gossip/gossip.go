@@ -215,7 +215,7 @@ func (g *Gossip) Close() error {
 // announced before is left out; one that no node would take is logged.
 func (g *Gossip) Announce(p Pointer) {
 	if err := p.check(); err != nil {
-		g.config.Logger.Error("pointer can not be announced", "pointer", p.String(), "error", err)
+		g.config.Logger.Error("pointer cannot be announced", "pointer", p.String(), "error", err)
 		return
 	}
 	if !g.table.put(p) {

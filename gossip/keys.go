@@ -18,8 +18,8 @@ const KeySize = 32
 // maxKeys bounds a key file. A rotation needs two; every further one is tried on each packet of a stranger.
 const maxKeys = 8
 
-// ErrRotation is returned when keys can not replace the present ones without nodes losing each other.
-var ErrRotation = errors.New("keys can not be changed in one step")
+// ErrRotation is returned when keys cannot replace the present ones without nodes losing each other.
+var ErrRotation = errors.New("keys cannot be changed in one step")
 
 // NewKey returns a new random key as one line of a key file, without the end of the line.
 func NewKey() string {

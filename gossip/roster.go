@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// roster is who is a member, as memberlist tells of it. Memberlist's own list can not be read while it works: it hands
+// roster is who is a member, as memberlist tells of it. Memberlist's own list cannot be read while it works: it hands
 // out pointers to what it changes.
 type roster struct {
 	self    string

@@ -14,7 +14,7 @@ const (
 
 // wants is what others hold and this node does not: for each kind and name, who claims to hold what. A name is worked
 // on by one learner at a time, highest claim first. A claim that led to nothing rests until it is made again in an
-// exchange; claims are kept apart by member so that one that can not be kept does not hide lower ones that can.
+// exchange; claims are kept apart by member so that one that cannot be kept does not hide lower ones that can.
 type wants struct {
 	better func(Pointer) bool               // than what is held; locks the table only
 	find   func(name string) (Member, bool) // a member; locks the roster only

@@ -145,7 +145,7 @@ func TestAppflow_KeepsTheListInMemoryWhereTheStoreTakesNothing(t *testing.T) {
 	}
 }
 
-// Scripts can not read an answer that does not name their origin, and WebViews have many.
+// Scripts cannot read an answer that does not name their origin, and WebViews have many.
 func TestAppflow_IsOpenToAllOrigins(t *testing.T) {
 	f := start(t, mapped)
 	f.publish("1.0.0")

@@ -361,7 +361,7 @@ func TestFleet_KeepsTheLastReleaseUntilTheNextCanBeServed(t *testing.T) {
 	defer cancel()
 	from := force.Source{Kind: force.Gossiped, Node: f.nodes[1].fleet.Others()[0].Name}
 	if _, err := f.nodes[1].door.Enter(ctx, raw, testApp, "production", from); err == nil {
-		t.Error("a release that can not be had came into force")
+		t.Error("a release that cannot be had came into force")
 	}
 	if now := f.nodes[1].state.Manifest(testApp, "production"); now != m {
 		t.Errorf("in force is sequence %d", now.Sequence)

@@ -74,7 +74,7 @@ func TestAdmin_WebPagesHaveNoEffect(t *testing.T) {
 		{"Brink-Admin", "1"}, {"Content-Type", "application/json; charset=utf-8", "Origin", own},
 	} {
 		if status, code := ask("POST", "/fleet/drain", "", fields...); status != 200 || f.health.check().Ready {
-			t.Errorf("an operator with %q can not drain the node: %d %s", fields, status, code)
+			t.Errorf("an operator with %q cannot drain the node: %d %s", fields, status, code)
 		}
 		f.setDraining(false)
 	}

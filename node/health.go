@@ -33,7 +33,7 @@ func (h *health) enter(phase string) {
 	h.phase = phase
 }
 
-// check returns whether the node is ready. A node that can not be written to still serves devices: it is ready, and
+// check returns whether the node is ready. A node that cannot be written to still serves devices: it is ready, and
 // reports what is wrong, unless it cannot be read either.
 func (h *health) check() Readiness {
 	h.mu.Lock()

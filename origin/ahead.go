@@ -18,7 +18,7 @@ import (
 // what is dropped is fetched when somebody asks.
 const maxAhead = 4096
 
-// A bundle that can not be filled ahead is tried again after aheadPause, then each time after twice as long, aheadTries
+// A bundle that cannot be filled ahead is tried again after aheadPause, then each time after twice as long, aheadTries
 // times in all: for about two minutes, in which those who have it come up or somebody looks after them.
 const (
 	aheadPause = time.Second

@@ -63,7 +63,7 @@ func (c Config) Validate() error {
 	}
 	if c.Slots < 0 || c.Bytes < 0 || c.Queue < 0 || c.Stall < 0 || c.Rounds < 0 || c.Pause < 0 || c.Remember < 0 ||
 		c.Rate < 0 {
-		errs = append(errs, errors.New("limits can not be negative"))
+		errs = append(errs, errors.New("limits cannot be negative"))
 	}
 	return errors.Join(errs...)
 }

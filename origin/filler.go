@@ -66,7 +66,7 @@ func New(config Config) (*Filler, error) {
 //
 // It returns [ErrNotFound] when every source said that it does not have the bundle, [ErrUnavailable] when sources
 // failed, and both at once for a short time after that without asking any of them; [ErrBusy] when too many bundles
-// wait; the store's error when the store can not take it; and the cause of ctx.
+// wait; the store's error when the store cannot take it; and the cause of ctx.
 func (f *Filler) Fill(ctx context.Context, id digest.Digest) error {
 	t, err := f.join(Hops(ctx), id)
 	if err != nil {

@@ -24,7 +24,7 @@ type Ingest interface {
 	// Missing returns the chunks that are not here.
 	Missing() []bundle.Chunk
 	// Put verifies one chunk and brings it in. It returns [bundle.ErrMalformed], [digest.ErrMismatch] or
-	// [store.ErrUnwanted] for what must not come in, and any other error when the store can not take it. A chunk that is
+	// [store.ErrUnwanted] for what must not come in, and any other error when the store cannot take it. A chunk that is
 	// here already is no error. It does not keep the frame.
 	Put(frame bundle.Frame) error
 	// Commit makes the bundle visible and durable. It returns [store.ErrMismatch] when the index was wrong, and

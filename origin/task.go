@@ -186,7 +186,7 @@ func (t *task) ask(ctx context.Context, source Source, stall time.Duration) erro
 	if f.config.Signed != nil {
 		signed = f.config.Signed(t.id)
 	}
-	// An index comes as a whole, and its bytes can not be watched. Most have some tens of kilobytes.
+	// An index comes as a whole, and its bytes cannot be watched. Most have some tens of kilobytes.
 	watched, w := watch(ctx, 3*stall)
 	raw, intent, err := source.Bundle(watched, t.id, limitOf(signed))
 	w.end()

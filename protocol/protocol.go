@@ -61,7 +61,7 @@ type Device struct {
 }
 
 // CheckAnswer says what the channel has for the device. All but Manifest follows from it and is there for devices that
-// can not check a signature, and for people.
+// cannot check a signature, and for people.
 type CheckAnswer struct {
 	Decision channel.Kind     `json:"decision"`
 	Reason   channel.Reason   `json:"reason,omitempty"`

@@ -66,7 +66,7 @@ const (
 	Unwanted
 )
 
-// AttachmentError tells why a release can not be published with an attachment.
+// AttachmentError tells why a release cannot be published with an attachment.
 type AttachmentError struct {
 	Kind   string // of the attachment
 	Reason string // for people

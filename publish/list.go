@@ -104,7 +104,7 @@ func (s *session) atOrigin(ctx context.Context, listing *channel.Listing) (place
 		if err != nil {
 			return nil, fmt.Errorf("app %s: channel %s: %w", at.App, at.Channel, err)
 		}
-		// One that can not be read is for Renew to tell.
+		// One that cannot be read is for Renew to tell.
 		if m, err := channel.ParseManifest(raw); raw == nil || err == nil && m.Org != s.trust.Org() {
 			continue
 		}

@@ -220,7 +220,7 @@ type Result struct {
 // Publish makes the folder a release of the app and lets the channel serve it. It is safe to repeat: what is there
 // already is not sent again, and a channel that serves the release already is left as it is. It returns [ErrConflict]
 // when somebody else moved the channel meanwhile, a [*channel.RefusedError] for what signatures and rules forbid, an
-// [*AttachmentError] for attachments that can not be, and a [*protocol.Problem] for all else that the node refuses.
+// [*AttachmentError] for attachments that cannot be, and a [*protocol.Problem] for all else that the node refuses.
 // When it returns nil the release and its attachments are durable on the node.
 func (p *Publisher) Publish(ctx context.Context, r Request) (Result, error) {
 	return p.run(Result{App: r.App, Channel: r.Channel, Version: r.Version, DryRun: r.DryRun}, func(s *session) error {
@@ -246,7 +246,7 @@ type session struct {
 
 func (s *session) publish(ctx context.Context, r Request) error {
 	if r.Anew && r.Rollout != nil {
-		return errors.New("a channel that is published anew can not be rolled out: there is nothing for the other devices")
+		return errors.New("a channel that is published anew cannot be rolled out: there is nothing for the other devices")
 	}
 	if err := r.checkAttachments(); err != nil {
 		return err
@@ -264,7 +264,7 @@ func (s *session) publish(ctx context.Context, r Request) error {
 		return err
 	}
 	release := s.release(r, ix)
-	// The channel is looked at, and its next manifest signed, first: what can not be should not cost an upload, nor the
+	// The channel is looked at, and its next manifest signed, first: what cannot be should not cost an upload, nor the
 	// making of attachments.
 	current, err := s.current(ctx, r)
 	if err != nil {

@@ -186,7 +186,7 @@ func checkZip(ix *bundle.Index) error {
 	return nil
 }
 
-// zipNameReason says why a path, good for a bundle, can not be unpacked on every system that apps run on; empty when it
+// zipNameReason says why a path, good for a bundle, cannot be unpacked on every system that apps run on; empty when it
 // can: Windows refuses these names ("Naming Files, Paths, and Namespaces"), and Android the characters on shared
 // storage. A bundle may have them, because most apps run elsewhere.
 func zipNameReason(path string) string {

@@ -51,7 +51,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("data folder is not set"))
 	}
 	if c.Quota < 0 || c.MinFree < 0 || c.ScrubRate < 0 {
-		errs = append(errs, errors.New("quota, minimum of free space and scrub rate can not be negative"))
+		errs = append(errs, errors.New("quota, minimum of free space and scrub rate cannot be negative"))
 	}
 	c = c.withDefaults()
 	if !(0 < c.LowWater && c.LowWater <= c.HighWater && c.HighWater <= 1) { // which a NaN is not, either

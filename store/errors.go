@@ -12,7 +12,7 @@ var (
 	ErrFormat = errors.New("not a data folder that this version can open")
 	// ErrLocked is returned when another process has the folder open; the text around it names that process.
 	ErrLocked = errors.New("data folder is in use")
-	// ErrCorrupt is returned when the files of a database are so damaged that it can not be opened, or when records
+	// ErrCorrupt is returned when the files of a database are so damaged that it cannot be opened, or when records
 	// that were acknowledged are gone. The text around it says what to move aside.
 	ErrCorrupt = database.ErrCorrupt
 )

@@ -55,7 +55,7 @@ func TestIngest_ReservesBeforeWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Ingest(t.Context(), store.IngestRequest{Index: b.Index}); !errors.Is(err, store.ErrQuota) {
-		t.Fatalf("Ingest of a second one = %v, want ErrQuota: both can not fit", err)
+		t.Fatalf("Ingest of a second one = %v, want ErrQuota: both cannot fit", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestIngest_ReservesBeforeWriting(t *testing.T) {
 		t.Fatalf("Ingest of more than the quota = %v, want ErrQuota", err)
 	}
 	if !has(t, s, b) {
-		t.Error("a bundle was evicted for one that can not fit")
+		t.Error("a bundle was evicted for one that cannot fit")
 	}
 }
 
@@ -163,7 +163,7 @@ func TestEvict_KeepsWhatChannelsNeed(t *testing.T) {
 		t.Fatalf("Ingest = %v, want ErrQuota: what is needed leaves no room", err)
 	}
 	if !has(t, s, another) {
-		t.Error("a bundle was evicted for one that can not fit")
+		t.Error("a bundle was evicted for one that cannot fit")
 	}
 }
 

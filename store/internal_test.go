@@ -14,7 +14,7 @@ import (
 	"brink/store/database"
 )
 
-// Tests of what can not be brought about from outside. Package storetest can not be used here, for it imports this one.
+// Tests of what cannot be brought about from outside. Package storetest cannot be used here, for it imports this one.
 
 func openStore(t *testing.T, c Config) *Store {
 	t.Helper()
@@ -105,7 +105,7 @@ func TestEvict_BundleNeededMeanwhile(t *testing.T) {
 	}
 }
 
-// A signed record that can not be read is an error, nobody knows which bundles it needs, and it can be replaced.
+// A signed record that cannot be read is an error, nobody knows which bundles it needs, and it can be replaced.
 func TestManifest_Damaged(t *testing.T) {
 	s := openStore(t, Config{Quota: 1 << 20})
 	id := commit(t, upload(t, s, strings.Repeat("a file ", 20_000)))
@@ -129,7 +129,7 @@ func TestManifest_Damaged(t *testing.T) {
 		return len(p.victims) > 0
 	}
 	if evictable() {
-		t.Error("a bundle may be evicted although a manifest can not be read")
+		t.Error("a bundle may be evicted although a manifest cannot be read")
 	}
 	if report, err := s.Verify(t.Context(), nil); err != nil || len(report.Records) != 1 || report.Records[0] != key {
 		t.Errorf("Verify = %+v, %v", report, err)
@@ -148,7 +148,7 @@ func TestManifest_Damaged(t *testing.T) {
 	}
 }
 
-// A state that can not be read is passed over and counted, and the next that is put in its place mends it.
+// A state that cannot be read is passed over and counted, and the next that is put in its place mends it.
 func TestState_Damaged(t *testing.T) {
 	s := openStore(t, Config{})
 	put := func(states map[string][]byte) {

@@ -136,7 +136,7 @@ type Object struct {
 	size   int64
 	digest digest.Digest
 	parts  []digest.Digest
-	lost   func() // is called when a part can not be had; may be nil
+	lost   func() // is called when a part cannot be had; may be nil
 }
 
 // Size returns the length in bytes.

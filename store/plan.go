@@ -129,7 +129,7 @@ func (p *plan) choose(wanted, needed int64) int {
 	return len(p.victims)
 }
 
-// refs calls do for every blob that a record refers to. A blob that can not be read refers to nothing: what it referred
+// refs calls do for every blob that a record refers to. A blob that cannot be read refers to nothing: what it referred
 // to is lost with it, unless the record says it in another way.
 func (e *evictor) refs(ctx context.Context, v victim, do func(digest.Digest)) error {
 	if v.derived != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // quota counts bytes: those that blobs take, and those that were promised to somebody who is going to write. It also
-// watches the disk, because a promise that the disk can not keep ends in a crash, see Config.MinFree.
+// watches the disk, because a promise that the disk cannot keep ends in a crash, see Config.MinFree.
 type quota struct {
 	dir       string
 	limit     int64 // bytes

@@ -90,7 +90,7 @@ func getRecord(txn database.Txn, key string) ([]byte, error) {
 }
 
 // each calls do for every record of a kind, in order of names: with its name and its payload, or with the reason why it
-// can not be read. do owns the bytes and must not call the records again. It stops at the first error of do.
+// cannot be read. do owns the bytes and must not call the records again. It stops at the first error of do.
 func (r *records) each(kind string, do func(name string, payload []byte, err error) error) error {
 	return r.db.Each([]byte(kind), nil, func(item database.Item) error {
 		key := string(item.Key())
@@ -128,7 +128,7 @@ func (r *records) all(kind string, do func(name string, raw []byte, err error) b
 // unreadable counts and logs a record that cannot be read.
 func (r *records) unreadable(key string, reason error) {
 	r.bad.Add(1)
-	r.log.Error("record can not be read", "record", key, "reason", reason)
+	r.log.Error("record cannot be read", "record", key, "reason", reason)
 }
 
 // used reads the times of use, by the keys of the records that were used.

@@ -146,7 +146,7 @@ func whatHas(m *channel.Manifest, id digest.Digest) string {
 	return "a release"
 }
 
-// countBlind counts the manifests that can not be read. The caller holds records.changing.
+// countBlind counts the manifests that cannot be read. The caller holds records.changing.
 func (s *signed) countBlind() (n int) {
 	err := s.records.each(manifestKind, func(_ string, payload []byte, err error) error {
 		if err == nil {
@@ -168,7 +168,7 @@ func (s *signed) Manifest(app, channel string) ([]byte, error) {
 	return s.records.get(manifestKind + app + "/" + channel)
 }
 
-// Manifests calls do with the raw manifest of every channel, or with the reason why it can not be read, in the order of
+// Manifests calls do with the raw manifest of every channel, or with the reason why it cannot be read, in the order of
 // apps and channels, until do returns false. do owns the bytes and may call the store.
 func (s *signed) Manifests(do func(app, channel string, raw []byte, err error) bool) error {
 	return s.records.all(manifestKind, func(name string, raw []byte, err error) bool {

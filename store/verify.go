@@ -14,7 +14,7 @@ type Report struct {
 	Bytes      int64              `json:"bytes"`                // of frames read
 	Damaged    []digest.Digest    `json:"damaged,omitempty"`    // blobs, at most maxQuarantine of them
 	Incomplete []IncompleteBundle `json:"incomplete,omitempty"` // bundles that are to be published or filled again
-	Records    []string           `json:"records,omitempty"`    // signed records and states that can not be read
+	Records    []string           `json:"records,omitempty"`    // signed records and states that cannot be read
 	Tables     []string           `json:"tables,omitempty"`     // databases whose own check failed
 }
 
@@ -22,7 +22,7 @@ type Report struct {
 type IncompleteBundle struct {
 	ID      digest.Digest `json:"id"`
 	Lost    int           `json:"lost"`              // chunks
-	NoIndex bool          `json:"noIndex,omitempty"` // what else is lost can not be told
+	NoIndex bool          `json:"noIndex,omitempty"` // what else is lost cannot be told
 }
 
 // OK reports whether nothing is wrong.

@@ -20,9 +20,9 @@ func channelRenewCommand(sh *shell) *cobra.Command {
 	cmd := verb("renew", "Let channel manifests be good for longer, and change nothing else",
 		`A manifest expires so that nobody can go on handing out an old one. This verb is for cron: it renews the manifests
 that end soon and leaves the others as they are. A key of a role that may do nothing else suffices (brink org new
---renewer); what it signs can not change what a channel serves, nor bring back what it served before. Without --app
+--renewer); what it signs cannot change what a channel serves, nor bring back what it served before. Without --app
 it renews all apps of the trust document's org, as far as the key may renew them; --app and --channel pick some.
-A channel that can not be renewed does not keep the others from it: it is told of, and the exit code is that of the
+A channel that cannot be renewed does not keep the others from it: it is told of, and the exit code is that of the
 first.`,
 		`
   brink channel renew --node http://127.0.0.1:8080 --key cron.key --trust acme.trust.json

@@ -25,7 +25,7 @@ func configCheckCommand(sh *shell) *cobra.Command {
 	var s serveFlags
 	cmd := verb("check", "Check the settings that serve would run with",
 		`It takes every flag of serve and prints each setting with its value and where that comes from. Unknown keys,
-unknown BRINK_* variables, values that do not fit and files that can not be read are errors (exit code 2). Nothing
+unknown BRINK_* variables, values that do not fit and files that cannot be read are errors (exit code 2). Nothing
 is opened or changed.`,
 		`
   brink config check --config brink.yaml

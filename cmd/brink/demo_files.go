@@ -168,7 +168,7 @@ func locale(random *rand.Rand, sentence string) []byte {
 	return b.Bytes()
 }
 
-// noise returns bytes that can not be compressed, as those of pictures and fonts.
+// noise returns bytes that cannot be compressed, as those of pictures and fonts.
 func noise(random *rand.Rand, size int) []byte {
 	b := make([]byte, size)
 	for i := range b {

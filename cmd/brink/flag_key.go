@@ -245,7 +245,7 @@ func (sh *shell) runKeyCommand(ctx context.Context, line string) (keys []channel
 	defer clear(printed.Bytes())
 	sh.secrets.learn(printed.String())
 	if name := (*exec.Error)(nil); errors.As(err, &name) {
-		return nil, refuse("the program can not be run: %w", name.Err)
+		return nil, refuse("the program cannot be run: %w", name.Err)
 	}
 	if err != nil {
 		return nil, refuse("the program failed: %w", err)

@@ -53,7 +53,7 @@ func (sh *shell) advanced(value string) func(*channel.Trust) {
 			return
 		}
 		if err := durable.Replace(value, next.Raw(), 0o644); err != nil {
-			sh.warn(fmt.Errorf("version %d of the trust document is in force, and %s can not be replaced by it: %w",
+			sh.warn(fmt.Errorf("version %d of the trust document is in force, and %s cannot be replaced by it: %w",
 				next.Version(), value, err))
 			return
 		}

@@ -120,7 +120,7 @@ func (sh *shell) updateOrg(
 	return raw, err
 }
 
-// asUsageOf makes a usage error of a change that a trust document can not take.
+// asUsageOf makes a usage error of a change that a trust document cannot take.
 func asUsageOf(cmd *cobra.Command, err error) error {
 	refused, ok := errors.AsType[*channel.RefusedError](err)
 	if !ok {

@@ -88,7 +88,7 @@ func upTo(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// required marks flags without which cmd can not run, wherever their value comes from.
+// required marks flags without which cmd cannot run, wherever their value comes from.
 func required(cmd *cobra.Command, flags ...string) {
 	for _, name := range flags {
 		if err := cmd.MarkFlagRequired(name); err != nil {

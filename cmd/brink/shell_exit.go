@@ -45,7 +45,7 @@ const exitTable = `Exit codes:
     3  refused: a signature, the rights of a key, a quota or a name does not allow it
     4  conflict: somebody else changed the channel first
     5  not found
-    6  no node could be reached, or the one that answered can not serve now
+    6  no node could be reached, or the one that answered cannot serve now
     7  damaged data was found
     8  another process holds the folder
     9  published and in force, but on fewer nodes than --replicas or --regions ask for

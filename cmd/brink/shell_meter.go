@@ -74,7 +74,7 @@ func (m *meter) showBar(done, total int64) {
 			progressbar.OptionClearOnFinish(),
 		)
 	}
-	_ = m.bar.Set64(done) // what can not be shown is no reason to stop the work
+	_ = m.bar.Set64(done) // what cannot be shown is no reason to stop the work
 }
 
 // done takes the meter off the screen.

@@ -32,7 +32,7 @@ func pemBody() *regexp.Regexp {
 	return regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----((?:[^-].*?)-----END|[A-Za-z0-9+/=\s\\]*)`)
 }
 
-// secretKind says which secret a text is, or holds as PEM; "" is none. It can not know secrets that look like nothing.
+// secretKind says which secret a text is, or holds as PEM; "" is none. It cannot know secrets that look like nothing.
 func secretKind(text string) string {
 	if strings.Contains(text, privateBlock) {
 		return privateKeyText

@@ -57,7 +57,7 @@ func (v verification) text(w io.Writer) {
 		fmt.Fprintf(w, "  bundle %s has lost %s\n", b.ID, count(b.Lost, "chunk"))
 	}
 	for _, name := range v.Records {
-		fmt.Fprintf(w, "  signed record that can not be read: %s\n", name)
+		fmt.Fprintf(w, "  signed record that cannot be read: %s\n", name)
 	}
 	for _, table := range v.Tables {
 		fmt.Fprintf(w, "  database with a table that is damaged: %s\n", table)

@@ -24,7 +24,7 @@ import (
 // queued is how many packets wait for one node before the next ones are lost, as in a socket's buffer.
 const queued = 4096
 
-// errUnreachable is returned when a connection can not be made, or breaks.
+// errUnreachable is returned when a connection cannot be made, or breaks.
 var errUnreachable = errors.New("gossiptest: unreachable")
 
 // Network connects transports. Use [New]. All methods are safe for concurrent use.

@@ -106,7 +106,7 @@ func (h *Handlers) addHints(in *protocol.CheckRequest, answer *protocol.CheckAns
 	}
 }
 
-// readPatch returns the bytes of a patch, or nil if they can not be had.
+// readPatch returns the bytes of a patch, or nil if they cannot be had.
 func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation) []byte {
 	whole, err := rep.Body.Whole()
 	if errors.Is(err, serve.ErrCrowded) {
@@ -119,6 +119,6 @@ func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation)
 			return patch
 		}
 	}
-	h.Logger.Warn("patch can not be read", "bundle", release.Bundle.Short(), "error", err)
+	h.Logger.Warn("patch cannot be read", "bundle", release.Bundle.Short(), "error", err)
 	return nil
 }

@@ -46,7 +46,7 @@ type noted struct {
 func (n noted) check() error {
 	control := func(r rune) bool { return r <= ' ' }
 	if n.Device == "" || len(n.Device) > maxDevice || strings.ContainsFunc(n.Device, control) {
-		return fmt.Errorf("device %q can not be kept", n.Device)
+		return fmt.Errorf("device %q cannot be kept", n.Device)
 	}
 	if n.Channel == "" {
 		return nil

@@ -39,7 +39,7 @@ func OfferDictionary(r *serve.Request, ix *bundle.Index, f *bundle.File, ofBundl
 	r.Response.Header.SetBytesV("Use-As-Dictionary", append(match, '"'))
 }
 
-// special reports whether a path has a character that means something in URL patterns, or can not stand in a string of
+// special reports whether a path has a character that means something in URL patterns, or cannot stand in a string of
 // a field as it is.
 func special(path []byte) bool {
 	for _, c := range path {

@@ -48,7 +48,7 @@ func (f *Fleet) catchUpWith(ctx context.Context, other gossip.Member) bool {
 	defer cancel()
 	var status protocol.NodeStatus
 	if err := f.AskJSON(asking, asMember(other), http.MethodGet, protocol.FleetStatusPath, nil, &status); err != nil {
-		f.Logger.Debug("node can not be caught up with", "node", other.Name, "error", err)
+		f.Logger.Debug("node cannot be caught up with", "node", other.Name, "error", err)
 		return false
 	}
 	for _, trust := range f.Door.State.Trusts() {

@@ -39,7 +39,7 @@ func (f *Fleet) Sources(id digest.Digest) []origin.Source {
 	for _, m := range order[:min(len(order), maxAsked)] {
 		peer, err := origin.NewPeer(origin.PeerConfig{Name: m.Name, URL: m.URL, Ring: f.ring, HTTP: f.http})
 		if err != nil {
-			f.Logger.Debug("node can not be asked", "node", m.Name, "error", err)
+			f.Logger.Debug("node cannot be asked", "node", m.Name, "error", err)
 			continue
 		}
 		list = append(list, peer)

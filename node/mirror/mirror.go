@@ -217,7 +217,7 @@ func (o *Mirror) Run(ctx context.Context) {
 		}
 		o.mu.Unlock()
 		if err != nil && before == nil {
-			o.Logger.Warn("origin can not be read", "origin", o.Bucket.Name(), "error", err)
+			o.Logger.Warn("origin cannot be read", "origin", o.Bucket.Name(), "error", err)
 		} else if err == nil && before != nil {
 			o.Logger.Info("origin can be read again", "origin", o.Bucket.Name())
 		}
@@ -363,7 +363,7 @@ func (o *Mirror) Problems() []string {
 	defer o.mu.Unlock()
 	var reasons []string
 	if o.last != nil {
-		reasons = append(reasons, "origin can not be read: "+o.last.Error())
+		reasons = append(reasons, "origin cannot be read: "+o.last.Error())
 	}
 	if len(o.late) > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d channels are not at the origin yet", len(o.late)))

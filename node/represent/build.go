@@ -168,7 +168,7 @@ func (b *Builder) first(m *channel.Manifest) []Derivation {
 
 // done is what add returns for what need not be waited for.
 //
-//nolint:gochecknoglobals // a constant that Go can not spell
+//nolint:gochecknoglobals // a constant that Go cannot spell
 var done = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -191,7 +191,7 @@ func (b *Builder) make(ctx context.Context, d Derivation) bool {
 	case errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly):
 		log.Debug("no room for a representation", "error", err) // devices get another one
 	default:
-		log.Warn("representation can not be made", "error", err)
+		log.Warn("representation cannot be made", "error", err)
 	}
 	return false
 }

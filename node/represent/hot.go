@@ -204,7 +204,7 @@ func (h *Hot) bring(name digest.Digest, size int64, read func() (*serve.Whole, e
 	return one, nil
 }
 
-// read reads a representation of so many bytes into the form in which it is sent best, and closes r. What can not be
+// read reads a representation of so many bytes into the form in which it is sent best, and closes r. What cannot be
 // held as a file, for whatever reason, is sent as bytes; if r was the reason, that shows again.
 func (h *Hot) read(r bundles.Reader, size int64) (*serve.Whole, error) {
 	var failed error

@@ -34,14 +34,14 @@ const (
 	// busy for about 100 s, and for 3 % of the time after that.
 	askedBurst = 2 << 30
 	askedRate  = askedBurst / 3600
-	// failureLasts is how long a representation that can not be made is not tried again for requests.
+	// failureLasts is how long a representation that cannot be made is not tried again for requests.
 	failureLasts = 10 * time.Minute
 	maxFailures  = 4096
 )
 
 // making is a representation that is being made, or waits for its turn.
 type making struct {
-	ready   chan struct{} // closed when it is made, or can not be
+	ready   chan struct{} // closed when it is made, or cannot be
 	sharing bool          // other nodes are asked for it, before it is made here
 	// priority only rises. raise ends the wait in the queue of requests when it does.
 	priority Priority

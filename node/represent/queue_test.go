@@ -50,7 +50,7 @@ func TestQueue_RemembersWhatCanNotBeMade(t *testing.T) {
 		f.Wait()
 	}
 	if calls.Load() != 1 {
-		t.Errorf("a patch that can not be made was tried %d times", calls.Load())
+		t.Errorf("a patch that cannot be made was tried %d times", calls.Load())
 	}
 }
 

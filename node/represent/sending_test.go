@@ -118,7 +118,7 @@ func TestHot_HoldsNoMoreThanTheSetAndTheSpare(t *testing.T) {
 	}
 }
 
-// What can not be read takes no room.
+// What cannot be read takes no room.
 func TestHot_FailedLoadsTakeNoRoom(t *testing.T) {
 	h, err := NewHot(HotConfig{Size: 1 << 20})
 	if err != nil {

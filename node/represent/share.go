@@ -76,7 +76,7 @@ const (
 var (
 	// errWrong is what another node sent and is not what it should be.
 	errWrong  = errors.New("wrong representation")
-	errNoBase = errors.New("base of the patch can not be read here")
+	errNoBase = errors.New("base of the patch cannot be read here")
 )
 
 func newShare(b *Builder) *share {
@@ -207,7 +207,7 @@ func (s *share) take(ctx context.Context, d Derivation, p Priority) bool {
 			log.Debug("another node does not have the representation", "error", err)
 		default:
 			s.rest(from.Name)
-			log.Debug("another node can not be asked for representations", "error", err)
+			log.Debug("another node cannot be asked for representations", "error", err)
 		}
 	}
 	return false

@@ -1,4 +1,4 @@
-// Package scan reads the plain JSON that devices send, many times faster than encoding/json, or says that it can not.
+// Package scan reads the plain JSON that devices send, many times faster than encoding/json, or says that it cannot.
 //
 // The life of one call: the caller opens the object, asks for the next member until there is none, and takes each
 // value by its type. [Scanner.Done] then says whether all of it was as plain as it has to be. If it was not, what was

@@ -141,16 +141,16 @@ func (s *Stats) adopt() {
 	for _, key := range s.tally.Missing() {
 		kept, err := s.Store.State(key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDamaged) {
-			s.Logger.Warn("statistics can not be read for now", "key", key, "error", err)
+			s.Logger.Warn("statistics cannot be read for now", "key", key, "error", err)
 			continue // nothing is written over them meanwhile
 		}
 		if err := s.tally.Adopt(key, kept); err != nil {
-			s.Logger.Error("statistics can not be read, counting begins again", "error", err)
+			s.Logger.Error("statistics cannot be read, counting begins again", "error", err)
 		}
 	}
 }
 
-// Keep makes durable what has changed. What can not be kept now waits in memory: today and the day before.
+// Keep makes durable what has changed. What cannot be kept now waits in memory: today and the day before.
 func (s *Stats) Keep(ctx context.Context) {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
@@ -165,7 +165,7 @@ func (s *Stats) Keep(ctx context.Context) {
 		}
 		if err := s.Store.PutState(ctx, states); err != nil {
 			if !s.failing {
-				s.Logger.Warn("statistics can not be kept", "error", err)
+				s.Logger.Warn("statistics cannot be kept", "error", err)
 			}
 			s.failing = true
 			return
@@ -186,7 +186,7 @@ func (s *Stats) sweep(ctx context.Context) {
 	stale := map[string][]byte{}
 	remove := func() bool {
 		if err := s.Store.PutState(ctx, stale); err != nil {
-			s.Logger.Debug("old statistics can not be removed for now", "error", err)
+			s.Logger.Debug("old statistics cannot be removed for now", "error", err)
 			return false
 		}
 		clear(stale)
@@ -304,7 +304,7 @@ func (s *Stats) add(key string, take func([]byte) error) error {
 		return err
 	}
 	if err := take(kept); err != nil {
-		s.Logger.Error("statistics can not be read", "key", key, "error", err)
+		s.Logger.Error("statistics cannot be read", "key", key, "error", err)
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func TestStats_WaitWhileNothingCanBeWritten(t *testing.T) {
 		s.tally.Check("com.app0", "1.0.0", tally.Update, "a")
 		s.Keep(t.Context())
 	}
-	if n := strings.Count(logs.String(), "can not be kept"); n != 1 || keeper.len() != 0 {
+	if n := strings.Count(logs.String(), "cannot be kept"); n != 1 || keeper.len() != 0 {
 		t.Errorf("it was told %d times, want once:\n%s", n, logs)
 	}
 	keeper.fails = nil

@@ -12,7 +12,7 @@ const (
 	None
 )
 
-// What the node counts itself. Devices can send no action with a dot in it, so they can not speak for the node.
+// What the node counts itself. Devices can send no action with a dot in it, so they cannot speak for the node.
 const (
 	// CheckUpToDate and those below it are checks, by what came of them.
 	CheckUpToDate = "check.up_to_date"
@@ -63,7 +63,7 @@ func isAction(name string) bool {
 	return true
 }
 
-// versionName returns the name under which a version counts: its own, "" for none, and Other for one that can not be
+// versionName returns the name under which a version counts: its own, "" for none, and Other for one that cannot be
 // written. Some plugins send a file behind the version and a colon, which is left out.
 func versionName(version string) string {
 	for i := range len(version) {

@@ -51,14 +51,14 @@ const sparse = 1
 func (d *Devices) marshal() []byte {
 	b, err := d.sketch.MarshalBinary()
 	if err != nil {
-		panic(fmt.Sprintf("tally: encode sketch: %v", err)) // only that of no precision can not be encoded
+		panic(fmt.Sprintf("tally: encode sketch: %v", err)) // only that of no precision cannot be encoded
 	}
 	return b
 }
 
 // parseDevices reads what encode wrote.
 func parseDevices(raw []byte) (*Devices, error) {
-	// The library reads other precisions, which can not be merged, and an older form; ours are those of the first bytes.
+	// The library reads other precisions, which cannot be merged, and an older form; ours are those of the first bytes.
 	if len(raw) > maxDevices || len(raw) < 4 || raw[0] != 2 || raw[1] != precision {
 		return nil, fmt.Errorf("%w: sketch of %d bytes", ErrMalformed, len(raw))
 	}

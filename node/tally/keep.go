@@ -70,7 +70,7 @@ func (t *Tally) Missing() (keys []string) {
 }
 
 // Adopt puts what was kept under a key of [Tally.Missing] before what was counted since; nil if there was nothing. It
-// does so once for each page. What can not be read counts as nothing, and is told as [ErrMalformed].
+// does so once for each page. What cannot be read counts as nothing, and is told as [ErrMalformed].
 func (t *Tally) Adopt(key string, kept []byte) error {
 	app, day, month, isDay, err := splitKey(key)
 	if err != nil {

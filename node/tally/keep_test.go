@@ -110,7 +110,7 @@ func TestTally_KeepsTheDayBefore(t *testing.T) {
 	if got, err := ParseCounts(store[KeyPrefix+app+"/2026-11-23"]); err != nil || got[Cell{"1.0.0", CheckUpdate}] != 2 {
 		t.Errorf("the day before has %v, %v", got, err)
 	}
-	// Days that can not be kept do not pile up.
+	// Days that cannot be kept do not pile up.
 	for range 5 {
 		c.add(24 * time.Hour)
 		tally.Check(app, "1.0.0", Update, "a")

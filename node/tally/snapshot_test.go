@@ -195,7 +195,7 @@ func FuzzParseSnapshot(f *testing.F) {
 		}
 		again, err := ParseSnapshot(s.Append(nil))
 		if err != nil {
-			t.Fatalf("what was read can not be written: %v", err)
+			t.Fatalf("what was read cannot be written: %v", err)
 		}
 		if diff := cmp.Diff(s.Sum(), again.Sum()); diff != "" {
 			t.Fatalf("it became (-want +got):\n%s", diff)

@@ -96,7 +96,7 @@ type Event struct {
 	// OldVersion is what the device ran before, for the action "set": that version counts as uninstalled.
 	OldVersion string
 	Action     string // ^[A-Za-z0-9_]{1,64}$; others count under [Other]
-	Device     string // the same for as long as the app is installed; "": it can not be told from others
+	Device     string // the same for as long as the app is installed; "": it cannot be told from others
 }
 
 // Event counts what a device says that it did. It counts on the day on which it is called, whatever the device says:

@@ -95,7 +95,7 @@ type upload struct {
 	*store.Ingest // is there when ready is closed, unless failed says why not
 
 	key    uploadKey
-	name   string // can not be guessed: only who has signed for it is told
+	name   string // cannot be guessed: only who has signed for it is told
 	order  uint64
 	index  int64 // encoded bytes
 	size   int64 // of the archive

@@ -17,7 +17,7 @@ type Held struct {
 
 // ErrNotHeld is returned when there can be no file to hold something in: the system has none that a connection could
 // send any better than bytes, or no descriptor is left.
-var ErrNotHeld = errors.New("can not be held as a file")
+var ErrNotHeld = errors.New("cannot be held as a file")
 
 // NewHeld returns what from writes, which must be size bytes, as Held. With [ErrNotHeld], from was not asked.
 func NewHeld(from io.WriterTo, size int64) (*Held, error) {

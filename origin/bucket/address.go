@@ -58,7 +58,7 @@ func parse(address string) (place, error) {
 	p := place{bucket: u.Host, prefix: prefix}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return fail("its query can not be read")
+		return fail("its query cannot be read")
 	}
 	for name, values := range query {
 		if len(values) != 1 || !slices.Contains([]string{"endpoint", "region", "style"}, name) {

@@ -135,7 +135,7 @@ type objects interface {
 	// size returns how many bytes an object has.
 	size(ctx context.Context, key string) (int64, error)
 	// list returns the names right below a prefix that ends with a slash; those of folders end with one too. A store
-	// that can not list returns [ErrDenied].
+	// that cannot list returns [ErrDenied].
 	list(ctx context.Context, prefix string) ([]string, error)
 }
 

@@ -30,7 +30,7 @@ var (
 	ErrClock = errors.New("clock differs too much from the store's")
 	// ErrFull is returned when the store has no room.
 	ErrFull = errors.New("store is full")
-	// ErrUnavailable is returned when the store can not be reached, or says that it has too much to do.
+	// ErrUnavailable is returned when the store cannot be reached, or says that it has too much to do.
 	ErrUnavailable = errors.New("store does not answer as it should")
 )
 

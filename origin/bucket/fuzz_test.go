@@ -60,7 +60,7 @@ func FuzzParseMap(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, err := parseMap(again, id); err != nil {
-			t.Errorf("what was read can not be written: %v", err)
+			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
 }
@@ -86,7 +86,7 @@ func FuzzParseCatalog(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, err := parseCatalog(again); err != nil {
-			t.Errorf("what was read can not be written: %v", err)
+			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
 }

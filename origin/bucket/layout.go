@@ -117,7 +117,7 @@ func parseMap(raw []byte, id digest.Digest) (*chunkMap, error) {
 	return &m, nil
 }
 
-// Catalog names what a bucket has, for who can not list it.
+// Catalog names what a bucket has, for who cannot list it.
 type Catalog struct {
 	Schema   int              `json:"schema"`
 	Orgs     []string         `json:"orgs"`     // that have a trust document; sorted

@@ -135,7 +135,7 @@ func FuzzParseKey(f *testing.F) {
 			return
 		}
 		if sealed, err := key.seal([]byte("x")); err != nil || len(sealed) != format.Sealed {
-			t.Fatalf("a key was read that can not seal: %v", err)
+			t.Fatalf("a key was read that cannot seal: %v", err)
 		}
 	})
 }

@@ -184,7 +184,7 @@ func FuzzParseMade(f *testing.F) {
 				t.Fatal(err)
 			}
 			if _, err := c.Encode(); err != nil {
-				t.Fatalf("%+v passed and can not be published: %v", made, err)
+				t.Fatalf("%+v passed and cannot be published: %v", made, err)
 			}
 		}
 	})

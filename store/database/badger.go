@@ -46,7 +46,7 @@ func blobsOptions(dir string, quota int64) badger.Options {
 		// All values go to the value log: then the tree holds keys and pointers only, its compactions are cheap, and the
 		// footprint of a blob is known to the byte. But the threshold must not be below 21: Badger (v4.9.6) ends each
 		// transaction in the memtable's log with an entry whose value is a number in decimal; if that goes to the value
-		// log, the log can not be replayed, and all that was not yet in a table is gone after a crash.
+		// log, the log cannot be replayed, and all that was not yet in a table is gone after a crash.
 		WithValueThreshold(32).
 		WithValueLogFileSize(LogFileSize(quota)).
 		WithMemTableSize(blobsMemTable).

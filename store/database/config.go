@@ -28,7 +28,7 @@ type Config struct {
 	Kind Kind
 	// Quota is how many bytes blobs take at most, from which the length of the files follows that they lie in.
 	Quota int64
-	// Hint says what an operator does about a database that can not be opened. It ends the text of that error.
+	// Hint says what an operator does about a database that cannot be opened. It ends the text of that error.
 	Hint string
 	// Room reports whether the disk has room for n bytes beside what Badger writes by itself; nil means always. Badger
 	// writes through memory maps, where a full disk ends the process, so this is asked before it is made to write much.
@@ -47,7 +47,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("kind is neither Blobs nor Records"))
 	}
 	if c.Quota < 0 {
-		errs = append(errs, errors.New("quota can not be negative"))
+		errs = append(errs, errors.New("quota cannot be negative"))
 	}
 	return errors.Join(errs...)
 }

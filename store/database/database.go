@@ -9,12 +9,12 @@
 // The invariant: damage, whatever file it is in, costs what lies at that place and is an error; it costs neither the
 // process nor what lies beside it. What Commit has acknowledged is there when the folder is opened again, or the folder
 // does not open. That a value is the one that was put is for the caller to check: Badger may give an empty one for what
-// it can not read, and nobody here knows what a value means.
+// it cannot read, and nobody here knows what a value means.
 //
 // The traps that it hides, each told where its guard is: tables and logs that end the process (preflight.go), logs that
 // are cut at the first damaged entry (valuelog.go, head.go), faults in memory maps, locks that a failed read leaves
 // behind, and logs that a sync leaves out (database.go), maps that stop a processor (logreader.go), space that never
-// comes back and files that are removed too early (reclaim.go), and settings with which logs can not be replayed
+// comes back and files that are removed too early (reclaim.go), and settings with which logs cannot be replayed
 // (badger.go). One is left to callers: a full disk ends the process, so they leave a margin and tell of it by
 // [Config].Room.
 package database
@@ -33,7 +33,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// DB is a Badger that can not take the process with it: what panics in it, or faults in a memory map of a file that has
+// DB is a Badger that cannot take the process with it: what panics in it, or faults in a memory map of a file that has
 // become shorter, comes out as [ErrDamaged], and a call after Close as [ErrClosed]. It is safe for concurrent use where
 // nothing else is said. Use [Open].
 type DB struct {
@@ -62,7 +62,7 @@ type DB struct {
 	rewritten  atomic.Int64 // files
 }
 
-// Open opens a database, or makes a new one. What Badger would not survive is mended first. What can not be mended is
+// Open opens a database, or makes a new one. What Badger would not survive is mended first. What cannot be mended is
 // [ErrCorrupt], and so are records that were committed and are gone. Close the result.
 func Open(c Config) (*DB, error) {
 	if err := c.Validate(); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // head remembers, outside of a database of records, how many transactions were acknowledged. Badger cuts its log at the
-// first entry that it can not read and says nothing; what was committed later is then gone, and an older version of a
+// first entry that it cannot read and says nothing; what was committed later is then gone, and an older version of a
 // record comes to light again. A database that was rolled back in that way must not be used as if nothing had happened.
 //
 // The file has 16 bytes: the number, big endian, and the first 8 bytes of the digest of those. It is written after the

@@ -101,7 +101,7 @@ func soundDiscards(raw []byte, newest uint64) bool {
 	return sound
 }
 
-// checkDiscard removes the statistics of garbage when they can not be right.
+// checkDiscard removes the statistics of garbage when they cannot be right.
 func checkDiscard(dir string, log *slog.Logger) error {
 	path := filepath.Join(dir, discardFile)
 	raw, err := os.ReadFile(path)

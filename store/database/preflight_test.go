@@ -47,7 +47,7 @@ func flip(t *testing.T, path string, at int) {
 	}
 }
 
-// check reports the values that can not be read as they were put.
+// check reports the values that cannot be read as they were put.
 func check(t *testing.T, db *DB, values [][]byte) (lost int) {
 	t.Helper()
 	var r LogReader
@@ -138,7 +138,7 @@ func TestOpen_RefusesWhatCanNotBeMended(t *testing.T) {
 	}
 }
 
-// Badger cuts the newest file of the value log at the first entry that it can not read.
+// Badger cuts the newest file of the value log at the first entry that it cannot read.
 func TestOpen_DamageInTheNewestLogCostsOneValue(t *testing.T) {
 	dir, values := filled(t)
 	path := newest(t, dir, "*.vlog")

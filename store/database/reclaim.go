@@ -31,7 +31,7 @@ func (db *DB) Reclaim(ctx context.Context) error {
 	for range reclaimRounds {
 		switch {
 		case db.poisoned.Load():
-			return errors.New("a damaged value log file can not be rewritten before the next start")
+			return errors.New("a damaged value log file cannot be rewritten before the next start")
 		case !db.config.Room(LogFileSize(db.config.Quota) + 2*blobsMemTable):
 			return errors.New("the disk has no room to rewrite a file")
 		}

@@ -164,7 +164,7 @@ func awaitsNative(m *channel.Manifest, reason channel.Reason) bool {
 	}
 }
 
-// offer returns the bundle that a release is in the form that a device wants, or says why it can not have it.
+// offer returns the bundle that a release is in the form that a device wants, or says why it cannot have it.
 func (a *Appflow) offer(release *channel.Release, want form) (digest.Digest, error) {
 	id := release.Bundle
 	if want == formZip {
@@ -190,7 +190,7 @@ func problem(status int, code, message string) *protocol.Problem {
 	return &protocol.Problem{Status: status, Code: code, Message: message}
 }
 
-// Fail returns the answer that says no, in the shape that plugins read: they show the message, and some of them can not
+// Fail returns the answer that says no, in the shape that plugins read: they show the message, and some of them cannot
 // read an answer without type and event_id.
 func Fail(p *protocol.Problem, request string) Answer {
 	type problemBody struct {

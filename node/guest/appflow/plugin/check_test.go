@@ -96,7 +96,7 @@ func TestCheck_OffersWhateverTheDeviceDoesNotRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.manifests[shop+"/Production"] = gone
-	wants("where all go back to the native app, which plugins can not be told", "Production",
+	wants("where all go back to the native app, which plugins cannot be told", "Production",
 		map[string]string{"": "", first: "", second: "", foreign: ""})
 }
 

@@ -91,15 +91,15 @@ func TestWriteManifest_TellsEveryFault(t *testing.T) {
 	ix := e.add(t, page("1"))
 	fault := errors.New("a fault")
 	for name, open := range map[string]func(*bundle.File) io.Reader{
-		"a file that can not be read": func(*bundle.File) io.Reader { return iotest.ErrReader(fault) },
-		"a file that is cut":          func(*bundle.File) io.Reader { return strings.NewReader("") },
+		"a file that cannot be read": func(*bundle.File) io.Reader { return iotest.ErrReader(fault) },
+		"a file that is cut":         func(*bundle.File) io.Reader { return strings.NewReader("") },
 	} {
 		if err := WriteManifest(io.Discard, ix, open); err == nil {
 			t.Errorf("%s is listed", name)
 		}
 	}
 	if err := WriteManifest(failing{fault}, ix, e.open); !errors.Is(err, fault) {
-		t.Errorf("a list that can not be written: %v", err)
+		t.Errorf("a list that cannot be written: %v", err)
 	}
 }
 

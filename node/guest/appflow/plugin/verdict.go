@@ -18,8 +18,8 @@ const (
 
 // verdict is what was found out about a bundle: in which forms devices can have it. "" is for no fault.
 type verdict struct {
-	manifest string // why it can not be listed for cordova-plugin-ionic
-	signed   string // why @capacitor/live-updates can not have it
+	manifest string // why it cannot be listed for cordova-plugin-ionic
+	signed   string // why @capacitor/live-updates cannot have it
 	zip      string // why it is no zip
 }
 
@@ -79,7 +79,7 @@ func (a *Appflow) judge(id digest.Digest) (verdict, error) {
 func unfetchable(ix *bundle.Index) string {
 	for i := range ix.Files {
 		if path := ix.Files[i].Path; listed(path) && !fetchable(path) {
-			return "the plugin can not fetch the file " + path + ": rename it without # ? % and : and spaces at its ends"
+			return "the plugin cannot fetch the file " + path + ": rename it without # ? % and : and spaces at its ends"
 		}
 	}
 	return ""
@@ -95,7 +95,7 @@ func fetchable(path string) bool {
 	return !strings.Contains(first, ":") // it may be read as a scheme
 }
 
-// judgeSigned says why the SDK can not have a bundle. The error is the Edge's.
+// judgeSigned says why the SDK cannot have a bundle. The error is the Edge's.
 func (a *Appflow) judgeSigned(ix *bundle.Index) (string, error) {
 	f := ix.File(SignedFile)
 	switch {

@@ -64,7 +64,7 @@ const (
 	maxScanned = 2 << 10
 )
 
-// need says which parts of an info a request can not do without.
+// need says which parts of an info a request cannot do without.
 type need struct {
 	device  bool // the ID of the device
 	version bool // what it runs

@@ -29,7 +29,7 @@ type subject struct {
 type answer struct {
 	body, gzip []byte
 	keyID      string // of the key that the release was encrypted for; empty: it was not, or it is not known
-	refusal    string // why the plugin can not be given the release; empty: it can
+	refusal    string // why the plugin cannot be given the release; empty: it can
 	unsettled  bool   // not all is known of it that there is to know
 	until      time.Time
 }
@@ -145,7 +145,7 @@ func (s *Server) entries(base string, ix *bundle.Index) (list []entry, unsettled
 }
 
 // renderSealed fills in a release that the publisher has encrypted. Its checksums are in one form only, which is the
-// publisher's choice, and can not be made into the other here.
+// publisher's choice, and cannot be made into the other here.
 func (s *Server) renderSealed(a *answer, u *update, of subject, attached *channel.Attachment) {
 	sealed, err := s.sealed(attached.Bundle)
 	if err != nil {

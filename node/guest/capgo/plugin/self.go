@@ -162,7 +162,7 @@ func (s *Server) giveUp(in *info) Answer {
 }
 
 func storageUnavailable() Answer {
-	return decline("channel_self_server_storage_unavailable", "The choice can not be kept now").answer()
+	return decline("channel_self_server_storage_unavailable", "The choice cannot be kept now").answer()
 }
 
 func notFound(name string, in *info) Answer {

@@ -34,7 +34,7 @@ func (s *Server) Updates(r Request) Answer {
 	case channel.BuiltIn:
 		if !in.Plugin.takesBuiltIn() {
 			return failed("revert_to_builtin_plugin_version_too_old",
-				"This plugin can not go back to what the native app came with").answer()
+				"This plugin cannot go back to what the native app came with").answer()
 		}
 		return say(200, update{Version: "builtin"})
 	case channel.UpToDate:
