@@ -165,7 +165,7 @@ func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	}
 	s.result.Sequence = next.Sequence
 	s.result.Rollout, s.result.BuiltIn = next.Rollout, next.BuiltIn
-	s.result.Serves = serving(next)
+	s.result.Serves = Serves(next)
 	if !next.Expires.IsZero() {
 		s.result.Expires = &next.Expires
 	}
@@ -174,6 +174,10 @@ func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 		return nil, err
 	}
 	_, err = s.trust.VerifyManifest(raw, s.config.Now())
+	if s.config.HalfSigned != nil && channel.CodeOf(err) == channel.CodeNotEnoughSignatures {
+		s.result.HalfSigned = true
+		return raw, nil
+	}
 	return raw, err
 }
 
@@ -198,6 +202,9 @@ func (s *session) limit(current served, next *channel.Manifest) {
 func (s *session) move(ctx context.Context, current served, raw []byte) error {
 	if s.result.DryRun {
 		return nil
+	}
+	if s.result.HalfSigned {
+		return s.config.HalfSigned(raw)
 	}
 	if raw == nil {
 		if !s.config.replicated() || current.manifest.Raw() == nil {

@@ -71,6 +71,10 @@ type Config struct {
 	// ExpectSequence, if set, is the sequence that the channel has to be at before it moves, 0 if nothing was published
 	// to it yet; otherwise ErrSequence.
 	ExpectSequence *uint64
+	// HalfSigned, if set, is given a channel manifest that needs more signatures than Keys give, in the place of the
+	// error [channel.CodeNotEnoughSignatures]. Nothing moves. Once others have added theirs with [channel.Cosign],
+	// [Publisher.Push] moves the channel. A bundle is uploaded before that only where a role of Keys alone may.
+	HalfSigned func(manifest []byte) error
 
 	// Replicas and Regions are on how many nodes of a fleet, and in how many regions, a release is to be durable before
 	// what moves a channel returns; less than 2: the node that answers is enough. With fewer the error is a
@@ -213,6 +217,7 @@ type Result struct {
 	// Replicas are the nodes that hold it durably, when several were asked for.
 	Replicas []protocol.Replica `json:"replicas,omitempty"`
 
+	HalfSigned bool    `json:"half_signed,omitempty"` // nothing moved: more keys have to sign, see Config.HalfSigned
 	DryRun     bool    `json:"dry_run"`
 	DurationMS float64 `json:"duration_ms"`
 }

@@ -15,8 +15,8 @@ type Serving struct {
 	BuiltIn bool           `json:"built_in,omitempty"` // they go back to what their native app came with
 }
 
-// serving says in terms of content what a manifest gives to whom: this is what a publisher signs.
-func serving(m *channel.Manifest) (list []Serving) {
+// Serves says in terms of content what a manifest gives to whom: this is what a publisher signs.
+func Serves(m *channel.Manifest) (list []Serving) {
 	add := func(to string, r *channel.Release) {
 		if r == nil {
 			list = append(list, Serving{To: to})

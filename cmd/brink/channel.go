@@ -15,7 +15,7 @@ func channelCommand(sh *shell) *cobra.Command {
 		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
 		channelShowCommand(sh), channelHistoryCommand(sh), channelExplainCommand(sh), channelPromoteCommand(sh),
 		channelRollbackCommand(sh), channelRevertCommand(sh), channelRolloutCommand(sh), channelOverrideCommand(sh),
-		channelSetCommand(sh), channelRenewCommand(sh))
+		channelSetCommand(sh), channelRenewCommand(sh), channelPushCommand(sh))
 }
 
 // channelFlags say which channel of which app on which node.

@@ -21,6 +21,7 @@ type changed struct {
 	Sequence  uint64             `json:"sequence"`
 	BuiltIn   bool               `json:"built_in"` // devices go back to what their native app came with
 	Unchanged bool               `json:"unchanged"`
+	Half      bool               `json:"half_signed,omitempty"` // nothing has moved: more keys have to sign
 	DryRun    bool               `json:"dry_run"`
 	Rules     channel.Rules      `json:"rules"`
 	Rollout   *channel.Rollout   `json:"rollout"` // null: the release is for all devices
@@ -67,7 +68,7 @@ func newChanged(done publish.Changed, named *channel.Device) changed {
 	m := done.After
 	c := changed{
 		App: done.App, Channel: done.Channel, Version: done.Version, Sequence: done.Sequence,
-		BuiltIn: m.BuiltIn, Unchanged: done.Unchanged, DryRun: done.DryRun,
+		BuiltIn: m.BuiltIn, Unchanged: done.Unchanged, Half: done.HalfSigned, DryRun: done.DryRun,
 		Rules: m.Rules, Rollout: m.Rollout, Overrides: slices.Concat([]channel.Override{}, m.Overrides),
 		Serves: done.Serves, Expires: done.Expires,
 	}
@@ -79,6 +80,9 @@ func newChanged(done publish.Changed, named *channel.Device) changed {
 
 func (c changed) text(w io.Writer) {
 	switch {
+	case c.Half:
+		fmt.Fprintf(w, "nothing has moved: %s of %s needs more signatures to say\n", c.Channel, c.App)
+		fmt.Fprintln(w, halfSignedHint)
 	case c.Unchanged:
 		fmt.Fprintf(w, "nothing to do: %s of %s says so already\n", c.Channel, c.App)
 	case c.DryRun:

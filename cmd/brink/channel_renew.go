@@ -46,7 +46,7 @@ first.`,
 			}
 			return r.failed()
 		})
-	sign.add(cmd)
+	sign.addWithoutHalf(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&apps, "app", nil, "`NAME` of an app (repeatable; default: all of the org)")
 	flags.StringArrayVar(&channels, "channel", nil, "`NAME` of a channel (repeatable; default: all of each app)")

@@ -18,10 +18,18 @@ type signFlags struct {
 	keys    []string
 	expires life
 	expect  uint64
+	half    string
 	dryRun  bool
 }
 
 func (s *signFlags) add(cmd *cobra.Command) {
+	s.addWithoutHalf(cmd)
+	cmd.Flags().StringVar(&s.half, "half-signed", "",
+		"`FILE` to write the channel manifest to if more keys have to sign it; see brink sign and brink channel push")
+}
+
+// addWithoutHalf is add for verbs whose statements are complete or not made.
+func (s *signFlags) addWithoutHalf(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&s.node, "node", "", "`URL` of the node")
 	s.at.add(cmd)
@@ -35,6 +43,9 @@ func (s *signFlags) add(cmd *cobra.Command) {
 	dryRunFlag(cmd, &s.dryRun)
 	required(cmd, "trust")
 }
+
+// halfSignedHint says what comes after a half-signed manifest was written.
+const halfSignedHint = "have the other keys sign the file (brink sign), then move the channel (brink channel push)"
 
 // signer is who signs, and how far that is. End it.
 type signer struct {
@@ -72,6 +83,9 @@ func (sh *shell) signer(cmd *cobra.Command, s *signFlags, change ...func(*publis
 	config.Progress = func(e publish.Event) { meter.show(string(e.Stage), e.Done, e.Total) }
 	if cmd.Flags().Changed("expect-sequence") {
 		config.ExpectSequence = &s.expect
+	}
+	if s.half != "" {
+		config.HalfSigned = func(raw []byte) error { return writeNew(s.half, raw, 0o644) }
 	}
 	for _, c := range change {
 		c(&config)

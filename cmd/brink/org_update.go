@@ -18,6 +18,7 @@ func orgUpdateCommand(sh *shell) *cobra.Command {
 	var roots rootFlags
 	var role string
 	var remove, reset []string
+	var half bool
 	cmd := verb("update FILE", "Make the next version of a trust document",
 		`What you do not name stays as it is. The document takes the place of FILE unless --out names another file.
 Nodes and devices accept it because root keys that they know have signed it. A --role that does not exist yet is
@@ -34,7 +35,10 @@ out in the same version; then publish to the channel with --anew, and devices fo
 			if out == "" {
 				out = args[0]
 			}
-			raw, err := sh.updateOrg(cmd, args[0], role, &o, &roots, remove, reset)
+			if half && out == args[0] {
+				return (&usageError{message: "--half-signed needs --out: the document in force stays as it is"}).of(cmd)
+			}
+			raw, lacking, err := sh.updateOrg(cmd, args[0], role, half, &o, &roots, remove, reset)
 			if err != nil {
 				return err
 			}
@@ -46,10 +50,20 @@ out in the same version; then publish to the channel with --anew, and devices fo
 			if err != nil {
 				return err
 			}
+			if lacking {
+				result, err := newSigned(raw, "")
+				if err != nil {
+					return err
+				}
+				result.File = out
+				return sh.show(result, result.text)
+			}
 			return sh.showOrg(raw, out)
 		})
 	cmd.Args = args("FILE")
 	o.add(cmd)
+	cmd.Flags().BoolVar(&half, "half-signed", false,
+		"write the document to --out although more root keys have to sign it: brink sign adds them")
 	cmd.Flags().StringArrayVar(&remove, "remove-publisher", nil,
 		"`FILE` of a public key that may publish no longer (repeatable)")
 	cmd.Flags().StringArrayVar(&reset, "reset", nil,
@@ -61,33 +75,33 @@ out in the same version; then publish to the channel with --anew, and devices fo
 }
 
 func (sh *shell) updateOrg(
-	cmd *cobra.Command, file, role string, o *orgFlags, change *rootFlags, remove, reset []string,
-) ([]byte, error) {
+	cmd *cobra.Command, file, role string, half bool, o *orgFlags, change *rootFlags, remove, reset []string,
+) (raw []byte, lacking bool, err error) {
 	old, err := readFile(file, channel.MaxTrust)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	trust, err := channel.LoadTrust(old)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, false, fmt.Errorf("%s: %w", file, err)
 	}
 	roots, err := sh.readKeys(o.roots)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	added, err := readPublicKeys(o.publishers)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	removed, err := readPublicKeys(remove)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
 	now := time.Now()
 	next := trust.NextAt(now)
 	if err := change.apply(cmd, &next); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	given := cmd.Flags().Changed
 	if given("expires") {
@@ -101,23 +115,27 @@ func (sh *shell) updateOrg(
 		edit.Threshold = cmp.Or(o.threshold, 1)
 	}
 	if err := next.ChangeRole(role, edit); err != nil {
-		return nil, asUsageOf(cmd, err)
+		return nil, false, asUsageOf(cmd, err)
 	}
 	for _, text := range reset {
 		app, name, ok := strings.Cut(text, "/")
 		if !ok {
-			return nil, (&usageError{message: fmt.Sprintf("--reset %q: want APP/CHANNEL", text)}).of(cmd)
+			return nil, false, (&usageError{message: fmt.Sprintf("--reset %q: want APP/CHANNEL", text)}).of(cmd)
 		}
 		next.Reset([]channel.Pattern{channel.Pattern(app)}, []channel.Pattern{channel.Pattern(name)})
 	}
 	if err := o.addRenewers(&next); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	raw, err := trust.SignNext(next, now, roots...)
+	if half {
+		raw, lacking, err = trust.SignHalf(next, now, roots...)
+	} else {
+		raw, err = trust.SignNext(next, now, roots...)
+	}
 	if channel.CodeOf(err) == channel.CodeUnknownKey {
 		err = withHint(err, "to make it one, give its public key with --add-root")
 	}
-	return raw, err
+	return raw, lacking, err
 }
 
 // asUsageOf makes a usage error of a change that a trust document cannot take.

@@ -95,6 +95,9 @@ func dryRunFlag(cmd *cobra.Command, dryRun *bool) {
 // publishedText tells what a publisher did.
 func publishedText(w io.Writer, did string, r publish.Result) {
 	switch {
+	case r.HalfSigned:
+		fmt.Fprintf(w, "nothing has moved: %s of %s needs more signatures to serve %s\n", r.Channel, r.App, r.Version)
+		fmt.Fprintln(w, halfSignedHint)
 	case r.Unchanged:
 		fmt.Fprintf(w, "nothing to do: %s serves %s %s already\n", r.Channel, r.App, r.Version)
 	case r.DryRun:
