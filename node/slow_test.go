@@ -136,7 +136,8 @@ func TestNode_SlowReadersOfManyRepresentationsHoldABoundedAmount(t *testing.T) {
 					t.Fatalf("%d bytes are held", held)
 				}
 			}
-			if stats := s.hot.Stats(); stats.Left == 0 || stats.Cut == 0 {
+			// What is cut had left the set. How much of that is left now depends on how fast connections end.
+			if stats := s.hot.Stats(); stats.Cut == 0 {
 				t.Errorf("the test tests nothing: %+v", stats)
 			}
 			// A connection has some tens of KiB of buffers, at both of its ends.
