@@ -142,8 +142,8 @@ func New(config Config) (_ *Node, err error) {
 }
 
 // maxBodies bounds, in bytes, the bodies of all requests of which nothing is known yet but that they may have a body,
-// and maxAnswers what all answers hold for themselves. What readers of large representations hold is bounded by the size
-// of the hot set, or maxStreams if that is more: some 500 of them.
+// and maxAnswers what all answers hold for themselves. What readers of large representations hold is bounded by the
+// size of the hot set, or maxStreams if that is more: some 500 of them.
 const (
 	maxBodies  = 64 << 20
 	maxAnswers = 64 << 20

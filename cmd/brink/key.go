@@ -83,7 +83,7 @@ func readPublicKeys(files []string) (keys []channel.PublicKey, err error) {
 
 // readFile reads a file of at most limit bytes; of a longer one it returns one byte more than that, for the parser to
 // refuse. A private key is refused: what is read here is shown or handed on.
-func readFile(file string, limit int64) ([]byte, error) { //nolint:unparam // each caller knows what it reads
+func readFile(file string, limit int64) ([]byte, error) {
 	raw, err := readSecretFile(file, limit)
 	if err == nil && bytes.Contains(raw, []byte(privateBlock)) {
 		return nil, &usageError{
