@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write what imports_test.go says into the other files that say it")
+var update = flag.Bool("update", false, "write what rules_test.go says into the other files that say it")
 
-// TestRules_AreThoseOfTheLinterAndTheGuide: the table in imports_test.go is the only place to change a rule.
+// TestRules_AreThoseOfTheLinterAndTheGuide: the table in rules_test.go is the only place to change a rule.
 func TestRules_AreThoseOfTheLinterAndTheGuide(t *testing.T) {
 	for name, want := range map[string]string{".golangci.yml": depguard(), "CONTRIBUTING.md": roomTable()} {
 		raw, err := os.ReadFile(name)
@@ -28,7 +28,7 @@ func TestRules_AreThoseOfTheLinterAndTheGuide(t *testing.T) {
 			continue
 		}
 		if !*update {
-			t.Errorf("%s does not say what imports_test.go says: go test . -update (-want +got):\n%s",
+			t.Errorf("%s does not say what rules_test.go says: go test . -update (-want +got):\n%s",
 				name, cmp.Diff(want, got))
 			continue
 		}

@@ -31,6 +31,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"brink/node/background"
 	"brink/node/bundles"
 	"brink/node/check"
 	"brink/node/choices"
@@ -45,7 +46,6 @@ import (
 	"brink/node/stats"
 	"brink/node/upload"
 	"brink/node/wire"
-	"brink/node/work"
 	"brink/origin"
 	"brink/origin/bucket"
 	"brink/store"
@@ -97,7 +97,7 @@ type Node struct {
 
 	ctx    context.Context // of all work that is not one request's
 	cancel context.CancelFunc
-	work   work.Group // all goroutines on ctx
+	work   background.Group // all goroutines on ctx
 }
 
 // New opens the store, brings into force what it holds, and listens; requests are answered from [Node.Run] on. On error

@@ -18,11 +18,11 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/node/background"
 	"brink/node/bundles"
 	"brink/node/represent"
 	"brink/node/semantics"
 	"brink/node/serve"
-	"brink/node/work"
 	"brink/origin"
 	"brink/protocol"
 	"brink/store"
@@ -30,8 +30,8 @@ import (
 
 // Config is what [Handlers] work with. All fields are required.
 type Config struct {
-	Context context.Context // of work that outlives a handler
-	Work    *work.Group     // runs it
+	Context context.Context   // of work that outlives a handler
+	Work    *background.Group // runs it
 	Store   *store.Store
 	Bundles *bundles.Source
 	Server  *represent.Server

@@ -28,8 +28,8 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
+	"brink/node/background"
 	"brink/node/force"
-	"brink/node/work"
 	"brink/origin"
 	"brink/origin/sign"
 	"brink/protocol"
@@ -86,10 +86,10 @@ func (f Options) Validate() error {
 type Config struct {
 	Options
 
-	Context context.Context // of all work in the background
-	Work    *work.Group     // runs it
-	Data    string          // folder in which peers are remembered
-	Version string          // of the program, for the others to see
+	Context context.Context   // of all work in the background
+	Work    *background.Group // runs it
+	Data    string            // folder in which peers are remembered
+	Version string            // of the program, for the others to see
 	Door    *force.Door
 
 	// Status says how this node is, and Drain makes it say that it is not ready, or that it is again.

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"brink/node/work"
+	"brink/node/background"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,7 +19,7 @@ func TestFleet_ReplacesNoKeysThatCameByValue(t *testing.T) {
 	given := [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}
 	f, err := New(Config{
 		Options: Options{Name: "test", Node: "node-a", Bind: "127.0.0.1:0", Keys: given},
-		Context: t.Context(), Work: &work.Group{}, Data: t.TempDir(),
+		Context: t.Context(), Work: &background.Group{}, Data: t.TempDir(),
 		Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {

@@ -22,10 +22,10 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/background"
 	"brink/node/bundles"
 	"brink/node/force"
 	"brink/node/serve"
-	"brink/node/work"
 	"brink/origin/bucket"
 	"brink/protocol"
 	"brink/store"
@@ -43,8 +43,8 @@ const (
 
 // Config is what a [Mirror] works with. All fields are required unless they say otherwise.
 type Config struct {
-	Context context.Context // of all work in the background
-	Work    *work.Group     // runs it
+	Context context.Context   // of all work in the background
+	Work    *background.Group // runs it
 	Bucket  *bucket.Bucket
 	Store   *store.Store
 	Bundles *bundles.Source

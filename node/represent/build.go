@@ -18,17 +18,17 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/background"
 	"brink/node/bundles"
 	"brink/node/force"
 	"brink/node/semantics"
-	"brink/node/work"
 	"brink/store"
 )
 
 // Config is what a [Builder] works with. All fields are required unless they say otherwise.
 type Config struct {
-	Context context.Context // of all work in the background
-	Work    *work.Group     // runs it
+	Context context.Context   // of all work in the background
+	Work    *background.Group // runs it
 	Store   *store.Store
 	State   *force.State
 	Bundles *bundles.Source

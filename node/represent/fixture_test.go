@@ -15,11 +15,11 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
+	"brink/node/background"
 	"brink/node/bundles"
 	"brink/node/force"
 	"brink/node/semantics"
 	"brink/node/serve"
-	"brink/node/work"
 	"brink/store"
 )
 
@@ -62,7 +62,7 @@ func start(t *testing.T, change ...func(*Config)) *fixture {
 	state := force.NewState()
 	config := Config{
 		Context: ctx,
-		Work:    &work.Group{Panicked: func(cause any) { t.Errorf("panic: %v", cause) }},
+		Work:    &background.Group{Panicked: func(cause any) { t.Errorf("panic: %v", cause) }},
 		Store:   s,
 		State:   state,
 		Bundles: bundles.New(bundles.Config{Context: ctx, Store: s, IsNamed: state.IsNamed, Alone: true, Logger: logger}),

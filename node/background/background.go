@@ -1,6 +1,6 @@
-// Package work runs the background work of a node: goroutines that are waited for, and whose panics cost one piece of
-// work and not the node.
-package work
+// Package background runs the background work of a node: goroutines that are waited for, and whose panics cost one piece
+// of work and not the node.
+package background
 
 import (
 	"fmt"
