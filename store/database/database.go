@@ -251,11 +251,18 @@ func (db *DB) Close() error {
 	return errors.Join(err, db.head.close())
 }
 
-// levelZero is how many tables wait for their first compaction.
-func (db *DB) levelZero() (n int, err error) {
+// uncompacted is how many tables wait for their first compaction, with the memtables that are yet to become tables: of
+// the files that Badger keeps for memtables, all but the one that is written to.
+func (db *DB) uncompacted() (n int, err error) {
 	err = db.guard(func() error {
-		n = db.badger.Levels()[0].NumTables
-		return nil
+		entries, err := os.ReadDir(db.badger.Opts().Dir)
+		for _, e := range entries {
+			if filepath.Ext(e.Name()) == ".mem" {
+				n++
+			}
+		}
+		n += db.badger.Levels()[0].NumTables - 1
+		return err
 	})
 	return n, err
 }

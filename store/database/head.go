@@ -102,7 +102,7 @@ func (db *DB) openHead() error {
 		sum := digest.Sum(raw[:8])
 		switch acknowledged := binary.BigEndian.Uint64(raw[:8]); {
 		case [8]byte(sum[:8]) != [8]byte(raw[8:]):
-			db.log.Warn("the count of acknowledged records is damaged and begins anew", "file", path)
+			db.log.Warn("the count of acknowledged records is damaged, counting begins again", "file", path)
 		case acknowledged > committed:
 			err := fmt.Errorf("%w: %d transactions were acknowledged and %s holds %d: the newest signed records are lost. "+
 				"Move that folder aside to fetch all records again, or remove %s to go on with what there is",

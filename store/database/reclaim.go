@@ -22,7 +22,7 @@ import (
 const reclaimRounds = 4
 
 // settle bounds the wait for compaction. What it has not counted by then is found after the next sweep.
-const settle = 2 * time.Second
+const settle = 10 * time.Second
 
 // Reclaim gives disk space back that deleted blobs took, as much as can be had now. It takes seconds and more.
 func (db *DB) Reclaim(ctx context.Context) error {
@@ -70,7 +70,8 @@ func (db *DB) flush() error {
 	return nil
 }
 
-// settle waits until no table is left on level 0. Badger tells nobody, so it has to be asked.
+// settle waits until the full memtable is a table and no table is left on level 0. Badger tells nobody, so it has to be
+// asked.
 func (db *DB) settle(ctx context.Context) error {
 	ticker := time.NewTicker(25 * time.Millisecond) // half of the interval at which Badger looks for work
 	defer ticker.Stop()
@@ -84,10 +85,10 @@ func (db *DB) settle(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		switch tables, err := db.levelZero(); {
+		switch waiting, err := db.uncompacted(); {
 		case err != nil:
 			return err
-		case tables == 0:
+		case waiting == 0:
 			calm++
 		default:
 			calm = 0
