@@ -68,7 +68,7 @@ func rules() []rule {
 		{
 			room: "protocol/capgo", is: "the format of releases encrypted for Capgo's plugin",
 			may: []string{"protocol", "bundle", "digest"}, never: servers(),
-			reason: "who encrypts and who serves share a format, so it can belong to neither",
+			reason: "the publisher that encrypts and the node that serves share a format, so it belongs to neither",
 		},
 		{
 			room: "publish", is: "the publisher's side: build, sign, upload, move channels",

@@ -69,7 +69,7 @@ func TestClient_GoesBackToTheBuiltIn(t *testing.T) {
 	})
 }
 
-// TestClient_GoesBackToTheBuiltInAnyway has a device that cannot use what it has: it must not install it anew.
+// TestClient_GoesBackToTheBuiltInAnyway has a device that cannot use what it has: it must not install it again.
 func TestClient_GoesBackToTheBuiltInAnyway(t *testing.T) {
 	inEveryPlace(t, func(t *testing.T, w way) {
 		node, dir := newFakeNode(t), t.TempDir()

@@ -264,7 +264,7 @@ func TestAppflow_RealPluginStaysWhereItIs(t *testing.T) {
 	p.must(t, "channel", "set", "--channel", production, "--node", n.url, "--key", p.key, "--trust", p.trust, "--app", app,
 		"--platforms", "android")
 
-	// A node that fails, and one that ends on the way: nothing changes, and the next sync begins anew.
+	// A node that fails, and one that ends on the way: nothing changes, and the next sync starts over.
 	for name, breaks := range map[string]func(http.ResponseWriter, *http.Request) bool{
 		"Error Status 503": func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPost {

@@ -58,7 +58,7 @@ func TestReadme_CommandsWork(t *testing.T) {
 		case strings.HasPrefix(line, "go test "):
 			continue // that is what runs
 		}
-		line = strings.Replace(line, "go run ./cmd/brink demo", "brink demo --once", 1)
+		line = strings.Replace(line, "go run ./cmd/brink demo", "brink demo", 1)
 		line = strings.ReplaceAll(line, "/var/lib/brink", filepath.Join(dir, "var"))
 		told++
 		if !strings.HasPrefix(line, "brink serve ") {

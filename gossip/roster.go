@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// roster is who is a member, as memberlist tells of it. Memberlist's own list cannot be read while it works: it hands
-// out pointers to what it changes.
+// roster is the list of members, as memberlist reports them. Memberlist's own list cannot be read while it works: it
+// hands out pointers to what it changes.
 type roster struct {
 	self    string
 	changed chan struct{} // for the herald

@@ -128,7 +128,7 @@ func inUse() int64 {
 func TestNode_SlowReadersOfManyRepresentationsHoldABoundedAmount(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %t", encrypted), func(t *testing.T) {
-			s := startSlow(t, 100, encrypted, func(c *Config) { c.patience, c.maxAnswers = time.Nanosecond, slowStreams })
+			s := startSlow(t, 100, encrypted, func(c *Config) { c.patience, c.maxStreams = time.Nanosecond, slowStreams })
 			before, filesBefore := inUse(), memoryFiles(t) // earlier tests may have left some
 			for _, path := range s.paths {
 				s.ask(path)
@@ -157,7 +157,7 @@ func TestNode_SlowReadersOfManyRepresentationsHoldABoundedAmount(t *testing.T) {
 				conn.Close()
 			}
 			eventually(t, "what left the set is held no more", func() bool {
-				_, streams := s.answers.Stats()
+				_, streams := s.streams.Stats()
 				return s.hot.Stats().Left == 0 && streams == 0
 			})
 			if runtime.GOOS == "linux" {
@@ -185,7 +185,7 @@ func TestNode_SlowReadersAreNotCutBeforePatienceEnds(t *testing.T) {
 			if stats := s.hot.Stats(); stats.Left == 0 || stats.Cut != 0 {
 				t.Errorf("nothing has left the set, or an answer was cut: %+v", stats)
 			}
-			if _, streams := s.answers.Stats(); streams == 0 {
+			if _, streams := s.streams.Stats(); streams == 0 {
 				t.Error("nothing had to be streamed: there was room for all")
 			}
 			var reading sync.WaitGroup

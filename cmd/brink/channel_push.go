@@ -9,7 +9,7 @@ import (
 )
 
 func channelPushCommand(sh *shell) *cobra.Command {
-	var c pushFlags
+	var sign signFlags
 	cmd := verb("push FILE", "Move a channel to a manifest that several keys have signed",
 		`FILE is what a verb wrote with --half-signed and brink sign added signatures to. It moves the channel only if
 the channel is still where it was when FILE was made. No key is needed.`,
@@ -22,12 +22,12 @@ the channel is still where it was when FILE was made. No key is needed.`,
 			if err != nil {
 				return err
 			}
-			p, err := sh.signer(cmd, &c.signFlags)
+			p, err := sh.signer(cmd, &sign)
 			if err != nil {
 				return err
 			}
 			defer p.end()
-			result, err := p.Push(cmd.Context(), raw, c.dryRun)
+			result, err := p.Push(cmd.Context(), raw, sign.dryRun)
 			p.meter.done()
 			if err != nil {
 				return err
@@ -35,21 +35,7 @@ the channel is still where it was when FILE was made. No key is needed.`,
 			return sh.show(result, func(w io.Writer) { publishedText(w, "moved to", result) })
 		})
 	cmd.Args = args("FILE")
-	c.add(cmd)
+	sign.addTarget(cmd)
 	sh.printsJSON(cmd)
 	return cmd
-}
-
-// pushFlags are signFlags without what signing needs.
-type pushFlags struct{ signFlags }
-
-func (p *pushFlags) add(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&p.node, "node", "", "`URL` of the node")
-	p.at.add(cmd)
-	trustFlag(cmd, &p.trust, "the org's trust document, a `FILE` or the document itself, by which signatures are checked")
-	flags.Uint64Var(&p.expect, "expect-sequence", 0,
-		"`SEQUENCE` that the channel must be at, 0 for none yet: else nothing moves")
-	dryRunFlag(cmd, &p.dryRun)
-	required(cmd, "trust")
 }

@@ -30,14 +30,19 @@ func (s *signFlags) add(cmd *cobra.Command) {
 
 // addWithoutHalf is add for verbs whose statements are complete or not made.
 func (s *signFlags) addWithoutHalf(cmd *cobra.Command) {
+	s.addTarget(cmd)
+	keyFlag(cmd, &s.keys)
+	cmd.Flags().Var(&s.expires, "expires",
+		"how long the channel manifest is good for, such as 90d, or never (default: as long as the one before; first 90d)")
+}
+
+// addTarget adds the flags that say what moves, where, and by which trust document.
+func (s *signFlags) addTarget(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&s.node, "node", "", "`URL` of the node")
 	s.at.add(cmd)
-	keyFlag(cmd, &s.keys)
 	trustFlag(cmd, &s.trust,
 		"the org's trust document, a `FILE` or the document itself: nothing that the node says is signed but what it allows")
-	flags.Var(&s.expires, "expires",
-		"how long the channel manifest is good for, such as 90d, or never (default: as long as the one before; first 90d)")
 	flags.Uint64Var(&s.expect, "expect-sequence", 0,
 		"`SEQUENCE` that the channel must be at, 0 for none yet: else nothing is signed")
 	dryRunFlag(cmd, &s.dryRun)
@@ -47,7 +52,7 @@ func (s *signFlags) addWithoutHalf(cmd *cobra.Command) {
 // halfSignedHint says what comes after a half-signed manifest was written.
 const halfSignedHint = "have the other keys sign the file (brink sign), then move the channel (brink channel push)"
 
-// signer is who signs, and how far that is. End it.
+// signer is a publisher and the meter that shows how far it is. The caller ends it.
 type signer struct {
 	*publish.Publisher
 
@@ -60,7 +65,7 @@ func (s *signer) end() {
 	s.done()
 }
 
-// signer returns who publishes where the flags say.
+// signer returns the publisher that the flags describe.
 func (sh *shell) signer(cmd *cobra.Command, s *signFlags, change ...func(*publish.Config)) (*signer, error) {
 	trust, err := readTrust(s.trust)
 	if err != nil {

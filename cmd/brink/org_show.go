@@ -32,7 +32,7 @@ type orgInfo struct {
 	File          string          `json:"file"`
 	Org           string          `json:"org"`
 	Version       uint64          `json:"version"`
-	Digest        digest.Digest   `json:"digest"`
+	Digest        digest.Digest   `json:"digest,omitzero"` // absent: it is not complete
 	Issued        time.Time       `json:"issued"`
 	Expires       *time.Time      `json:"expires,omitempty"` // absent: never
 	Expired       bool            `json:"expired"`
@@ -49,15 +49,22 @@ func (sh *shell) showOrg(raw []byte, file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	c := trust.Next() // all that the document says, one version higher
-	info := orgInfo{
-		File: file, Org: trust.Org(), Version: trust.Version(), Digest: trust.Digest(), Issued: trust.Issued(),
-		Quota: trust.Quota(), Roots: keyIDs(c.Roots), RootThreshold: c.Threshold, Roles: c.Roles,
-		Epochs: c.Epochs,
-	}
-	if expires := trust.Expires(); !expires.IsZero() {
-		info.Expires, info.Expired = &expires, !time.Now().Before(expires)
-	}
+	c.Version, c.Issued, c.Expires = trust.Version(), trust.Issued(), trust.Expires()
+	info := newOrgInfo(c)
+	info.File, info.Digest = file, trust.Digest()
 	return sh.show(info, info.text)
+}
+
+// newOrgInfo returns what a trust document says.
+func newOrgInfo(c channel.TrustConfig) orgInfo {
+	info := orgInfo{
+		Org: c.Org, Version: c.Version, Issued: c.Issued, Quota: c.Quota, Roots: keyIDs(c.Roots),
+		RootThreshold: c.Threshold, Roles: c.Roles, Epochs: c.Epochs,
+	}
+	if !c.Expires.IsZero() {
+		info.Expires, info.Expired = &c.Expires, !time.Now().Before(c.Expires)
+	}
+	return info
 }
 
 func (o orgInfo) text(w io.Writer) {

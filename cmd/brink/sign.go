@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,25 +14,19 @@ import (
 	"brink/publish"
 )
 
-// signed is what the verb prints.
+// signed is what the verb prints: all that the document says, and who has signed it.
 type signed struct {
 	File     string            `json:"file"`
 	Kind     string            `json:"kind"` // trust or manifest
-	Org      string            `json:"org"`
-	Version  uint64            `json:"version,omitempty"`  // of a trust document
-	App      string            `json:"app,omitempty"`      // of a manifest, as all below
-	Channel  string            `json:"channel,omitempty"`  //
-	Sequence uint64            `json:"sequence,omitempty"` //
-	Serves   []publish.Serving `json:"serves,omitempty"`   //
-	Expires  *time.Time        `json:"expires,omitempty"`
-	SignedBy []string          `json:"signed_by"` // IDs of keys
+	Trust    *orgInfo          `json:"trust,omitempty"`
+	Manifest *channel.Manifest `json:"manifest,omitempty"`
+	Serves   []publish.Serving `json:"serves,omitempty"` // what the manifest gives to whom
+	SignedBy []string          `json:"signed_by"`        // IDs of keys
 	// Complete says whether enough keys have signed: for a trust document by its own roots, for a manifest by the trust
 	// document that was given; null: none was.
 	Complete *bool  `json:"complete"`
 	Lacks    string `json:"lacks,omitempty"` // why it is not complete
 	DryRun   bool   `json:"dry_run"`
-
-	trust *channel.TrustConfig
 }
 
 func signCommand(sh *shell) *cobra.Command {
@@ -98,19 +93,18 @@ func newSigned(raw []byte, trustFile string) (*signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &signed{SignedBy: draft.SignedBy}
+	s := &signed{Kind: "trust", Manifest: draft.Manifest, SignedBy: draft.SignedBy}
 	var lacks error
-	if c := draft.Trust; c != nil {
-		s.Kind, s.Org, s.Version, s.trust = "trust", c.Org, c.Version, c
-		s.Expires = atOrNever(c.Expires)
+	switch {
+	case draft.Trust != nil:
+		info := newOrgInfo(*draft.Trust)
+		s.Trust = &info
 		_, lacks = channel.LoadTrust(raw)
-	} else {
-		m := draft.Manifest
-		s.Kind, s.Org, s.App, s.Channel, s.Sequence = "manifest", m.Org, m.App, m.Channel, m.Sequence
-		s.Serves, s.Expires = publish.Serves(m), atOrNever(m.Expires)
-		if trustFile == "" {
-			return s, nil
-		}
+	case trustFile == "":
+		s.Kind, s.Serves = "manifest", publish.Serves(draft.Manifest)
+		return s, nil
+	default:
+		s.Kind, s.Serves = "manifest", publish.Serves(draft.Manifest)
 		trust, err := readTrust(trustFile)
 		if err != nil {
 			return nil, err
@@ -131,45 +125,18 @@ func newSigned(raw []byte, trustFile string) (*signed, error) {
 	return s, nil
 }
 
-func atOrNever(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
-
 func (s *signed) text(w io.Writer) {
-	did := "signed " + s.File
 	if s.DryRun {
-		did = "dry run, nothing was written: " + s.File + " would be signed"
-	}
-	fmt.Fprintln(w, did)
-	expires := "never"
-	if s.Expires != nil {
-		expires = moment(*s.Expires)
-	}
-	if s.trust != nil {
-		facts(w, "org", s.Org, "version", fmt.Sprint(s.Version), "expires", expires)
-		c := s.trust
-		fmt.Fprintln(w)
-		fmt.Fprintf(w, "root keys, %d of %d must sign:\n", c.Threshold, len(c.Roots))
-		for _, id := range keyIDs(c.Roots) {
-			fmt.Fprintf(w, "  %s\n", id)
-		}
-		for i := range c.Roles {
-			role := &c.Roles[i]
-			fmt.Fprintln(w)
-			fmt.Fprintf(w, "role %s, %d of %s must sign:\n", role.Name, role.Threshold, count(len(role.Keys), "key"))
-			facts(w, "apps", join(role.Apps), "channels", join(role.Channels))
-			for _, id := range role.Keys {
-				fmt.Fprintf(w, "  %s\n", id)
-			}
-		}
+		fmt.Fprintf(w, "dry run, nothing was written: %s would be signed\n", s.File)
 	} else {
-		pairs := []string{
-			"org", s.Org, "channel", s.Channel + " of " + s.App, "sequence", fmt.Sprint(s.Sequence), "expires", expires,
-		}
-		facts(w, slices.Concat(pairs, servesPairs(s.Serves))...)
+		fmt.Fprintf(w, "signed %s\n", s.File)
+	}
+	fmt.Fprintln(w)
+	if s.Trust != nil {
+		s.Trust.File = s.File
+		s.Trust.text(w)
+	} else {
+		s.manifestText(w)
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "signed by:")
@@ -183,4 +150,28 @@ func (s *signed) text(w io.Writer) {
 	default:
 		fmt.Fprintln(w, s.Lacks)
 	}
+}
+
+// manifestText tells all of a manifest by which devices act.
+func (s *signed) manifestText(w io.Writer) {
+	m := s.Manifest
+	fmt.Fprintf(w, "channel %s of %s, sequence %d\n", m.Channel, m.App, m.Sequence)
+	expires := "never"
+	if !m.Expires.IsZero() {
+		expires = moment(m.Expires)
+	}
+	pairs := []string{"org", m.Org, "issued", moment(m.Issued), "expires", expires}
+	for _, platform := range slices.Sorted(maps.Keys(m.Release.Native)) {
+		limits := m.Release.Native[platform]
+		pairs = append(pairs, "native app", fmt.Sprintf("%s %s..%s", platform, limits.Min, limits.Max))
+	}
+	if m.Release.Mandatory {
+		pairs = append(pairs, "mandatory", "devices should not go on without the release")
+	}
+	for i := range m.Release.Attachments {
+		a := &m.Release.Attachments[i]
+		pairs = append(pairs, "attachment", a.Kind+", bundle "+a.Bundle.Short())
+	}
+	pairs = append(pairs, rulePairs(m.Rules, m.Rollout, m.BuiltIn, m.Overrides)...)
+	facts(w, append(pairs, servesPairs(s.Serves)...)...)
 }

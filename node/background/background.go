@@ -1,5 +1,5 @@
-// Package background runs the background work of a node: goroutines that are waited for, and whose panics cost one piece
-// of work and not the node.
+// Package background runs the background work of a node: goroutines that are waited for, and whose panics cost one
+// piece of work and not the node.
 package background
 
 import (

@@ -1,6 +1,7 @@
 package choices
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -56,9 +57,33 @@ func (n noted) check() error {
 
 // page is an answer of one node to another: choices, and where the next page begins.
 type page struct {
-	Choices  []noted `json:"choices"`
-	Sequence uint64  `json:"sequence"`       // of the journal, that these bring the reader to; with the last page
-	Next     string  `json:"next,omitempty"` // key of the first choice of the next page
+	Choices  list   `json:"choices"`
+	Sequence uint64 `json:"sequence"`       // of the journal, that these bring the reader to; with the last page
+	Next     string `json:"next,omitempty"` // key of the first choice of the next page
+}
+
+// list is read entry by entry, and no further than to one that lacks what every choice has: an empty object is far
+// shorter than a choice in memory.
+type list []noted
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (l *list) UnmarshalJSON(raw []byte) error {
+	in := json.NewDecoder(bytes.NewReader(raw))
+	if begin, err := in.Token(); err != nil || begin != json.Delim('[') {
+		return errors.Join(errors.New("choices are not an array"), err)
+	}
+	*l = list{}
+	for in.More() {
+		var one noted
+		if err := in.Decode(&one); err != nil {
+			return err
+		}
+		if one.App == "" || one.Device == "" || one.Since.IsZero() {
+			return errors.New("a choice lacks its app, its device or its time")
+		}
+		*l = append(*l, one)
+	}
+	return nil
 }
 
 // Fleet is the other nodes.
@@ -213,7 +238,7 @@ func (j *Journal) GetChoices(r *serve.Request) error {
 		return serve.Problem(protocol.CodeBadRequest, "after is no number", "")
 	}
 	from := string(r.QueryArgs().Peek("from"))
-	answer := page{Choices: []noted{}}
+	answer := page{Choices: list{}}
 	changes, sequence, enough := j.log.after(after)
 	if answer.Sequence = sequence; enough && after > 0 && from == "" {
 		answer.Choices = append(answer.Choices, changes...)

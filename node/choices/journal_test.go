@@ -3,6 +3,7 @@ package choices
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,10 @@ func TestJournal_TellsWhatIsNewOrAll(t *testing.T) {
 func FuzzPage(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"app":"com.acme.shop","device":"d","channel":"beta","since":"2026-01-01T00:00:00Z"}],"sequence":7}`))
 	f.Add([]byte(`{"choices":[{}],"next":"x"}`))
+	f.Add([]byte(`{"choices":[` + strings.Repeat("{},", 400_000) + `{}]}`))
+	f.Add([]byte(`{"choices":[` + strings.Repeat(`{"device":"d"},`, 80_000) + `{"device":"d"}]}`))
+	one := `{"app":"a","device":"d","since":"2026-01-01T00:00:00Z"}`
+	f.Add([]byte(`{"choices":[` + strings.Repeat(one+",", 20_000) + one + `]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var answer page
 		var err error

@@ -58,9 +58,7 @@ func (s Source) follows() bool { return s.Kind == Gossiped || s.Kind == Mirrored
 // From a publisher a manifest has to replace what it says it replaces, and its bundles have to be here. From others it
 // has to be newer, and the bundles are fetched. One that was stored was in force before: it has to be allowed still.
 func (d *Door) Enter(ctx context.Context, raw []byte, app, name string, from Source) (*channel.Manifest, error) {
-	org, _ := claims(raw)
-	trust := d.State.Trust(org) // before it is used
-	m, err := d.verify(raw, app, name, from)
+	m, trust, err := d.verify(raw, app, name, from)
 	if err != nil {
 		return nil, err
 	}
@@ -83,13 +81,17 @@ func (d *Door) Enter(ctx context.Context, raw []byte, app, name string, from Sou
 			return nil, err
 		}
 	}
-	defer d.State.Expect(m)()
-	if from.Kind == Stored {
-		d.Preparer.Want(m)
-	} else {
+	if from.Kind != Stored {
+		defer d.State.Expect(m)()
 		d.Preparer.Prepare(ctx, m, from)
 	}
-	return m, d.replace(ctx, m, trust, from)
+	if err := d.replace(ctx, m, trust, from); err != nil {
+		return nil, err
+	}
+	if from.Kind == Stored { // devices had it before: what it lacks is built behind it
+		d.Preparer.Want(m)
+	}
+	return m, nil
 }
 
 // replace puts a manifest that is fit to be in force, by the trust document given, in the place of the one that is. One
@@ -102,7 +104,7 @@ func (d *Door) replace(ctx context.Context, m *channel.Manifest, trust *channel.
 	defer d.turns.leave(key)
 	// All that was found before the turn may have changed meanwhile.
 	if d.State.Trust(m.Org) != trust {
-		if _, err := d.verify(m.Raw(), m.App, m.Channel, from); err != nil {
+		if _, _, err := d.verify(m.Raw(), m.App, m.Channel, from); err != nil {
 			return err
 		}
 	}
@@ -134,21 +136,21 @@ func (d *Door) replace(ctx context.Context, m *channel.Manifest, trust *channel.
 	return nil
 }
 
-// verify checks a manifest by its org's trust document, and that it is of the app and channel. One that was stored is
-// checked as of its own time: whether it has expired since is for each check of a device to say.
-func (d *Door) verify(raw []byte, app, name string, from Source) (*channel.Manifest, error) {
+// verify checks a manifest by its org's trust document, which it returns, and that it is of the app and channel. One
+// that was stored is checked as of its own time: whether it has expired since is for each check of a device to say.
+func (d *Door) verify(raw []byte, app, name string, from Source) (*channel.Manifest, *channel.Trust, error) {
 	if from.Kind == Stored {
 		return d.verifyStored(raw)
 	}
 	trust, err := d.State.Owner(app)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m, err := trust.VerifyManifest(raw, d.Now())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return m, m.CheckFor(app, name)
+	return m, trust, m.CheckFor(app, name)
 }
 
 // order returns nil if a manifest may replace the one in force. It reports whether there is nothing to do, because the
@@ -298,7 +300,7 @@ func (d *Door) reviewCurrent(ctx context.Context, app, name string) error {
 	if current == nil {
 		return nil
 	}
-	if _, err := d.verifyStored(current.Raw()); err != nil {
+	if _, _, err := d.verifyStored(current.Raw()); err != nil {
 		d.takeOut(current, err)
 	}
 	return nil
@@ -326,23 +328,24 @@ func (d *Door) reviewStored(ctx context.Context, org string) error {
 	})
 }
 
-func (d *Door) verifyStored(raw []byte) (*channel.Manifest, error) {
+func (d *Door) verifyStored(raw []byte) (*channel.Manifest, *channel.Trust, error) {
 	org, issued := claims(raw)
 	if trust := d.State.Trust(org); trust != nil {
 		if m, err := trust.VerifyManifest(raw, issued); err == nil && m.Issued.Equal(issued) {
-			return m, nil
+			return m, trust, nil
 		}
 	}
 	// From here on it is about what to say of it.
 	stored, err := channel.ParseManifest(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	trust := d.State.Trust(stored.Org)
 	if trust == nil {
-		return nil, fmt.Errorf("no trust document of org %s was given", stored.Org)
+		return nil, nil, fmt.Errorf("no trust document of org %s was given", stored.Org)
 	}
-	return trust.VerifyManifest(raw, stored.Issued)
+	m, err := trust.VerifyManifest(raw, stored.Issued)
+	return m, trust, err
 }
 
 // claims returns which org a manifest says that it is of, and from when. It checks nothing, so that a manifest is read

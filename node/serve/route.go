@@ -205,6 +205,8 @@ func (res *Resource) set(index int, m method) error {
 func (t *Table) find(path string) (*Resource, [3]string) {
 	var names, atRest [3]string
 	var rest *Resource // the longest pattern with a rest that fits
+	var tail string    // that rest
+	var tailAt int     // which name it is
 	path, ok := strings.CutPrefix(path, "/")
 	if !ok {
 		return nil, names
@@ -212,10 +214,7 @@ func (t *Table) find(path string) (*Resource, [3]string) {
 	count := 0
 	for at, more := &t.root, true; ; {
 		if more && at.rest != nil {
-			if text, err := url.PathUnescape(path); err == nil {
-				rest, atRest = at.rest, names
-				atRest[count] = text
-			}
+			rest, atRest, tail, tailAt = at.rest, names, path, count
 		}
 		if !more {
 			if at.here != nil {
@@ -239,6 +238,13 @@ func (t *Table) find(path string) (*Resource, [3]string) {
 			break
 		}
 		at = next
+	}
+	if rest == nil {
+		return nil, names
+	}
+	var err error
+	if atRest[tailAt], err = url.PathUnescape(tail); err != nil {
+		return nil, names
 	}
 	return rest, atRest
 }

@@ -115,7 +115,7 @@ type Headers struct {
 // Sender sends representations.
 type Sender struct {
 	Answers *Budget // of what answers hold for themselves
-	Streams *Budget // of what readers of representations hold that are too large for memory
+	Streams *Budget // of what streams of representations hold that memory has no room for
 	// Largest is the size in bytes up to which a representation is sent from memory, and not as a stream.
 	Largest int64
 	// Guard returns what do returns, or an error if it panics: the server reads streams outside of any handler.
@@ -188,8 +188,7 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 	if rep.Private == 0 && rep.Size <= s.Largest {
 		whole, err := rep.Body.Whole()
 		switch {
-		case errors.Is(err, ErrCrowded):
-			rep.Private = StreamMemory
+		case errors.Is(err, ErrCrowded): // there is no room: as a stream
 		case err != nil:
 			return err
 		case whole.Owner != nil:

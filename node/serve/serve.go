@@ -29,6 +29,8 @@ type Request struct {
 	Names [3]string // what the path names, unescaped, in the order of the pattern
 	Label Label     // of the route
 
+	accept semantics.Accept
+	parsed bool // accept was
 	bodies *Budget
 	loans  []*Loan // that end with the request
 }
@@ -57,7 +59,10 @@ func (r *Request) Digest() (digest.Digest, error) {
 
 // Accept returns the encodings that the client accepts.
 func (r *Request) Accept() semantics.Accept {
-	return semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding))
+	if !r.parsed {
+		r.accept, r.parsed = semantics.ParseAccept(field(&r.Request.Header, fasthttp.HeaderAcceptEncoding)), true
+	}
+	return r.accept
 }
 
 // WriteJSON answers with what as JSON, not to be cached.
