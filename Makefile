@@ -13,9 +13,6 @@ BENCH ?= .
 # What people build on or for other systems: the program, and the packages that an app or a tool embeds.
 PORTABLE = ./cmd/... ./client/... ./publish/... ./protocol/... ./channel/... ./bundle/... ./digest/... ./internal/...
 
-# Packages whose tests drive the whole, or need more than Go.
-WHOLE = $(shell go list ./... | grep -E '^brink/(cmd|e2e|bench)(/|$$)')
-
 .DEFAULT_GOAL := help
 .PHONY: help build test race lint fuzz cross e2e corpus bench clean
 
@@ -58,7 +55,7 @@ cross: ## Build for the systems that nobody here runs, and vet what apps embed
 e2e: ## Run the tests of the whole; what they need must be there, nothing is skipped
 	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m -run 'AnyDamage|Of200|Gateway|CapgoCLI|CapgoPlugin' \
 		./store ./gossip ./origin/bucket ./publish/capgo
-	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m $(WHOLE)
+	BRINK_CI=1 BRINK_E2E=1 go test -count=1 -timeout 30m ./e2e
 
 corpus: ## Fetch the real web apps that benches and some tests read (needs npm)
 	go run ./bench/corpus/fetch
