@@ -44,8 +44,8 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		"brink/store's tests import brink/node: the store keeps": {
 			{ImportPath: "brink/store", TestImports: []string{"brink/node"}},
 		},
-		"brink/store's tests import brink/node/scan: the store keeps": {
-			{ImportPath: "brink/store", XTestImports: []string{"brink/node/scan", "brink/bench/corpus"}},
+		"brink/store's tests import brink/node/internal/scan: the store keeps": {
+			{ImportPath: "brink/store", XTestImports: []string{"brink/node/internal/scan", "brink/bench/corpus"}},
 		},
 		"brink/store imports brink/bench/corpus: the store keeps": {
 			{ImportPath: "brink/store", Imports: []string{"brink/bench/corpus"}},
@@ -56,8 +56,8 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		"brink/bench/cost imports brink/digest: the tests of every room": {
 			{ImportPath: "brink/bench/cost", Imports: []string{"brink/digest"}},
 		},
-		"brink/node/semantics imports brink/digest: the rules of HTTP": {
-			{ImportPath: "brink/node/semantics", Imports: []string{"brink/digest"}},
+		"brink/node/internal/semantics imports brink/digest: the rules of HTTP": {
+			{ImportPath: "brink/node/internal/semantics", Imports: []string{"brink/digest"}},
 		},
 		"brink/bench imports brink/cmd/brink: nobody may": {
 			{ImportPath: "brink/bench", Imports: []string{"brink/cmd/brink", "brink/node"}},
@@ -67,17 +67,14 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 			{ImportPath: "a", Imports: []string{"c", "b"}},
 			{ImportPath: "b", Imports: []string{"github.com/dgraph-io/badger/v4"}},
 		},
-		"brink/store imports github.com/dgraph-io/badger/v4: only store/database may: Badger has traps": {
+		"brink/store imports github.com/dgraph-io/badger/v4: only store/internal/database may: Badger has traps": {
 			{ImportPath: "brink/store", Imports: []string{"github.com/dgraph-io/badger/v4"}},
 		},
-		"brink/store imports github.com/dgraph-io/badger/v4/table: only store/database may: Badger has traps": {
+		"brink/store imports github.com/dgraph-io/badger/v4/table: only store/internal/database may: Badger has traps": {
 			{ImportPath: "brink/store", XTestImports: []string{"github.com/dgraph-io/badger/v4/table"}},
 		},
-		"brink/node imports brink/store/database: only store may: bytes from a database": {
-			{ImportPath: "brink/node", Imports: []string{"brink/store/database"}},
-		},
-		"brink/store/database imports brink/bundle: what is kept": {
-			{ImportPath: "brink/store/database", Imports: []string{"brink/bundle", "brink/digest"}},
+		"brink/store/internal/database imports brink/bundle: what is kept": {
+			{ImportPath: "brink/store/internal/database", Imports: []string{"brink/bundle", "brink/digest"}},
 		},
 		"brink/channel imports net: who gets what": {
 			{ImportPath: "brink/channel", Imports: []string{"net", "net/url"}},
@@ -98,9 +95,9 @@ func TestFaults_LetWhatPointsDownPass(t *testing.T) {
 		{ImportPath: "brink/digest", Imports: []string{"github.com/zeebo/blake3"}},
 		{ImportPath: "brink/bundle", Imports: []string{"brink/digest"}, TestImports: []string{"brink/bench/cost"}},
 		{ImportPath: "brink/store", XTestImports: []string{"brink/bench/corpus"}},
-		{ImportPath: "brink/node/other", Imports: []string{"brink/node/semantics", "brink/store", "brink/channel"}},
-		{ImportPath: "brink/store", Imports: []string{"brink/store/database"}},
-		{ImportPath: "brink/store/database", Imports: []string{"brink/digest", "github.com/dgraph-io/badger/v4"}},
+		{ImportPath: "brink/node/other", Imports: []string{"brink/node/internal/semantics", "brink/store", "brink/channel"}},
+		{ImportPath: "brink/store", Imports: []string{"brink/store/internal/database"}},
+		{ImportPath: "brink/store/internal/database", Imports: []string{"brink/digest", "github.com/dgraph-io/badger/v4"}},
 		{ImportPath: "brink/client/disk", Imports: []string{"brink/client", "net/http"}},
 		{ImportPath: "brink/cmd/brink", Imports: []string{"brink/node", "brink/client", "brink/publish"}},
 	})

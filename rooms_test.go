@@ -78,7 +78,8 @@ func generated(text string) (before, between, after string, err error) {
 	return parts[0].String(), parts[1].String(), parts[2].String(), nil
 }
 
-// roomTable returns the rows of the table of rooms, from the top to the bottom, and who alone may import what.
+// roomTable returns the rows of the table of rooms, from the top to the bottom, and who alone may import what. In paths
+// the folder internal of a room is left out, to keep rows short.
 func roomTable() string {
 	var b strings.Builder
 	b.WriteString("\n| room | is | may import |\n| --- | --- | --- |\n")
@@ -100,7 +101,7 @@ func roomTable() string {
 		fmt.Fprintf(&b, "Only `%s` imports `%s`:\n%s.\n\n", s.room, strings.TrimPrefix(s.prefix, module+"/"), s.reason)
 	}
 	fmt.Fprintf(&b, "Tests may import as well: `%s`.\n\n", strings.Join(tested(), "`, `"))
-	return b.String()
+	return strings.ReplaceAll(b.String(), "/internal/", "/")
 }
 
 // depguard returns the rules of the linter: who alone may import what, and for each room one for its code, and one for

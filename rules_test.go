@@ -86,7 +86,7 @@ func rules() []rule {
 			reason: "the device's side knows no server package",
 		},
 		{
-			room: "store/database", is: "Badger without its traps", may: []string{"digest"},
+			room: "store/internal/database", is: "Badger without its traps", may: []string{"digest"},
 			reason: "what is kept, and what may be dropped, is the store's to know: a database has keys and bytes",
 		},
 		{
@@ -105,11 +105,11 @@ func rules() []rule {
 			reason: "announcements are small: they say nothing of how a node serves or where it gets what they point to",
 		},
 		{
-			room: "node/scan", is: "reads plain JSON fast, or leaves it to encoding/json", may: nil, never: outside(),
+			room: "node/internal/scan", is: "reads plain JSON fast, or leaves it to encoding/json", may: nil, never: outside(),
 			reason: "reading plain JSON is a leaf: it does not know what the text means",
 		},
 		{
-			room: "node/semantics", is: "the rules of HTTP, as pure functions", may: nil,
+			room: "node/internal/semantics", is: "the rules of HTTP, as pure functions", may: nil,
 			reason: "the rules of HTTP are a leaf of pure functions, tested without a node",
 		},
 		{
@@ -117,137 +117,137 @@ func rules() []rule {
 			reason: "counting is a leaf: it knows neither who counts nor where it is kept",
 		},
 		{
-			room: "node/wire", is: "connections: limits, pace, certificates", may: nil,
+			room: "node/internal/wire", is: "connections: limits, pace, certificates", may: nil,
 			reason: "connections and their pacing are a leaf: they carry bytes and do not know which",
 		},
 		{
-			room: "node/serve", is: "requests, answers, negotiation and bodies, whatever is served",
-			may:    []string{"node/semantics", "node/wire", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/serve", is: "requests, answers, negotiation and bodies, whatever is served",
+			may:    []string{"node/internal/semantics", "node/internal/wire", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "requests and answers are the ground of a node: they do not know what is served",
 		},
 		{
-			room: "node/hashed", is: "hashes of content in the names of files",
+			room: "node/internal/hashed", is: "hashes of content in the names of files",
 			may:    nil,
 			never:  outside(),
 			reason: "the names of files are a leaf of pure functions",
 		},
 		{
-			room: "node/background", is: "goroutines that are waited for",
+			room: "node/internal/background", is: "goroutines that are waited for",
 			may:    nil,
 			never:  outside(),
 			reason: "goroutines are a leaf: it does not know what they do",
 		},
 		{
-			room: "node/force", is: "what is in force, and the one door by which it changes",
-			may:    []string{"node/serve", "origin", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/force", is: "what is in force, and the one door by which it changes",
+			may:    []string{"node/internal/serve", "origin", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "what is in force is below all that is served by it",
 		},
 		{
-			room: "node/bundles", is: "bundles and their chunks, fetched when missing",
-			may:    []string{"node/serve", "origin", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/bundles", is: "bundles and their chunks, fetched when missing",
+			may:    []string{"node/internal/serve", "origin", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "where bytes come from does not know which form they are sent in",
 		},
 		{
-			room: "node/represent", is: "encodings and patches: choosing, building, sharing",
+			room: "node/internal/represent", is: "encodings and patches: choosing, building, sharing",
 			may: []string{
-				"node/bundles", "node/force", "node/hashed", "node/semantics", "node/serve", "node/wire", "node/background",
+				"node/internal/bundles", "node/internal/force", "node/internal/hashed", "node/internal/semantics", "node/internal/serve", "node/internal/wire", "node/internal/background",
 				"origin", "store", "protocol", "bundle", "channel", "digest",
 			},
 			reason: "representations are built for whoever asks, and know nobody who does",
 		},
 		{
-			room: "node/deliver", is: "archives, files, indexes and chunks",
+			room: "node/internal/deliver", is: "archives, files, indexes and chunks",
 			may: []string{
-				"node/bundles", "node/hashed", "node/represent", "node/semantics", "node/serve", "node/background", "origin",
+				"node/internal/bundles", "node/internal/hashed", "node/internal/represent", "node/internal/semantics", "node/internal/serve", "node/internal/background", "origin",
 				"store", "protocol", "bundle", "channel", "digest",
 			},
 			reason: "a bundle is sent by its name, whatever channel serves it",
 		},
 		{
-			room: "node/site", is: "channels as web sites",
+			room: "node/internal/site", is: "channels as web sites",
 			may: []string{
-				"node/bundles", "node/deliver", "node/force", "node/hashed", "node/represent", "node/semantics", "node/serve",
+				"node/internal/bundles", "node/internal/deliver", "node/internal/force", "node/internal/hashed", "node/internal/represent", "node/internal/semantics", "node/internal/serve",
 				"store", "protocol", "bundle", "channel", "digest",
 			},
 			reason: "a browser is one more kind of device",
 		},
 		{
-			room: "node/check", is: "the checks of the own client",
+			room: "node/internal/check", is: "the checks of the own client",
 			may: []string{
-				"node/bundles", "node/force", "node/represent", "node/scan", "node/semantics", "node/serve", "protocol",
+				"node/internal/bundles", "node/internal/force", "node/internal/represent", "node/internal/scan", "node/internal/semantics", "node/internal/serve", "protocol",
 				"bundle", "channel", "digest",
 			},
 			reason: "a decision is made by channel.Resolve, and only handed over here",
 		},
 		{
-			room: "node/upload", is: "how bundles come in from publishers",
-			may:    []string{"node/force", "node/serve", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/upload", is: "how bundles come in from publishers",
+			may:    []string{"node/internal/force", "node/internal/serve", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "what comes in does not know how it will be served",
 		},
 		{
-			room: "node/fleet", is: "the node among others: who they are, asking, answering, following",
+			room: "node/internal/fleet", is: "the node among others: who they are, asking, answering, following",
 			may: []string{
-				"node/force", "node/serve", "node/background", "gossip", "origin", "internal/durable", "protocol", "bundle",
+				"node/internal/force", "node/internal/serve", "node/internal/background", "gossip", "origin", "internal/durable", "protocol", "bundle",
 				"channel", "digest",
 			},
 			reason: "what others say enters by the door, and knows no other way",
 		},
 		{
-			room: "node/mirror", is: "the origin kept in step",
+			room: "node/internal/mirror", is: "the origin kept in step",
 			may: []string{
-				"node/bundles", "node/force", "node/serve", "node/background", "origin", "store", "protocol", "bundle", "channel",
+				"node/internal/bundles", "node/internal/force", "node/internal/serve", "node/internal/background", "origin", "store", "protocol", "bundle", "channel",
 				"digest",
 			},
 			reason: "what the origin says enters by the door, and knows no other way",
 		},
 		{
-			room: "node/choices", is: "the channels that devices chose, through a fleet",
-			may:    []string{"node/serve", "gossip", "origin", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/choices", is: "the channels that devices chose, through a fleet",
+			may:    []string{"node/internal/serve", "gossip", "origin", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "a choice is the word of a device, and has no effect but on what it is given",
 		},
 		{
-			room: "node/stats", is: "what devices do, kept, and summed over a fleet",
-			may:    []string{"node/serve", "node/tally", "origin", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/stats", is: "what devices do, kept, and summed over a fleet",
+			may:    []string{"node/internal/serve", "node/tally", "origin", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "counting follows what happened, and decides nothing",
 		},
 		{
-			room: "node/guest", is: "how protocols of other devices join a node",
+			room: "node/internal/guest", is: "how protocols of other devices join a node",
 			may: []string{
-				"node/bundles", "node/force", "node/represent", "node/serve", "node/tally", "bundle", "channel", "digest",
+				"node/internal/bundles", "node/internal/force", "node/internal/represent", "node/internal/serve", "node/tally", "bundle", "channel", "digest",
 			},
 			reason: "the edge that guests see is made of what they need",
 		},
 		{
-			room: "node/guest/capgo", is: "Capgo's plugin as a guest",
+			room: "node/internal/guest/capgo", is: "Capgo's plugin as a guest",
 			may: []string{
-				"node/guest", "node/represent", "node/semantics", "node/serve", "node/stats", "node/tally", "store",
+				"node/internal/guest", "node/internal/represent", "node/internal/semantics", "node/internal/serve", "node/internal/stats", "node/tally", "store",
 				"protocol", "bundle", "channel", "digest",
 			},
 			reason: "a guest sees the edge that it is given, and no other guest",
 		},
 		{
-			room: "node/guest/capgo/plugin", is: "the protocol of Capgo's plugin",
-			may:    []string{"node/scan", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/guest/capgo/plugin", is: "the protocol of Capgo's plugin",
+			may:    []string{"node/internal/scan", "protocol", "bundle", "channel", "digest"},
 			never:  servers(),
 			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
 		},
 		{
-			room: "node/guest/appflow", is: "Ionic's plugins as a guest",
+			room: "node/internal/guest/appflow", is: "Ionic's plugins as a guest",
 			may: []string{
-				"node/guest", "node/represent", "node/semantics", "node/serve", "store", "protocol", "bundle", "channel",
+				"node/internal/guest", "node/internal/represent", "node/internal/semantics", "node/internal/serve", "store", "protocol", "bundle", "channel",
 				"digest",
 			},
 			reason: "a guest sees the edge that it is given, and no other guest",
 		},
 		{
-			room: "node/guest/appflow/plugin", is: "the protocol of Ionic's plugins",
+			room: "node/internal/guest/appflow/plugin", is: "the protocol of Ionic's plugins",
 			may:    []string{"protocol", "bundle", "channel", "digest"},
 			never:  servers(),
 			reason: "a device protocol translates to channel.Resolve and back, and knows neither store nor server",
 		},
 		{
-			room: "node/admin", is: "the operators' listener",
-			may:    []string{"node/fleet", "node/serve", "node/stats", "store", "protocol", "bundle", "channel", "digest"},
+			room: "node/internal/admin", is: "the operators' listener",
+			may:    []string{"node/internal/fleet", "node/internal/serve", "node/internal/stats", "store", "protocol", "bundle", "channel", "digest"},
 			reason: "operators are shown what the node is given to show",
 		},
 		{
@@ -281,12 +281,8 @@ type seal struct {
 func seals() []seal {
 	return []seal{
 		{
-			prefix: "github.com/dgraph-io/badger", room: "store/database",
+			prefix: "github.com/dgraph-io/badger", room: "store/internal/database",
 			reason: "Badger has traps that end a process or lose data, and each has its guard in one place",
-		},
-		{
-			prefix: module + "/store/database", room: "store",
-			reason: "bytes from a database are not yet verified, and the store's one door is where they are",
 		},
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"brink/bench/updater"
 	"brink/bundle"
 	"brink/digest"
-	"brink/node/guest/capgo/plugin"
+	format "brink/protocol/capgo"
 	"brink/publish"
 )
 
@@ -274,7 +274,7 @@ func (c *capgoBench) encode(ctx context.Context, release capgoRelease) error {
 		return err
 	}
 	for _, f := range ix.Files {
-		if f.Size < plugin.MinBrotli {
+		if f.Size < format.MinBrotli {
 			continue
 		}
 		from := c.node.url + "/capgo/files/" + release.bundle.String() + "/" + (&url.URL{Path: f.Path + ".br"}).EscapedPath()

@@ -16,7 +16,6 @@ import (
 	"brink/channel"
 	"brink/gossip"
 	edge "brink/node"
-	nodefleet "brink/node/fleet"
 	"brink/publish"
 )
 
@@ -102,7 +101,7 @@ func (f *nodes) start(i int, data string) (*runner, error) {
 	n, err := edge.New(edge.Config{
 		Data: data, Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Trust: [][]byte{f.trust},
 		Quota: 256 << 20, Hot: 1 << 20, PatchReleases: -1, Prepare: -1, Drain: -1,
-		Fleet: nodefleet.Options{
+		Fleet: edge.FleetOptions{
 			Name: "bench", Node: fmt.Sprintf("node-%d", i), Region: "here", Bind: bind, Join: join, KeyFile: f.key,
 		},
 		Logger: slog.New(ear{i, f.news}),

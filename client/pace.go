@@ -22,7 +22,7 @@ const (
 	silence     = 15 * time.Second
 	lastSilence = 30 * time.Second
 	// leastRate is the rate in bytes per second that all answers under way have to keep up together, and grace for how
-	// long in all they may stay below it. They are those by which a node judges a device (package node/wire).
+	// long in all they may stay below it. They are those by which a node judges a device (package node/internal/wire).
 	leastRate = 1 << 10
 	grace     = 30 * time.Second
 	// checkWait bounds the whole of a check, whose answer is small.

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"brink/node/serve"
+	"brink/node/internal/serve"
 )
 
 // access writes the access log: a share of the requests, and all that the node failed.

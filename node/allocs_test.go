@@ -6,7 +6,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"brink/node/guest/capgo"
+	"brink/node/internal/guest/capgo"
 	"brink/protocol"
 )
 

@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"brink/digest"
-	"brink/node/guest/appflow"
-	"brink/node/guest/appflow/plugin"
+	"brink/node/internal/guest/appflow"
+	"brink/node/internal/guest/appflow/plugin"
 	"brink/protocol"
 	"brink/publish"
 	"brink/store"

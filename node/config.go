@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"brink/channel"
-	"brink/node/fleet"
-	"brink/node/guest/appflow"
-	"brink/node/guest/appflow/plugin"
-	"brink/node/guest/capgo"
-	"brink/node/mirror"
-	"brink/node/represent"
-	"brink/node/semantics"
-	"brink/node/wire"
+	"brink/node/internal/fleet"
+	"brink/node/internal/guest/appflow"
+	"brink/node/internal/guest/appflow/plugin"
+	"brink/node/internal/guest/capgo"
+	"brink/node/internal/mirror"
+	"brink/node/internal/represent"
+	"brink/node/internal/semantics"
+	"brink/node/internal/wire"
 	"brink/protocol"
 )
 
@@ -26,6 +26,10 @@ import (
 const (
 	// DefaultListen is loopback: exposing the node must be explicit.
 	DefaultListen = "127.0.0.1:8080"
+	// DefaultCapgo is the path below which Capgo's plugin is answered.
+	DefaultCapgo = capgo.DefaultRoot
+	// DefaultOriginPoll is how often the origin is asked for new manifests, on average. In a fleet gossip is faster.
+	DefaultOriginPoll = mirror.DefaultPoll
 	// DefaultHot holds some tens of bundles, which is what most devices of a few apps ask for.
 	DefaultHot = 256 << 20
 	// DefaultPatchReleases covers devices that missed two releases; older ones get theirs made when first asked for.
@@ -42,6 +46,12 @@ const (
 	// DefaultUploads bounds the uploads of one org that are open at once; each holds an index and a few chunks.
 	DefaultUploads = 16
 )
+
+// FleetOptions say which nodes a node belongs to. The zero value is a node that stands alone.
+type FleetOptions = fleet.Options
+
+// Limits bound what connections may take, in time and bytes. The zero value has the defaults.
+type Limits = wire.Config
 
 // Config says how a node runs. The zero value of a field means its default unless it says otherwise.
 type Config struct {
@@ -74,17 +84,17 @@ type Config struct {
 	// PublicURL is the URL by which devices reach the node, for answers that have to name it: where it is behind a proxy
 	// that does not pass on Host and X-Forwarded-Proto, or below a path of its own. Empty: what each request names.
 	PublicURL string
-	// Capgo is the path below which Capgo's plugin is answered; see package capgo. Default: capgo.DefaultRoot.
+	// Capgo is the path below which Capgo's plugin is answered; see package capgo. Default: DefaultCapgo.
 	Capgo string
 	// Appflow are apps by the ID that they have in Ionic Appflow; see package appflow.
 	Appflow map[string]string
 
-	Fleet fleet.Options // the nodes that this one belongs to
+	Fleet FleetOptions // the nodes that this one belongs to
 	// Origin is the URL of a bucket behind the node, see package bucket; empty: none. What is published is written there
 	// too, and what is there is served.
 	Origin     string
 	OriginAck  bool          // acknowledge nothing that the origin has not taken
-	OriginPoll time.Duration // see mirror.DefaultPoll
+	OriginPoll time.Duration // default: DefaultOriginPoll
 	FillRate   int64         // bytes per second that are brought in before anybody asks for them; 0: no bound
 	Version    string        // of the program, for the fleet to see
 
@@ -92,7 +102,7 @@ type Config struct {
 	Drain   time.Duration // see DefaultDrain; negative: none
 	Finish  time.Duration // see DefaultFinish
 
-	Wire wire.Config // limits of connections; Unsent: see DefaultUnsent
+	Wire Limits // limits of connections; Unsent: see DefaultUnsent
 
 	AccessLog float64      // share of requests that are logged, 0 to 1; server errors always are
 	Logger    *slog.Logger // default: discards
@@ -171,9 +181,9 @@ func (c Config) Validate() error {
 
 func (c Config) withDefaults() Config {
 	c.Listen = cmp.Or(c.Listen, DefaultListen)
-	c.Capgo = cmp.Or(c.Capgo, capgo.DefaultRoot)
+	c.Capgo = cmp.Or(c.Capgo, DefaultCapgo)
 	c.Fleet = c.Fleet.WithDefaults()
-	c.OriginPoll = cmp.Or(c.OriginPoll, mirror.DefaultPoll)
+	c.OriginPoll = cmp.Or(c.OriginPoll, DefaultOriginPoll)
 	c.Version = cmp.Or(c.Version, "devel")
 	c.Hot = cmp.Or(c.Hot, DefaultHot)
 	c.PatchReleases = cmp.Or(c.PatchReleases, DefaultPatchReleases)

@@ -15,7 +15,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
-	"brink/node/force"
+	"brink/node/internal/force"
 	"brink/origin/sign"
 	"brink/protocol"
 	"brink/publish"

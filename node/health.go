@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"sync"
 
-	"brink/node/serve"
+	"brink/node/internal/serve"
 )
 
 // health is whether the node should get requests, and why not.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"brink/node/admin"
-	"brink/node/wire"
+	"brink/node/internal/admin"
+	"brink/node/internal/wire"
 )
 
 // valueLogFile is the size in bytes of one file of the store's value log, each of which the store keeps open.

@@ -13,7 +13,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/force"
+	"brink/node/internal/force"
 	"brink/protocol"
 	"brink/publish"
 )

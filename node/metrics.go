@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 )
 
 // metrics is what Prometheus reads. Labels are bounded: routes, classes of status, codings.

@@ -8,8 +8,8 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/force"
-	"brink/node/serve"
+	"brink/node/internal/force"
+	"brink/node/internal/serve"
 	"brink/protocol"
 	"brink/store"
 )

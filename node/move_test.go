@@ -13,7 +13,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 	"brink/protocol"
 	"brink/publish"
 )

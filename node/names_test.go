@@ -12,7 +12,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/force"
+	"brink/node/internal/force"
 	"brink/origin"
 	"brink/protocol"
 	"brink/publish"

@@ -16,7 +16,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/upload"
+	"brink/node/internal/upload"
 	"brink/origin"
 	"brink/protocol"
 )

@@ -8,8 +8,8 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/represent"
-	"brink/node/semantics"
+	"brink/node/internal/represent"
+	"brink/node/internal/semantics"
 	"brink/protocol"
 	"brink/publish"
 )

@@ -1,7 +1,7 @@
 package node
 
 import (
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

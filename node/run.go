@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"brink/node/admin"
+	"brink/node/internal/admin"
 )
 
 // Run answers requests until ctx ends, and then stops the node in good order. It returns when everything is closed.

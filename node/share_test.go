@@ -13,8 +13,8 @@ import (
 
 	"brink/digest"
 	"brink/gossip"
-	"brink/node/represent"
-	"brink/node/semantics"
+	"brink/node/internal/represent"
+	"brink/node/internal/semantics"
 	"brink/origin"
 	"brink/origin/sign"
 	"brink/protocol"

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"brink/channel"
-	"brink/node/represent"
-	"brink/node/stats"
+	"brink/node/internal/represent"
+	"brink/node/internal/stats"
 	"brink/node/tally"
 	"brink/protocol"
 )

@@ -10,7 +10,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // blobs keeps chunks, and the parts of larger objects, under the digest of their plain bytes.

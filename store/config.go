@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Defaults of [Config].

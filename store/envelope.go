@@ -6,7 +6,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // A blob is stored under the 32 bytes of its digest, in an envelope of its own, because the database tells nobody when

@@ -3,7 +3,7 @@ package store
 import (
 	"errors"
 
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Returned when a data folder is opened.

@@ -11,7 +11,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Tests of what cannot be brought about from outside. Package storetest cannot be used here, for it imports this one.

@@ -7,7 +7,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Reader reads chunks one after the other, each into the memory of the one before; between two it may hold a file of

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Records in meta lie under a kind, a slash and a name. A value begins with the digest of the key and the payload

@@ -11,7 +11,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // scrubPause is the time between two passes of the scrubber: a small store is not read all day long.

@@ -29,7 +29,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Store is an open data folder. Use [Open].

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"brink/digest"
-	"brink/store/database"
+	"brink/store/internal/database"
 )
 
 // Report says what [Store.Verify] found.

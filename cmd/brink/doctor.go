@@ -18,7 +18,6 @@ import (
 
 	"brink/channel"
 	"brink/node"
-	"brink/node/guest/capgo"
 	"brink/protocol"
 )
 
@@ -100,7 +99,7 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 	flags.StringVar(&platform, "platform", string(channel.Android), "`NAME` of the platform of the device")
 	flags.StringVar(&d.device.Native, "native-version", "1.0.0", "`VERSION` of the native app around the bundle")
 	flags.StringVar(&d.ionic, "appflow-id", "", "`ID` of the app in Ionic Appflow (default: its name)")
-	flags.StringVar(&d.capgo, "capgo", capgo.DefaultRoot, "`PATH` of the node for Capgo's plugin, as serve has it")
+	flags.StringVar(&d.capgo, "capgo", node.DefaultCapgo, "`PATH` of the node for Capgo's plugin, as serve has it")
 	flags.DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for each answer")
 	required(cmd, "node", "app", "channel")
 	sh.printsJSON(cmd)

@@ -10,8 +10,6 @@ import (
 	"brink/channel"
 	"brink/gossip"
 	"brink/node"
-	"brink/node/fleet"
-	"brink/node/mirror"
 )
 
 // fleetFlags are the settings of a node that belongs to a fleet, or has an origin behind it.
@@ -41,7 +39,7 @@ func (f *fleetFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.origin, "origin", "",
 		"`URL` of a bucket behind the node: s3://BUCKET/PREFIX?endpoint=… or, to read only, https://HOST/PREFIX")
 	flags.BoolVar(&f.originAck, "origin-ack", false, "acknowledge a release only when the origin has it too")
-	flags.DurationVar(&f.originPoll, "origin-poll", mirror.DefaultPoll, "how often the origin is looked at for news")
+	flags.DurationVar(&f.originPoll, "origin-poll", node.DefaultOriginPoll, "how often the origin is looked at for news")
 	flags.Var(&f.fillRate, "fill-rate",
 		"how much per second is brought in before devices ask for it (0B: as much as goes)")
 }
@@ -59,7 +57,7 @@ func (f *fleetFlags) apply(sh *shell, cmd *cobra.Command, c *node.Config) error 
 	if f.originPoll <= 0 {
 		return refuse("--origin-poll: want more than 0s")
 	}
-	c.Fleet = fleet.Options{
+	c.Fleet = node.FleetOptions{
 		Name: f.name, Node: f.node, Region: f.region, URL: f.url, Bind: f.gossip, Advertise: f.advertise,
 		Join: f.join,
 	}

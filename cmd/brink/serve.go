@@ -12,7 +12,6 @@ import (
 
 	"brink/channel"
 	"brink/node"
-	"brink/node/guest/capgo"
 	"brink/store"
 )
 
@@ -66,7 +65,7 @@ func (s *serveFlags) add(cmd *cobra.Command) {
 		"serve index.html for paths of web sites that have no file and no extension")
 	flags.StringVar(&s.publicURL, "public-url", "",
 		"`URL` by which devices reach this node, where a proxy does not pass on host and scheme")
-	flags.StringVar(&s.capgo, "capgo-path", capgo.DefaultRoot, "`PATH` below which Capgo's plugin is answered")
+	flags.StringVar(&s.capgo, "capgo-path", node.DefaultCapgo, "`PATH` below which Capgo's plugin is answered")
 	flags.StringArrayVar(&s.appflow, "appflow-app", nil,
 		"`ID=APP`: the app for devices that ask by its ID in Ionic Appflow (repeatable)")
 	flags.DurationVar(&s.prepare, "prepare-wait", node.DefaultPrepare,

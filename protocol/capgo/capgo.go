@@ -1,6 +1,6 @@
 // Package capgo is the format of the attachments that hold a release encrypted for Capgo's updater plugin: what the
-// plugin asks for when the app holds a public key. Package publish/capgo writes it and package node/guest/capgo/plugin
-// reads it for the plugin, so it belongs to neither.
+// plugin asks for when the app holds a public key. Package publish/capgo writes it and a node reads it for the plugin,
+// so it belongs to neither.
 //
 // The life of one: [Description.Encode] makes the file at [Path], which says how to decrypt the other files of the
 // attachment. [Parse] reads it and [Description.CheckIndex] compares it with the attachment.
@@ -27,6 +27,9 @@ const Kind = "capgo"
 
 // Path is where the attachment holds its [Description].
 const Path = "capgo.json"
+
+// MinBrotli is the size in bytes from which files are sent to the plugin as brotli, as Capgo's own publisher does.
+const MinBrotli = 8 << 10
 
 // Bounds of what [Parse] reads.
 const (

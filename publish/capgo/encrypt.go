@@ -22,8 +22,7 @@ import (
 const encryptedFiles = "files"
 
 // minBrotli is the smallest file, in bytes, that is worth compressing: the bound of nodes for what they serve. Plain
-// files go to the plugin as brotli from 8 KiB on only, as from Capgo's own publisher (MinBrotli in package
-// node/guest/capgo/plugin).
+// files go to the plugin as brotli from [format.MinBrotli] on only, as from Capgo's own publisher.
 const minBrotli = 1 << 10
 
 // brotliLevel is what nodes compress by as well: the next levels take twenty times as long for a tenth less.

@@ -18,9 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"brink/node/fleet"
-	"brink/node/serve"
-	"brink/node/stats"
+	"brink/node/internal/fleet"
+	"brink/node/internal/serve"
+	"brink/node/internal/stats"
 	"brink/protocol"
 	"brink/store"
 )

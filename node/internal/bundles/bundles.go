@@ -18,7 +18,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/origin"
 	"brink/protocol"
 	"brink/store"

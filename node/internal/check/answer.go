@@ -8,9 +8,9 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"brink/channel"
-	"brink/node/scan"
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/scan"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

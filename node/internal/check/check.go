@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"brink/channel"
-	"brink/node/bundles"
-	"brink/node/force"
-	"brink/node/represent"
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/bundles"
+	"brink/node/internal/force"
+	"brink/node/internal/represent"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

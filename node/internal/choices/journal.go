@@ -18,7 +18,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/origin"
 	"brink/protocol"
 	"brink/store"

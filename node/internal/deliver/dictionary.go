@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"brink/bundle"
-	"brink/node/hashed"
-	"brink/node/represent"
-	"brink/node/serve"
+	"brink/node/internal/hashed"
+	"brink/node/internal/represent"
+	"brink/node/internal/serve"
 )
 
 // OfferDictionary names the paths for which a browser may keep the answer, the file f, as a dictionary (RFC 9842,

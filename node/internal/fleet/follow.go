@@ -8,7 +8,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
-	"brink/node/force"
+	"brink/node/internal/force"
 	"brink/protocol"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	"brink/digest"
 	"brink/gossip"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/origin/sign"
 	"brink/protocol"
 )

@@ -18,7 +18,7 @@ import (
 
 	"brink/gossip"
 	"brink/internal/durable"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/origin/sign"
 	"brink/protocol"
 )

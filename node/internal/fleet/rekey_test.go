@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"brink/node/background"
+	"brink/node/internal/background"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

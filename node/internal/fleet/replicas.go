@@ -12,7 +12,7 @@ import (
 	"brink/channel"
 	"brink/digest"
 	"brink/gossip"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

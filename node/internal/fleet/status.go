@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"brink/gossip"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 	"brink/store"
 )

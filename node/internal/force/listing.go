@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"brink/channel"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

@@ -20,10 +20,10 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/bundles"
-	"brink/node/force"
-	"brink/node/represent"
-	"brink/node/serve"
+	"brink/node/internal/bundles"
+	"brink/node/internal/force"
+	"brink/node/internal/represent"
+	"brink/node/internal/serve"
 	"brink/node/tally"
 )
 

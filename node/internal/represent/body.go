@@ -5,8 +5,8 @@ import (
 	"io"
 
 	"brink/bundle"
-	"brink/node/bundles"
-	"brink/node/serve"
+	"brink/node/internal/bundles"
+	"brink/node/internal/serve"
 	"brink/store"
 )
 

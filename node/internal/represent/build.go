@@ -18,10 +18,10 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/background"
-	"brink/node/bundles"
-	"brink/node/force"
-	"brink/node/semantics"
+	"brink/node/internal/background"
+	"brink/node/internal/bundles"
+	"brink/node/internal/force"
+	"brink/node/internal/semantics"
 	"brink/store"
 )
 

@@ -15,11 +15,11 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/background"
-	"brink/node/bundles"
-	"brink/node/force"
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/background"
+	"brink/node/internal/bundles"
+	"brink/node/internal/force"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 	"brink/store"
 )
 

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"brink/digest"
-	"brink/node/bundles"
-	"brink/node/serve"
-	"brink/node/wire"
+	"brink/node/internal/bundles"
+	"brink/node/internal/serve"
+	"brink/node/internal/wire"
 )
 
 // Hot keeps whole representations in RAM, the ones that are wanted most (TinyLFU, https://arxiv.org/abs/1512.00727).

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"brink/digest"
-	"brink/node/bundles"
-	"brink/node/serve"
+	"brink/node/internal/bundles"
+	"brink/node/internal/serve"
 )
 
 func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"brink/digest"
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 	"brink/origin"
 	"brink/protocol"
 	"brink/store"

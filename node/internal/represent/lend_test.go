@@ -7,7 +7,7 @@ import (
 
 	"brink/bench/cost"
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 	"brink/store"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 	"brink/store"
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 )
 
 func TestQueue_BoundsWhatRequestsCost(t *testing.T) {

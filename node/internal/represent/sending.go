@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"brink/node/wire"
+	"brink/node/internal/wire"
 )
 
 // sending is an answer that uses a representation of the hot set, until the server closes it as the stream of its body,

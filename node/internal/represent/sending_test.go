@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"brink/digest"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 )
 
 // cutConn notes that it was cut.

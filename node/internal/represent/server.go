@@ -19,9 +19,9 @@ import (
 
 	"brink/channel"
 	"brink/digest"
-	"brink/node/hashed"
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/hashed"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 	"brink/protocol"
 	"brink/store"
 )

@@ -21,7 +21,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 	"brink/origin"
 	"brink/protocol"
 	"brink/store"

@@ -9,7 +9,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 )
 
 func TestCheck_TakesOnlyWhatGivesThePlainBytes(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 	"brink/store"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"brink/bench/cost"
-	"brink/node/scan"
+	"brink/node/internal/scan"
 )
 
 // plain is read by both readers.

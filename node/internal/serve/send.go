@@ -13,8 +13,8 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/node/semantics"
-	"brink/node/wire"
+	"brink/node/internal/semantics"
+	"brink/node/internal/wire"
 	"brink/protocol"
 )
 

@@ -18,7 +18,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"brink/digest"
-	"brink/node/semantics"
+	"brink/node/internal/semantics"
 	"brink/protocol"
 )
 

@@ -19,13 +19,13 @@ import (
 
 	"brink/bundle"
 	"brink/channel"
-	"brink/node/bundles"
-	"brink/node/deliver"
-	"brink/node/force"
-	"brink/node/hashed"
-	"brink/node/represent"
-	"brink/node/semantics"
-	"brink/node/serve"
+	"brink/node/internal/bundles"
+	"brink/node/internal/deliver"
+	"brink/node/internal/force"
+	"brink/node/internal/hashed"
+	"brink/node/internal/represent"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
 	"brink/protocol"
 )
 

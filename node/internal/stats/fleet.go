@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/node/tally"
 	"brink/origin"
 	"brink/protocol"

@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"brink/channel"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/node/tally"
 	"brink/protocol"
 	"brink/store"

@@ -14,7 +14,7 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/serve"
+	"brink/node/internal/serve"
 	"brink/protocol"
 	"brink/store"
 )

@@ -27,8 +27,8 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
-	"brink/node/force"
-	"brink/node/serve"
+	"brink/node/internal/force"
+	"brink/node/internal/serve"
 	"brink/protocol"
 	"brink/store"
 )

@@ -13,14 +13,15 @@ import (
 	"brink/bundle"
 	"brink/channel"
 	"brink/digest"
-	"brink/node/guest"
-	"brink/node/guest/capgo/plugin"
-	"brink/node/represent"
-	"brink/node/semantics"
-	"brink/node/serve"
-	"brink/node/stats"
+	"brink/node/internal/guest"
+	"brink/node/internal/guest/capgo/plugin"
+	"brink/node/internal/represent"
+	"brink/node/internal/semantics"
+	"brink/node/internal/serve"
+	"brink/node/internal/stats"
 	"brink/node/tally"
 	"brink/protocol"
+	format "brink/protocol/capgo"
 	"brink/store"
 )
 
@@ -175,7 +176,7 @@ func (g *Guest) Wants(m *channel.Manifest) (list []represent.Derivation) {
 		return nil
 	}
 	for i := range ix.Files {
-		if f := &ix.Files[i]; f.Size >= plugin.MinBrotli {
+		if f := &ix.Files[i]; f.Size >= format.MinBrotli {
 			file := represent.FileOf(m.Release.Bundle, f)
 			list = append(list, represent.Derivation{Subject: file, Coding: semantics.Brotli})
 		}
@@ -219,7 +220,7 @@ func (g *Guest) brotli(b *store.Bundle, name string) (serve.Representation, erro
 	unknown := serve.Problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", b.ID.Short(), name), "")
 	plain, ours := strings.CutSuffix(name, ".br")
 	f := b.Index.File(plain)
-	if !ours || f == nil || f.Size < plugin.MinBrotli {
+	if !ours || f == nil || f.Size < format.MinBrotli {
 		return serve.Representation{}, unknown
 	}
 	d := represent.Derivation{Subject: represent.FileOf(b.ID, f), Coding: semantics.Brotli}

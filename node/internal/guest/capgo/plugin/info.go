@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"brink/channel"
-	"brink/node/scan"
+	"brink/node/internal/scan"
 )
 
 // info is what every request tells about the device. What a plugin does not send, or sends as null, is zero.

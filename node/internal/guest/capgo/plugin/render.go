@@ -42,9 +42,6 @@ const (
 	settle = 2 * time.Second
 )
 
-// MinBrotli is the size in bytes from which files are sent as brotli, as Capgo's own publisher does.
-const MinBrotli = 8 << 10
-
 // minGzip is the size in bytes from which an answer is sent as gzip too.
 const minGzip = 1 << 10
 
@@ -132,7 +129,7 @@ func (s *Server) entries(base string, ix *bundle.Index) (list []entry, unsettled
 	for i := range ix.Files {
 		f := &ix.Files[i]
 		name := f.Path
-		if f.Size >= MinBrotli {
+		if f.Size >= capgo.MinBrotli {
 			size, known := s.config.Edge.Brotli(id, f)
 			unsettled = unsettled || !known
 			if size > 0 {

@@ -6,6 +6,7 @@ import (
 
 	"brink/bundle"
 	"brink/digest"
+	"brink/protocol/capgo"
 )
 
 // wanted is a file whose size a device asks for: an entry of a list that it was given.
@@ -111,7 +112,7 @@ func (l *lookup) size(w wanted) int64 {
 		return f.Size
 	}
 	if plain, cut := strings.CutSuffix(path, brotliSuffix); cut {
-		if f := ix.File(plain); f != nil && f.Size >= MinBrotli {
+		if f := ix.File(plain); f != nil && f.Size >= capgo.MinBrotli {
 			size, _ := l.edge.Brotli(ix.Bundle(), f)
 			return size
 		}
