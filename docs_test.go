@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,23 @@ import (
 )
 
 // readmeLines is how long README.md may be: what is longer than a few screens belongs in docs.
-const readmeLines = 150
+const readmeLines = 190
+
+// tenMinutes is how many words a page of the design may have.
+const tenMinutes = 2200
+
+func TestDesign_PagesAreReadInTenMinutes(t *testing.T) {
+	pages := []string{"design", "lifecycle", "invariants", "trust", "formats", "representations"}
+	for _, page := range pages {
+		text, err := os.ReadFile("docs/" + page + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(strings.Fields(string(text))); n > tenMinutes {
+			t.Errorf("docs/%s.md has %d words, at most %d are allowed: split it", page, n, tenMinutes)
+		}
+	}
+}
 
 func TestReadme_IsShort(t *testing.T) {
 	text, err := os.ReadFile("README.md")
@@ -45,8 +62,24 @@ func TestDocs_EveryLinkIntoTheRepositoryLeadsSomewhere(t *testing.T) {
 			return err
 		}
 		for _, link := range links(string(text)) {
-			if _, err := os.Stat(path.Join(path.Dir(name), link)); err != nil {
+			file, part, _ := strings.Cut(link, "#")
+			to := name
+			if file != "" {
+				to = path.Join(path.Dir(name), file)
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s links to %s: %v", name, link, err)
+				continue
+			}
+			if part == "" {
+				continue
+			}
+			text, err := os.ReadFile(to)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(anchors(string(text)), part) {
+				t.Errorf("%s links to %s, which has no such heading", name, link)
 			}
 		}
 		return nil
@@ -63,36 +96,56 @@ func TestLinks_AreThoseThatStayInTheRepository(t *testing.T) {
 	got := links("# Title\n[a](docs/a.md), [b](../b.md#part \"title\") and ![c](c%20d.png)\n" +
 		"[ref]: docs/ref.md\n[site](https://example.com/x) [part](#part) [mail](mailto:a@example.com) `[code](no.md)`\n" +
 		"```\n[fence](no.md)\n```\n[after](after.md)\n")
-	want := []string{"docs/a.md", "../b.md", "c d.png", "docs/ref.md", "after.md"}
+	want := []string{"docs/a.md", "../b.md#part", "c d.png", "docs/ref.md", "#part", "after.md"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
 }
 
-// links returns the targets of a Markdown page's links to files, without code and without parts of pages.
+// anchors returns the names by which links reach the headings of a Markdown page, as GitHub and GitLab make them.
+func anchors(markdown string) []string {
+	code := regexp.MustCompile("(?ms)^```.*?^```")
+	heading := regexp.MustCompile(`(?m)^#+ +(.*)$`)
+	other := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	var names []string
+	for _, m := range heading.FindAllStringSubmatch(code.ReplaceAllString(markdown, ""), -1) {
+		names = append(names, strings.ReplaceAll(other.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return names
+}
+
+func TestAnchors_AreThoseOfHeadings(t *testing.T) {
+	got := anchors("# The `serve` verb, and why\n## A/B tests\n```\n# no heading\n```\ntext # no heading\n### 1. One\n")
+	want := []string{"the-serve-verb-and-why", "ab-tests", "1-one"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("anchors (-want +got):\n%s", diff)
+	}
+}
+
+// links returns the targets of a Markdown page's links within the repository, without those in code.
 func links(markdown string) []string {
 	code := regexp.MustCompile("(?ms)^```.*?^```|`[^`\n]*`")
 	target := regexp.MustCompile(`(?m)\]\(\s*([^)\s]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)`)
 	var found []string
 	for _, m := range target.FindAllStringSubmatch(code.ReplaceAllString(markdown, ""), -1) {
 		u, err := url.Parse(m[1] + m[2])
-		if err != nil || u.IsAbs() || u.Host != "" || u.Path == "" {
+		if err != nil || u.IsAbs() || u.Host != "" {
 			continue
 		}
-		found = append(found, u.Path)
+		link := u.Path
+		if u.Fragment != "" {
+			link += "#" + u.Fragment
+		}
+		found = append(found, link)
 	}
 	return found
 }
 
-// TestSecurity_NamesTestsThatExist: SECURITY.md promises nothing that no test shows.
-func TestSecurity_NamesTestsThatExist(t *testing.T) {
-	text, err := os.ReadFile("SECURITY.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestDocs_NameTestsThatExist: no page promises anything by a test that is not there.
+func TestDocs_NameTestsThatExist(t *testing.T) {
 	defined := map[string]bool{}
 	test := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err = fs.WalkDir(os.DirFS("."), ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(name, "_test.go") {
 			return err
 		}
@@ -105,13 +158,26 @@ func TestSecurity_NamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllSubmatch(text, -1)
-	if len(named) < 50 {
-		t.Errorf("only %d tests are named", len(named))
+	pages, err := fs.Glob(os.DirFS("."), "docs/*.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, m := range named {
-		if !defined[string(m[1])] {
-			t.Errorf("%s is no test", m[1])
+	count := map[string]int{}
+	for _, page := range append(pages, "SECURITY.md", "README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllSubmatch(text, -1) {
+			count[page]++
+			if !defined[string(m[1])] {
+				t.Errorf("%s names %s, which does not exist", page, m[1])
+			}
+		}
+	}
+	for _, page := range []string{"SECURITY.md", "docs/invariants.md"} {
+		if count[page] < 50 {
+			t.Errorf("%s names only %d tests", page, count[page])
 		}
 	}
 }
