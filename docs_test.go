@@ -14,7 +14,7 @@ import (
 )
 
 // readmeLines is how long README.md may be: what is longer than a few screens belongs in docs.
-const readmeLines = 190
+const readmeLines = 185
 
 // tenMinutes is how many words a page of the design may have.
 const tenMinutes = 2200
