@@ -41,22 +41,22 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		"brink/client/disk imports brink/store: the device's side": {
 			{ImportPath: "brink/client/disk", Imports: []string{"brink/store"}},
 		},
-		"brink/store's tests import brink/node: the store keeps": {
+		"brink/store's tests import brink/node: the store stores": {
 			{ImportPath: "brink/store", TestImports: []string{"brink/node"}},
 		},
-		"brink/store's tests import brink/node/internal/scan: the store keeps": {
+		"brink/store's tests import brink/node/internal/scan: the store stores": {
 			{ImportPath: "brink/store", XTestImports: []string{"brink/node/internal/scan", "brink/bench/corpus"}},
 		},
-		"brink/store imports brink/bench/corpus: the store keeps": {
+		"brink/store imports brink/bench/corpus: the store stores": {
 			{ImportPath: "brink/store", Imports: []string{"brink/bench/corpus"}},
 		},
-		"brink/store imports brink/bench/cost: the store keeps": {
+		"brink/store imports brink/bench/cost: the store stores": {
 			{ImportPath: "brink/store", Imports: []string{"brink/bench/cost"}},
 		},
 		"brink/bench/cost imports brink/digest: the tests of every room": {
 			{ImportPath: "brink/bench/cost", Imports: []string{"brink/digest"}},
 		},
-		"brink/node/internal/semantics imports brink/digest: the rules of HTTP": {
+		"brink/node/internal/semantics imports brink/digest: a leaf": {
 			{ImportPath: "brink/node/internal/semantics", Imports: []string{"brink/digest"}},
 		},
 		"brink/bench imports brink/cmd/brink: nobody may": {
@@ -73,10 +73,10 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		"brink/store imports github.com/dgraph-io/badger/v4/table: only store/internal/database may: Badger has traps": {
 			{ImportPath: "brink/store", XTestImports: []string{"github.com/dgraph-io/badger/v4/table"}},
 		},
-		"brink/store/internal/database imports brink/bundle: what is kept": {
+		"brink/store/internal/database imports brink/bundle: a database has": {
 			{ImportPath: "brink/store/internal/database", Imports: []string{"brink/bundle", "brink/digest"}},
 		},
-		"brink/channel imports net: who gets what": {
+		"brink/channel imports net: which release": {
 			{ImportPath: "brink/channel", Imports: []string{"net", "net/url"}},
 		},
 		"brink/util has no rule": {
