@@ -1,16 +1,16 @@
-// Command bench measures Brink beside its peers and beside what the machine can do at most.
+// Command bench compares Brink with other servers and with the limits of the machine.
 //
 //	go run ./bench                 all parts
 //	go run ./bench peers           one part: delta, peers, ingest, wan, capgo, decisions, scale or fleet
 //	go run ./bench peers --json    its results as JSON on standard output instead of tables
 //
-// The life of one run: each part says what it lacks and is left out then, with a word; otherwise it starts what it
-// needs in a temporary folder, on loopback or in network namespaces of its own, measures in turns, and ends it. Its
-// report is kept in bench/results as JSON and plots, and bench/RESULTS.md is written anew of all reports kept there, so
-// that one part can be run again alone.
+// The life of one run: a part that lacks something on this machine is skipped, with the reason. Otherwise it starts its
+// servers in a temporary folder, on loopback or in its own network namespaces, measures the competitors in turns, and
+// stops them. It writes its report to bench/results as JSON and plots, and rewrites bench/RESULTS.md from all reports
+// there, so a single part can be run again.
 //
-// The invariant: what is compared was measured within one run on one machine, and every figure in a report was measured
-// in that run. What could not be measured is left out and named.
+// The invariant: figures that are compared were measured in one run on one machine, and so was every figure of a
+// report. A report names what could not be measured, and leaves it out.
 package main
 
 import (

@@ -1,16 +1,16 @@
-// Package e2e_test drives the real program as its users do: a node is a process that can be killed, a publisher and a
-// device are processes that talk to it over sockets, and what they leave on the disk is read by nobody's library.
+// Package e2e_test runs the real program as its users do: a node is a process that can be killed, publishers and
+// devices are processes that talk to it over sockets, and the tests read the files that they leave on disk directly.
 //
 // The life of one story: the program is built once per run into a temporary folder; [serve] starts a node on a free
-// port and returns when it says that it is ready; [program.run] runs a verb to its end; a [relay] between the two sees
-// where in the transfer they are and strikes there; what came of it is compared byte for byte with what was published.
+// port and returns when the node is ready; [program.run] runs one command; a [relay] between the two watches the
+// transfer and injects a fault at a chosen point; the result is compared byte for byte with what was published.
 //
-// The invariant that all stories share: a device holds the old release or the new one, whole, and no process of ours
-// ever ends with a panic, whatever was done to it.
+// The invariant of all stories: a device has either the old release or the new one, complete, and no process of ours
+// ends with a panic, whatever was done to it.
 //
-// `go test ./...` tells each story in its short form. `make e2e` sets BRINK_E2E=1, which lets the stories run for
-// minutes: more rounds, 100,000 files, one of 1 GiB. What is random is drawn from a seed that the log names; BRINK_SEED
-// draws the same again.
+// `go test ./...` runs the short form of each story. `make e2e` sets BRINK_E2E=1, which lets stories run for minutes:
+// more rounds, 100,000 files, one file of 1 GiB. Random choices come from a seed that is logged; set BRINK_SEED to
+// repeat them.
 package e2e_test
 
 import (

@@ -1,11 +1,11 @@
-// Package corpus brings real web apps onto this machine, so that benches and tests measure what people ship and not
-// what a generator makes up.
+// Package corpus downloads real web apps, so that benchmarks and tests measure what developers ship and not the output
+// of a generator.
 //
-// The apps are packages of the npm registry that hold a built web app, in consecutive versions, so that every [Pair] is
-// an update that somebody really published. The life of one release: [Fetch] asks the npm client for the package,
+// The apps are packages of the npm registry that contain a built web app, in consecutive versions, so every [Pair] is
+// an update that was really published. The life of one release: [Fetch] downloads the package with the npm client,
 // checks the tarball against the integrity value pinned in this source, unpacks the folder of the built app beside its
-// destination and renames it into place; [Open] then gives the folder. Source maps are left out: nobody ships them to
-// a device.
+// destination and renames it into place; [Open] then returns the folder. Source maps are left out, because apps do not
+// ship them to devices.
 //
 // The invariant: a release's folder exists only if it is complete and its tarball was the pinned one. To fetch a
 // release again, remove its folder under bench/.corpus.

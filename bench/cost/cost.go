@@ -1,14 +1,14 @@
-// Package cost holds parsers to what their input accounts for.
+// Package cost limits what parsers may allocate for their input.
 //
-// Bytes from the network or a disk may be made to cost as much as they can: a list of empty objects, a length that
-// nothing follows, a name within a name. Whatever they are, reading them must allocate no more than a small multiple of
-// their number, so that who sends little cannot take much. The life of one call: [Check] runs the parser, compares what
-// was allocated with [Limit] of the input's length, and fails the test when it is more. Every fuzz target of a parser
-// calls it with each of its inputs.
+// Bytes from the network or a disk may be crafted to be as expensive as possible: a list of empty objects, a length
+// without content, deeply nested names. Reading any input must allocate no more than a small multiple of its size, so
+// that a client that sends little cannot use much memory. The life of one call: [Check] runs the parser, compares the
+// bytes allocated with [Limit] of the input's length, and fails the test if there are more. Every fuzz target of a
+// parser calls it with each of its inputs.
 //
-// The invariant: what is compared is all that the program allocated while the parser ran, whether it was kept or not
-// and in whichever goroutine. Nothing a parser does goes unseen; what others allocate at the same time is counted too,
-// so tests that call this package run beside no others.
+// The invariant: all allocations of the program while the parser ran are counted, whether retained or not and in any
+// goroutine. No allocation of the parser is missed. Allocations of other code at the same time are counted too, so
+// tests that call this package must not run in parallel with others.
 //
 // The package imports nothing of Brink, so that the tests of every other package may import it.
 package cost

@@ -1,14 +1,14 @@
-// Package updater makes apps run the real Java of Capgo's plugin, as it is published on npm, so that tests and benches
-// meet what devices run and not what somebody takes it for.
+// Package updater makes apps that run the real Java of Capgo's plugin, as published on npm, so that tests and
+// benchmarks meet the code that devices run and not our idea of it.
 //
-// The life of one call: [Compile] has npm bring the plugin and the one class of Capacitor that it needs, and Go the
-// decoder of brotli, writes them beside the small stand-ins for Android that this folder holds (*.txtar), and has javac
-// compile all of it. The caller then starts com.getcapacitor.Driver, which reads commands and tells what happens, one
-// JSON object a line.
+// The life of one call: [Compile] downloads the plugin and the one class of Capacitor that it needs with npm, and the
+// brotli decoder with Go, writes them beside the small stand-ins for Android in this folder (*.txtar), and compiles all
+// of it with javac. The caller then starts com.getcapacitor.Driver, which reads commands and reports events, one JSON
+// object a line.
 //
-// The invariant: of the plugin itself nothing is changed but what Java 17 reads otherwise than Java 21, and nothing of
-// it is in this repository: it has another licence. What such an app is not is Android: its rules for work in the
-// background and for plain HTTP, and its own OkHttp 4, which is version 3 here.
+// The invariant: the plugin's own code is unchanged, except where Java 17 reads it differently from Java 21. None of it
+// is in this repository, because it has another licence. Such an app is not Android: it lacks Android's rules for
+// background work and for plain HTTP, and uses OkHttp 3 instead of the app's own OkHttp 4.
 package updater
 
 import (

@@ -1,5 +1,5 @@
-// Command fetch brings the corpus of real web apps to this machine, into bench/.corpus. It needs the npm client and a
-// network that lets it reach its registry; what is already here is not fetched again.
+// Command fetch downloads the corpus of real web apps into bench/.corpus. It needs the npm client and access to its
+// registry. Releases that are there already are not fetched again.
 package main
 
 import (
