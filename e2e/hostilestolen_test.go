@@ -39,7 +39,7 @@ func TestHostile_StolenKeyUsesUpTheSequences(t *testing.T) {
 		t.Fatalf("before anybody knows of the theft the key counts: %+v", got)
 	}
 
-	// What the owner does, as docs/operations.md tells.
+	// What the owner does, as described in docs/keys.md.
 	p.must(t, "key", "new", "new.key")
 	p.must(t, "org", "update", p.trust, "--root", "root.key", "--remove-publisher", p.key+".pub",
 		"--publisher", "new.key.pub", "--reset", app+"/"+production)

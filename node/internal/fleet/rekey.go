@@ -137,7 +137,7 @@ func (f *Fleet) PostKeys(r *serve.Request) error {
 	}
 	if err := f.rekey(keys); err != nil {
 		f.Logger.Error("keys of the fleet are not taken", "error", err)
-		return serve.Problem(protocol.CodeConflict, err.Error(), "see docs/operations.md on rotating the key")
+		return serve.Problem(protocol.CodeConflict, err.Error(), "see docs/fleet.md on rotating the key")
 	}
 	f.Logger.Info("keys of the fleet replaced", "keys", len(keys))
 	return r.WriteJSON(http.StatusOK, protocol.Replica{Node: f.Node, Region: f.Region})
