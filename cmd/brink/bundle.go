@@ -15,15 +15,15 @@ import (
 )
 
 func bundleCommand(sh *shell) *cobra.Command {
-	return group("bundle", "Look at bundles",
-		"These verbs read folders and change nothing.",
+	return group("bundle", "Inspect and compare bundles",
+		"These verbs change nothing.",
 		bundleInspectCommand(sh), bundleDiffCommand(sh))
 }
 
-// indexRelease returns the index of a release that a channel serves or has served, checked against the manifest.
+// indexRelease fetches the index of a release of a channel, present or past, and verifies it against the manifest.
 func (sh *shell) indexRelease(cmd *cobra.Command, c channelFlags, version string) (*bundle.Index, error) {
 	if c.node == "" || c.app == "" || c.channel == "" {
-		return nil, (&usageError{message: "DIR missing, or --node with --app and --channel"}).of(cmd)
+		return nil, (&usageError{message: "missing: DIR, or --node with --app and --channel"}).of(cmd)
 	}
 	if err := checkNodes(cmd, c.node); err != nil {
 		return nil, err
@@ -46,18 +46,18 @@ func (sh *shell) indexRelease(cmd *cobra.Command, c channelFlags, version string
 		return bundle.DecodeIndex(raw)
 	}
 	return nil, withHint(fmt.Errorf("channel %s has no version %s: %w", c.channel, version, fs.ErrNotExist),
-		"brink channel history lists those that it has")
+		"brink channel history lists the versions that it has")
 }
 
-// largest is how many files bundle inspect lists unless it is asked for all.
+// largest is how many files bundle inspect lists without --files.
 const largest = 10
 
 func excludeFlag(cmd *cobra.Command, exclude *[]string) {
 	cmd.Flags().StringArrayVar(exclude, "exclude", nil,
-		"leave out files whose path or base name matches `PATTERN` (repeatable)")
+		"exclude files whose path or base name matches `PATTERN` (repeatable)")
 }
 
-// indexFolder returns the index of the bundle that the files in dir make, and shows how far it is.
+// indexFolder returns the index of the bundle made from the files in dir, and shows its progress.
 func (sh *shell) indexFolder(ctx context.Context, dir string, exclude []string) (*bundle.Index, error) {
 	meter := sh.meter()
 	defer meter.done()
@@ -68,7 +68,7 @@ func (sh *shell) indexFolder(ctx context.Context, dir string, exclude []string) 
 	}})
 }
 
-// indexOf is indexFolder without a sign of progress.
+// indexOf is indexFolder without progress.
 func indexOf(ctx context.Context, dir string, exclude []string) (*bundle.Index, error) {
 	return readIndex(ctx, dir, bundle.Folder{Exclude: exclude})
 }
@@ -87,7 +87,7 @@ func readIndex(ctx context.Context, dir string, folder bundle.Folder) (*bundle.I
 	return ix, nil
 }
 
-// folderArchive returns the archive that the files in dir make.
+// folderArchive returns the archive of the files in dir.
 func folderArchive(ctx context.Context, dir string, exclude []string) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -20,17 +20,17 @@ type difference struct {
 	Unchanged int             `json:"unchanged"`     // files
 	Fresh     int64           `json:"fresh_bytes"`   // in chunks that only the new bundle has
 	Archive   int64           `json:"archive_bytes"` // of the new archive
-	// Patch is the size of the patch between the two archives; absent when it was not made.
+	// Patch is the size of the patch between the two archives; absent when none was made.
 	Patch *int64 `json:"patch_bytes,omitempty"`
 }
 
 func bundleDiffCommand(sh *shell) *cobra.Command {
 	var exclude []string
 	var noPatch bool
-	cmd := verb("diff OLD NEW", "Tell what changed between two bundles",
-		`Both folders are read as publish reads them. FRESH is how many bytes of a file are in chunks that no file of the
-old bundle has: what publish has to send before compression. The patch is what a device with the old bundle
-downloads; making it takes memory of a few times the size of the bundles.`,
+	cmd := verb("diff OLD NEW", "Show what changed between two bundles",
+		`Both folders are read as publish reads them. FRESH is the number of bytes of a file in chunks that are not in the
+old bundle: publish has to send these, compressed. The patch is what a device with the old bundle downloads; making
+it needs several times as much memory as the bundles are large.`,
 		`
   brink bundle diff ./www-1.0 ./www-1.1
   brink bundle diff ./device/bundles/3f9c… ./www --no-patch
@@ -44,7 +44,7 @@ downloads; making it takes memory of a few times the size of the bundles.`,
 		})
 	cmd.Args = args("OLD", "NEW")
 	excludeFlag(cmd, &exclude)
-	cmd.Flags().BoolVar(&noPatch, "no-patch", false, "do not make the patch, which takes the most time")
+	cmd.Flags().BoolVar(&noPatch, "no-patch", false, "do not make the patch, which is the slowest step")
 	sh.printsJSON(cmd)
 	return cmd
 }

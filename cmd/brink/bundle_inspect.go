@@ -56,12 +56,12 @@ func bundleInspectCommand(sh *shell) *cobra.Command {
 	var c channelFlags
 	var version string
 	var all bool
-	cmd := verb("inspect [DIR]", "Tell what is in a bundle",
-		`The folder is read as publish reads it: what you see is what would be published, and a name that could not be
-is an error here too. The identity of the bundle depends on the files alone, not on the machine or the day.
+	cmd := verb("inspect [DIR]", "Show what a bundle contains",
+		`The folder is read as publish reads it: the output shows what would be published, and a file name that cannot be
+published is an error here too. The ID of the bundle depends only on the files, not on the machine or the time.
 
-With --node, --app and --channel instead of DIR it tells what is in the release that the channel serves, or in the
---version of its history. The node's index is checked against the signed channel manifest.`,
+With --node, --app and --channel instead of DIR it shows the release that the channel serves, or the one with
+--version from its history. The index from the node is verified against the channel manifest.`,
 		`
   brink bundle inspect ./www
   brink bundle inspect ./www --exclude '*.map' --files
@@ -84,10 +84,10 @@ With --node, --app and --channel instead of DIR it tells what is in the release 
 	excludeFlag(cmd, &exclude)
 	flags := cmd.Flags()
 	flags.BoolVar(&all, "files", false, "list every file, not just the largest")
-	flags.StringVar(&c.node, "node", "", "`URL` of a node to ask instead of reading DIR")
+	flags.StringVar(&c.node, "node", "", "`URL` of a node to fetch from instead of reading DIR")
 	flags.StringVar(&c.app, "app", "", "`NAME` of the app on the node")
 	flags.StringVar(&c.channel, "channel", "", "`NAME` of the channel on the node")
-	flags.StringVar(&version, "version", "", "`VERSION` in the channel's history (the one it serves unless given)")
+	flags.StringVar(&version, "version", "", "`VERSION` in the channel's history (default: the one that it serves)")
 	c.addTrust(cmd)
 	sh.printsJSON(cmd)
 	return cmd

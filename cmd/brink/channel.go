@@ -11,14 +11,14 @@ import (
 )
 
 func channelCommand(sh *shell) *cobra.Command {
-	return group("channel", "Look at channels and move them",
-		"A channel is a named stream of an app's releases. A move is a signed statement; devices follow it.",
+	return group("channel", "Show and change channels",
+		"A channel is a named sequence of an app's releases, which devices follow. Every change of it is signed.",
 		channelShowCommand(sh), channelHistoryCommand(sh), channelExplainCommand(sh), channelPromoteCommand(sh),
 		channelRollbackCommand(sh), channelRevertCommand(sh), channelRolloutCommand(sh), channelOverrideCommand(sh),
 		channelSetCommand(sh), channelRenewCommand(sh), channelPushCommand(sh))
 }
 
-// channelFlags say which channel of which app on which node.
+// channelFlags name a channel of an app on a node.
 type channelFlags struct {
 	node, app, channel string
 	trust              string
@@ -32,10 +32,10 @@ func (c *channelFlags) add(cmd *cobra.Command) {
 }
 
 func (c *channelFlags) addTrust(cmd *cobra.Command) {
-	trustFlag(cmd, &c.trust, "the org's trust document, a `FILE` or the document itself; without it nothing is checked")
+	trustFlag(cmd, &c.trust, "the org's trust document, a `FILE` or its content; without it signatures are not verified")
 }
 
-// manifest fetches the channel manifest, and checks who signed it if a trust document was given.
+// manifest fetches the channel manifest, and verifies its signatures if there is a trust document.
 func (sh *shell) manifest(ctx context.Context, c channelFlags) (*channel.Manifest, error) {
 	if c.trust == "" {
 		raw, err := ask(ctx, c.node, protocol.ChannelPath(c.app, c.channel), channel.MaxManifest)

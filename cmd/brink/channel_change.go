@@ -13,20 +13,20 @@ import (
 	"brink/publish"
 )
 
-// changed is what a verb prints that changes what a channel says about who gets what.
+// changed is the output of verbs that change which devices get what from a channel.
 type changed struct {
 	App       string             `json:"app"`
 	Channel   string             `json:"channel"`
 	Version   string             `json:"version"`
 	Sequence  uint64             `json:"sequence"`
-	BuiltIn   bool               `json:"built_in"` // devices go back to what their native app came with
+	BuiltIn   bool               `json:"built_in"` // devices go back to their built-in bundle
 	Unchanged bool               `json:"unchanged"`
-	Half      bool               `json:"half_signed,omitempty"` // nothing has moved: more keys have to sign
+	Half      bool               `json:"half_signed,omitempty"` // nothing has changed: more keys have to sign
 	DryRun    bool               `json:"dry_run"`
 	Rules     channel.Rules      `json:"rules"`
 	Rollout   *channel.Rollout   `json:"rollout"` // null: the release is for all devices
 	Overrides []channel.Override `json:"overrides"`
-	Serves    []publish.Serving  `json:"serves,omitempty"` // what was signed, and gives to whom
+	Serves    []publish.Serving  `json:"serves,omitempty"` // what the signed manifest serves to which devices
 	Expires   *time.Time         `json:"expires,omitempty"`
 	Examples  []example          `json:"examples,omitempty"` // of a dry run
 }
@@ -36,7 +36,7 @@ type changeFlags struct {
 	signFlags
 
 	app, channel string
-	named        *channel.Device // that the change is about, as an example of a dry run; nil: none in particular
+	named        *channel.Device // affected by the change, as an example for a dry run; nil: no particular one
 }
 
 func (c *changeFlags) add(cmd *cobra.Command) {
@@ -46,16 +46,16 @@ func (c *changeFlags) add(cmd *cobra.Command) {
 	required(cmd, "app", "channel")
 }
 
-// change lets turn make the channel's next manifest, and prints what came of it.
+// change replaces the channel's manifest with the result of edit, and prints the outcome.
 func (sh *shell) change(
-	cmd *cobra.Command, c changeFlags, turn func(*channel.Manifest) (*channel.Manifest, error),
+	cmd *cobra.Command, c changeFlags, edit func(*channel.Manifest) (*channel.Manifest, error),
 ) error {
 	p, err := sh.signer(cmd, &c.signFlags)
 	if err != nil {
 		return err
 	}
-	defer p.end()
-	done, err := p.Change(cmd.Context(), c.app, c.channel, c.dryRun, turn)
+	defer p.close()
+	done, err := p.Change(cmd.Context(), c.app, c.channel, c.dryRun, edit)
 	p.meter.done()
 	if err != nil {
 		return withHistoryHint(err)
@@ -81,12 +81,12 @@ func newChanged(done publish.Changed, named *channel.Device) changed {
 func (c changed) text(w io.Writer) {
 	switch {
 	case c.Half:
-		fmt.Fprintf(w, "nothing has moved: %s of %s needs more signatures to say\n", c.Channel, c.App)
+		fmt.Fprintf(w, "nothing has changed: %s of %s needs more signatures for this\n", c.Channel, c.App)
 		fmt.Fprintln(w, halfSignedHint)
 	case c.Unchanged:
-		fmt.Fprintf(w, "nothing to do: %s of %s says so already\n", c.Channel, c.App)
+		fmt.Fprintf(w, "nothing to do: %s of %s is like this already\n", c.Channel, c.App)
 	case c.DryRun:
-		fmt.Fprintf(w, "dry run, nothing has changed: %s of %s would say\n", c.Channel, c.App)
+		fmt.Fprintf(w, "dry run, nothing has changed: %s of %s would be\n", c.Channel, c.App)
 	default:
 		fmt.Fprintf(w, "changed %s of %s\n", c.Channel, c.App)
 	}
@@ -101,28 +101,28 @@ func (c changed) text(w io.Writer) {
 	}
 }
 
-// servesText tells what a channel serves: the version, or since it was reverted what native apps came with.
+// servesText describes what a channel serves: the version, or the built-in bundle if it was reverted.
 func servesText(version string, reverted bool) string {
 	if reverted {
-		return "the built-in: devices go back to what their native app came with, and leave " + version
+		return "the built-in bundle of the native app: devices go back to it from " + version
 	}
 	return version
 }
 
-// rulePairs tells what a channel says about who gets what, in names and values.
+// rulePairs describes which devices get what from a channel, in names and values.
 func rulePairs(
 	r channel.Rules, rollout *channel.Rollout, builtIn bool, overrides []channel.Override,
 ) (pairs []string) {
 	audience := []string{"all devices"}
 	if r.Private {
-		audience = []string{"devices that an override names"}
+		audience = []string{"devices with an override"}
 	}
 	if len(r.Platforms) > 0 {
 		audience = append(audience, "on "+platformText(r.Platforms))
 	}
 	for _, one := range []struct {
 		refused bool
-		what    string
+		text    string
 	}{
 		{r.NoEmulators, "no emulators"},
 		{r.NoDevices, "emulators only"},
@@ -130,20 +130,20 @@ func rulePairs(
 		{r.NoProduction, "development builds only"},
 	} {
 		if one.refused {
-			audience = append(audience, one.what)
+			audience = append(audience, one.text)
 		}
 	}
 	pairs = append(pairs, "for", strings.Join(audience, ", "))
 	if len(r.Default) > 0 {
-		pairs = append(pairs, "default", "of devices on "+platformText(r.Default)+" that follow no channel in particular")
+		pairs = append(pairs, "default", "for devices on "+platformText(r.Default)+" that have no channel assigned")
 	}
 	if r.SelfAssign {
-		pairs = append(pairs, "chosen", "by devices themselves, if they like")
+		pairs = append(pairs, "self-assign", "devices may choose this channel")
 	}
 	switch r.MaxStep {
 	case "", channel.StepMajor:
 	case channel.StepNumber:
-		pairs = append(pairs, "largest step", "any, in a native app from "+r.MinNative+" on")
+		pairs = append(pairs, "largest step", "any, with native app "+r.MinNative+" or later")
 	default:
 		pairs = append(pairs, "largest step", string(r.MaxStep))
 	}
@@ -160,7 +160,7 @@ func rulePairs(
 		}
 		switch {
 		case o.BuiltIn:
-			version = "what its native app came with"
+			version = "the built-in bundle"
 		case o.Version != "":
 			version = o.Version
 		}

@@ -11,15 +11,15 @@ import (
 	"brink/protocol"
 )
 
-// example is one device of a dry run, with what it gets and would get.
+// example is one device of a dry run, with what it gets now and would get then.
 type example struct {
 	Device protocol.Device `json:"device"`
 	Now    outcome         `json:"now"`
 	Then   outcome         `json:"then"`
 }
 
-// examples shows what a change does to a few devices: what they get from one manifest and from the other. The device
-// that the change is about, if any, is one of them.
+// examples returns what a few devices get from the manifests before and after a change. They include the named device,
+// if any.
 func examples(before, after *channel.Manifest, named *channel.Device, now time.Time) []example {
 	served := after.Release.Version
 	old := served
@@ -30,7 +30,7 @@ func examples(before, after *channel.Manifest, named *channel.Device, now time.T
 		}
 	}
 	if before.Release.Version != served {
-		old, served = served, before.Release.Version // a change that takes a release back
+		old, served = served, before.Release.Version // a change that goes back to an earlier release
 	}
 	native := func(p channel.Platform) string {
 		if lowest := after.Release.Native[p].Min; lowest != "" {
@@ -73,7 +73,7 @@ func examples(before, after *channel.Manifest, named *channel.Device, now time.T
 	list := make([]example, 0, len(devices))
 	for i, d := range devices {
 		if slices.Contains(devices[:i], d) {
-			continue // the channel has one release only
+			continue // the channel has only one release
 		}
 		list = append(list, example{
 			Device: protocol.Device(d),
@@ -84,7 +84,7 @@ func examples(before, after *channel.Manifest, named *channel.Device, now time.T
 	return list
 }
 
-// sample returns the ID of a device in that quarter of the rollouts of a bundle: 0 to 3.
+// sample returns the ID of a device in the given quarter, 0 to 3, of the rollouts of a bundle.
 func sample(bundle digest.Digest, quarter int) string {
 	for i := 1; ; i++ {
 		if id := fmt.Sprintf("example-%d", i); channel.Bucket(id, bundle)*4/channel.Everyone == quarter {

@@ -13,7 +13,7 @@ import (
 	"brink/protocol"
 )
 
-// outcome is a decision as it is printed.
+// outcome is a decision in the form that is printed.
 type outcome struct {
 	Decision channel.Kind   `json:"decision"`
 	Reason   channel.Reason `json:"reason,omitempty"`
@@ -37,7 +37,7 @@ func (o outcome) String() string {
 	case channel.Rollback:
 		return "goes back to " + o.Version
 	case channel.BuiltIn:
-		return "goes back to the built-in"
+		return "goes back to the built-in bundle"
 	default:
 		return "gets " + o.Version
 	}
@@ -59,14 +59,13 @@ func channelExplainCommand(sh *shell) *cobra.Command {
 	var d channel.Device
 	var platform, bundle string
 	var when timeFlag
-	cmd := verb("explain", "Tell why a device gets what it gets",
-		`It takes the channel manifest that is in force on the node, decides as the node and the device itself do, and tells
-what each rule came to. What you do not say about the device, it does not say either: it then is a real device with a
-production build, whose version is not known.`,
+	cmd := verb("explain", "Explain what a device gets from a channel, and why",
+		`It fetches the channel manifest in force on the node, decides as the node and the device do, and prints the result of
+each rule. Without further flags the device is a real device with a production build, of unknown platform and version.`,
 		`
   brink channel explain --device 5f0c21 --version 1.4.0 --platform ios --native-version 2.1.0 \
       --channel production --app com.acme.shop --node http://127.0.0.1:8080
-  brink channel explain --device 5f0c21 --at 2026-11-27T08:00:00Z …     as it will be, if nobody changes it`,
+  brink channel explain --device 5f0c21 --at 2026-11-27T08:00:00Z …     at a later time`,
 		func(cmd *cobra.Command, _ []string) error {
 			if err := checkNodes(cmd, c.node); err != nil {
 				return err
@@ -95,14 +94,14 @@ production build, whose version is not known.`,
 	flags := cmd.Flags()
 	flags.StringVar(&d.ID, "device", "", "`ID` of the device")
 	flags.StringVar(&d.Custom, "custom-id", "", "`ID` that the app gave it")
-	flags.StringVar(&platform, "platform", "", "`NAME` of its platform: ios, android, electron, web or another")
+	flags.StringVar(&platform, "platform", "", "`NAME` of its platform: ios, android, electron, web or any other")
 	flags.StringVar(&d.Native, "native-version", "", "`VERSION` of its native app")
 	flags.StringVar(&d.Version, "version", "", "`VERSION` of the release that it runs")
 	flags.StringVar(&bundle, "bundle", "", "`DIGEST` of the bundle that it runs")
-	flags.BoolVar(&d.BuiltIn, "built-in", false, "it runs what its native app came with")
+	flags.BoolVar(&d.BuiltIn, "built-in", false, "it runs the bundle built into its native app")
 	flags.BoolVar(&d.Emulator, "emulator", false, "it is an emulator")
 	flags.BoolVar(&d.Development, "development", false, "its native app is a development build")
-	flags.Var(&when, "at", "decide as of this time (RFC 3339) and not now")
+	flags.Var(&when, "at", "decide as of this time, RFC 3339 (default: now)")
 	completes(cmd, "platform", string(channel.IOS), string(channel.Android), string(channel.Electron), string(channel.Web))
 	required(cmd, "channel")
 	sh.printsJSON(cmd)
@@ -117,15 +116,15 @@ func (e explained) text(w io.Writer) {
 	}
 	t.write(w)
 	if e.Reason != "" {
-		fmt.Fprintf(w, "so it stays as it is: %s\n", whyNot(string(e.Reason)))
+		fmt.Fprintf(w, "no update: %s\n", whyNot(string(e.Reason)))
 	}
 }
 
-// deviceText tells a device in a line.
+// deviceText describes a device in one line.
 func deviceText(d channel.Device) string {
 	var parts []string
-	add := func(told bool, format string, args ...any) {
-		if told {
+	add := func(known bool, format string, args ...any) {
+		if known {
 			parts = append(parts, fmt.Sprintf(format, args...))
 		}
 	}
@@ -137,6 +136,6 @@ func deviceText(d channel.Device) string {
 	add(d.Development, "a development build")
 	add(d.Native != "", "native app %s", d.Native)
 	add(d.Version != "", "runs %s", d.Version)
-	add(d.BuiltIn, "runs the built-in")
+	add(d.BuiltIn, "runs the built-in bundle")
 	return strings.Join(parts, ", ")
 }

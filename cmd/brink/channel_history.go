@@ -19,8 +19,8 @@ type history struct {
 
 func channelHistoryCommand(sh *shell) *cobra.Command {
 	var c channelFlags
-	cmd := verb("history", "List what a channel served before",
-		fmt.Sprintf("These are the releases that a rollback can go to. A channel remembers the last %d.", channel.MaxHistory),
+	cmd := verb("history", "List the releases that a channel has served",
+		fmt.Sprintf("A rollback can go back to these releases. A channel remembers the last %d.", channel.MaxHistory),
 		"  brink channel history --node http://127.0.0.1:8080 --app com.acme.shop --channel production",
 		func(cmd *cobra.Command, _ []string) error {
 			if err := checkNodes(cmd, c.node); err != nil {

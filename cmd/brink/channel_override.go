@@ -13,12 +13,14 @@ func channelOverrideCommand(sh *shell) *cobra.Command {
 	var o channel.Override
 	var device channel.Device
 	var remove bool
-	cmd := verb("override", "Say what one device gets",
-		`It gets that whatever the channel says to others: a rollout, a private channel, platforms and steps do not matter.
-Without --version it gets what the channel serves, before any rollout, and with --built-in what its native app came
-with. The version has to be one that the channel serves or has served; the override ends when the history does not
-have it any more. Everybody can read a channel manifest: it holds a hash of the ID, so whoever can guess an ID can see
-that it has an override. Prefer random IDs to those that tell something about a person.`,
+	cmd := verb("override", "Set what a single device gets",
+		`An override applies to the device regardless of rollouts and of the channel's rules (brink channel set). Without
+--version the device gets what the channel serves, even during a rollout; with --built-in it gets the bundle built
+into its native app. The version must be one that the channel serves or has served; the override ends when the
+version is no longer in the history.
+
+Channel manifests are public. They contain a hash of the ID, so anyone who can guess an ID can see that it has an
+override: use random IDs, and none that identify a person.`,
 		`
   brink channel override --device 5f0c21 --channel beta --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
   brink channel override --device 5f0c21 --version 1.4.0 --dry-run …
@@ -27,7 +29,7 @@ that it has an override. Prefer random IDs to those that tell something about a 
   brink channel override --device 5f0c21 --remove …`,
 		func(cmd *cobra.Command, _ []string) error {
 			if (device.ID == "") == (device.Custom == "") {
-				return (&usageError{message: "one of --device and --custom-id is wanted"}).of(cmd)
+				return (&usageError{message: "want exactly one of --device and --custom-id"}).of(cmd)
 			}
 			if err := channel.CheckID(device.ID + device.Custom); err != nil {
 				return err
@@ -48,9 +50,9 @@ that it has an override. Prefer random IDs to those that tell something about a 
 	flags := cmd.Flags()
 	flags.StringVar(&device.ID, "device", "", "`ID` of the device")
 	flags.StringVar(&device.Custom, "custom-id", "", "`ID` that the app gave the device")
-	flags.StringVar(&o.Version, "version", "", "`VERSION` that it gets; without it, what the channel serves")
-	flags.BoolVar(&o.BuiltIn, "built-in", false, "it goes back to what its native app came with")
-	flags.BoolVar(&remove, "remove", false, "let the device get what others get")
+	flags.StringVar(&o.Version, "version", "", "`VERSION` that it gets (default: the one that the channel serves)")
+	flags.BoolVar(&o.BuiltIn, "built-in", false, "it goes back to the bundle built into its native app")
+	flags.BoolVar(&remove, "remove", false, "remove the override of the device")
 	sh.printsJSON(cmd)
 	return cmd
 }

@@ -12,10 +12,10 @@ func channelPromoteCommand(sh *shell) *cobra.Command {
 	var sign signFlags
 	var r rolloutFlags
 	var app, from, to string
-	cmd := verb("promote", "Let one channel serve what another serves",
-		`The release that --from serves becomes the release of --to. No bytes of the bundle are sent: the node has them.
-The keys must be allowed to publish to --to. With --percent, --starts or --ends it goes to some devices first; brink
-channel rollout goes on from there.`,
+	cmd := verb("promote", "Make a channel serve the release of another channel",
+		`The release that --from serves becomes the release of --to. No bundle is uploaded: the node has it already. The
+keys must be allowed to publish to --to. With --percent, --starts or --ends this starts a rollout; continue it with
+brink channel rollout.`,
 		`
   brink channel promote --from beta --to production --app com.acme.shop \
       --node http://127.0.0.1:8080 --key ci.key
@@ -25,7 +25,7 @@ channel rollout goes on from there.`,
 			if err != nil {
 				return err
 			}
-			defer p.end()
+			defer p.close()
 			var result publish.Result
 			if r.given(cmd) {
 				result, err = p.RollOut(cmd.Context(), app, from, to, r.apply(cmd, nil), sign.dryRun)

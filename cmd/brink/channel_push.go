@@ -10,9 +10,9 @@ import (
 
 func channelPushCommand(sh *shell) *cobra.Command {
 	var sign signFlags
-	cmd := verb("push FILE", "Move a channel to a manifest that several keys have signed",
-		`FILE is what a verb wrote with --half-signed and brink sign added signatures to. It moves the channel only if
-the channel is still where it was when FILE was made. No key is needed.`,
+	cmd := verb("push FILE", "Apply a channel manifest that several keys have signed",
+		`FILE was written by a verb with --half-signed, and brink sign has added the missing signatures. It is refused if
+the channel has changed since FILE was made. No key is needed.`,
 		`
   brink channel promote … --key a.key --half-signed promotion.json
   brink sign promotion.json --key b.key                  on another machine
@@ -26,7 +26,7 @@ the channel is still where it was when FILE was made. No key is needed.`,
 			if err != nil {
 				return err
 			}
-			defer p.end()
+			defer p.close()
 			result, err := p.Push(cmd.Context(), raw, sign.dryRun)
 			p.meter.done()
 			if err != nil {

@@ -17,41 +17,42 @@ func channelRenewCommand(sh *shell) *cobra.Command {
 	var sign signFlags
 	var apps, channels []string
 	var within life
-	cmd := verb("renew", "Let channel manifests be good for longer, and change nothing else",
-		`A manifest expires so that nobody can go on handing out an old one. This verb is for cron: it renews the manifests
-that end soon and leaves the others as they are. A key of a role that may do nothing else suffices (brink org new
---renewer); what it signs cannot change what a channel serves, nor bring back what it served before. Without --app
-it renews all apps of the trust document's org, as far as the key may renew them; --app and --channel pick some.
-A channel that cannot be renewed does not keep the others from it: it is told of, and the exit code is that of the
-first.`,
+	cmd := verb("renew", "Extend the validity of channel manifests, and change nothing else",
+		`Manifests expire so that nobody can keep serving an old one. This verb is meant for cron: it renews the manifests
+that expire soon and skips the others. A key of a role that may only renew is sufficient (brink org new --renewer): it
+can neither change what a channel serves nor restore what it served before.
+
+Without --app it renews all apps of the trust document's org that the key may renew; --app and --channel select some.
+If a channel cannot be renewed, the others still are: the error is reported, and the exit code is that of the first.`,
 		`
   brink channel renew --node http://127.0.0.1:8080 --key cron.key --trust acme.trust.json
   brink channel renew --app com.acme.shop --app com.acme.till --channel production --within 30d --expires 90d …`,
 		func(cmd *cobra.Command, _ []string) error {
-			p, err := sh.signer(cmd, &sign, func(c *publish.Config) { c.Progress = nil }) // it tells of single channels
+			// Progress would report each single channel; the meter counts channels instead.
+			p, err := sh.signer(cmd, &sign, func(c *publish.Config) { c.Progress = nil })
 			if err != nil {
 				return err
 			}
-			defer p.end()
+			defer p.close()
 			p.meter.items = true
 			r := renewing{signer: p, within: dueWithin(within), dryRun: sign.dryRun}
-			if err := r.choose(cmd.Context(), apps, channels); err != nil {
+			if err := r.findPlaces(cmd.Context(), apps, channels); err != nil {
 				return err
 			}
-			if err := r.all(cmd.Context()); err != nil {
+			if err := r.renewAll(cmd.Context()); err != nil {
 				return err
 			}
 			if err := sh.show(r.results, r.text); err != nil {
 				return err
 			}
-			return r.failed()
+			return r.err()
 		})
 	sign.addWithoutHalf(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&apps, "app", nil, "`NAME` of an app (repeatable; default: all of the org)")
 	flags.StringArrayVar(&channels, "channel", nil, "`NAME` of a channel (repeatable; default: all of each app)")
 	within = life(45 * 24 * time.Hour)
-	flags.Var(&within, "within", "renew what ends within this time; never: whenever it ends")
+	flags.Var(&within, "within", "renew manifests that expire within this time; never: all of them")
 	sh.printsJSON(cmd)
 	return cmd
 }
@@ -67,15 +68,15 @@ type renewing struct {
 	errs    []error // of results, in their order
 }
 
-// renewal is what became of one channel.
+// renewal is the result for one channel.
 type renewal struct {
 	publish.Renewed
 
-	Error *report `json:"error,omitempty"` // nil: it is good for long enough now
+	Error *report `json:"error,omitempty"` // nil: it was renewed, or did not have to be
 }
 
-// choose fills in which channels to renew. What was asked for and is not there is a failure of its own.
-func (r *renewing) choose(ctx context.Context, apps, channels []string) error {
+// findPlaces finds the channels to renew. Each requested app or channel that does not exist is recorded as a failure.
+func (r *renewing) findPlaces(ctx context.Context, apps, channels []string) error {
 	r.results = []renewal{}
 	if len(apps) == 0 {
 		all, err := r.Renewable(ctx)
@@ -108,8 +109,8 @@ func (r *renewing) choose(ctx context.Context, apps, channels []string) error {
 	return ctx.Err()
 }
 
-// all renews one channel after the other. Only an interrupt ends it early.
-func (r *renewing) all(ctx context.Context) error {
+// renewAll renews one channel after the other. Only an interrupt stops it early.
+func (r *renewing) renewAll(ctx context.Context) error {
 	for i, at := range r.places {
 		r.meter.show("renewing", int64(i), int64(len(r.places)))
 		renewed, err := r.Renew(ctx, at.App, at.Channel, r.within, r.dryRun)
@@ -127,22 +128,22 @@ func (r *renewing) all(ctx context.Context) error {
 }
 
 func (r *renewing) fail(at publish.Place, err error) {
-	told := describe(err)
+	problem := describe(err)
 	r.errs = append(r.errs, err)
 	r.results = append(r.results, renewal{
-		Renewed: publish.Renewed{App: at.App, Channel: at.Channel, DryRun: r.dryRun}, Error: &told,
+		Renewed: publish.Renewed{App: at.App, Channel: at.Channel, DryRun: r.dryRun}, Error: &problem,
 	})
 }
 
-// failed returns an error if a channel could not be renewed. It is of the kind of the first one.
-func (r *renewing) failed() error {
+// err returns an error if a channel could not be renewed. It wraps the first failure.
+func (r *renewing) err() error {
 	if len(r.errs) == 0 {
 		return nil
 	}
 	return fmt.Errorf("%d of %s failed: %w", len(r.errs), count(len(r.results), "renewal"), r.errs[0])
 }
 
-// dueWithin returns how near its end a manifest has to be to be renewed.
+// dueWithin returns how soon a manifest has to expire to be renewed.
 func dueWithin(within life) time.Duration {
 	if time.Duration(within) == publish.Forever {
 		return math.MaxInt64
@@ -152,7 +153,7 @@ func dueWithin(within life) time.Duration {
 
 func (r *renewing) text(w io.Writer) {
 	if len(r.results) == 0 {
-		fmt.Fprintln(w, "nothing was published yet to a channel that the key may renew")
+		fmt.Fprintln(w, "nothing has been published yet to any channel that the key may renew")
 		return
 	}
 	t := newTable("lllrl", "APP", "CHANNEL", "EXPIRES", "RENEWAL", "")
@@ -161,17 +162,17 @@ func (r *renewing) text(w io.Writer) {
 			t.add(one.App, one.Channel, "", "", "failed: "+one.Error.Message)
 			continue
 		}
-		expires, what := "never", "renewed"
+		expires, result := "never", "renewed"
 		if !one.Expires.IsZero() {
 			expires = moment(one.Expires)
 		}
 		switch {
 		case one.Skipped:
-			what = "not due"
+			result = "not due"
 		case one.DryRun:
-			what = "would be renewed"
+			result = "would be renewed"
 		}
-		t.add(one.App, one.Channel, expires, fmt.Sprint(one.Renewal), what)
+		t.add(one.App, one.Channel, expires, fmt.Sprint(one.Renewal), result)
 	}
 	t.write(w)
 }

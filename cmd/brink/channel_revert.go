@@ -10,10 +10,10 @@ import (
 
 func channelRevertCommand(sh *shell) *cobra.Command {
 	var c changeFlags
-	cmd := verb("revert", "Take all devices back to what their native app came with",
-		`It is for the day when no release is good. Devices that an override gives a release keep it, and a rollout ends. The
-next publish, promotion or rollback ends it: brink channel rollback --version of the release that was served serves
-that again. With --percent, a publish gives a new release to some devices, and the others stay on the built-in.`,
+	cmd := verb("revert", "Return all devices to the bundle built into their native app",
+		`Use it when no release is good. Overrides still apply, and a rollout is cancelled. The next publish, promotion or
+rollback ends it; to serve the same release again, use brink channel rollback with its --version. After a publish with
+--percent some devices get the new release, and the others stay on their built-in bundle.`,
 		`
   brink channel revert --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
   brink channel revert --channel production --dry-run …`,

@@ -11,9 +11,9 @@ import (
 func channelRollbackCommand(sh *shell) *cobra.Command {
 	var c changeFlags
 	var version string
-	cmd := verb("rollback", "Let a channel serve an earlier release again",
-		`Devices that run a release above it go back too: a rollback is a signed statement of its own, which they tell
-from a replayed old one. Without --version it goes to the release before the one that is served.`,
+	cmd := verb("rollback", "Make a channel serve an earlier release again",
+		`Devices that run a later release go back too: a rollback is a new signed manifest, which they can distinguish from
+a replayed old one. Without --version the channel goes back to the release before the current one.`,
 		`
   brink channel rollback --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
   brink channel rollback --channel production --version 1.0.0 --dry-run …`,
@@ -22,7 +22,7 @@ from a replayed old one. Without --version it goes to the release before the one
 			if err != nil {
 				return err
 			}
-			defer p.end()
+			defer p.close()
 			result, err := p.RollBack(cmd.Context(), c.app, c.channel, version, c.dryRun)
 			if err != nil {
 				return withHistoryHint(err)
@@ -35,7 +35,7 @@ from a replayed old one. Without --version it goes to the release before the one
 	return cmd
 }
 
-// withHistoryHint says where to look for versions that a channel can go back to.
+// withHistoryHint adds a hint on where to find the versions that a channel can go back to.
 func withHistoryHint(err error) error {
 	if channel.CodeOf(err) == channel.CodeNotInHistory {
 		return withHint(err, "brink channel history lists the releases that a channel can go back to")

@@ -12,12 +12,12 @@ import (
 	"brink/channel"
 )
 
-// shareFlag is a share of a rollout as people write it: per cent, with up to two digits after the point.
+// shareFlag is the share of a rollout as a flag: per cent, with up to two digits after the point.
 type shareFlag int
 
 var _ pflag.Value = (*shareFlag)(nil)
 
-// Set reads a number from 0 to 100.
+// Set parses a number from 0 to 100.
 func (s *shareFlag) Set(text string) error {
 	whole, part, _ := strings.Cut(strings.TrimSuffix(text, "%"), ".")
 	digits := whole + (part + "00")[:2]
@@ -29,7 +29,7 @@ func (s *shareFlag) Set(text string) error {
 	return nil
 }
 
-// String returns the share as Set reads it.
+// String formats the share as Set parses it.
 func (s *shareFlag) String() string {
 	return strconv.FormatFloat(float64(*s)/100, 'f', -1, 64)
 }
@@ -42,7 +42,7 @@ type timeFlag struct{ at time.Time }
 
 var _ pflag.Value = (*timeFlag)(nil)
 
-// Set reads a time.
+// Set parses a time.
 func (f *timeFlag) Set(text string) error {
 	if text == "none" {
 		f.at = time.Time{}
@@ -56,7 +56,7 @@ func (f *timeFlag) Set(text string) error {
 	return nil
 }
 
-// String returns the time as Set reads it.
+// String formats the time as Set parses it.
 func (f *timeFlag) String() string {
 	if f.at.IsZero() {
 		return ""
@@ -67,7 +67,7 @@ func (f *timeFlag) String() string {
 // Type names the value in the help.
 func (f *timeFlag) Type() string { return "TIME" }
 
-// rolloutFlags say to how many devices a release goes, and when.
+// rolloutFlags are the share of devices that get a release, and when.
 type rolloutFlags struct {
 	share        shareFlag
 	starts, ends timeFlag
@@ -75,18 +75,18 @@ type rolloutFlags struct {
 
 func (r *rolloutFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.Var(&r.share, "percent", "give the release to so many of a hundred devices; the others get the one before")
-	flags.Var(&r.starts, "starts", "give it to nobody before this time (RFC 3339, or none)")
-	flags.Var(&r.ends, "ends", "give it to nobody from this time on: devices go back (RFC 3339, or none)")
+	flags.Var(&r.share, "percent", "share of devices that get the release; the others get the previous one")
+	flags.Var(&r.starts, "starts", "start of the rollout: no device gets the release earlier (RFC 3339, or none)")
+	flags.Var(&r.ends, "ends", "end of the rollout: devices go back to the previous release (RFC 3339, or none)")
 }
 
-// given reports whether any of them is.
+// given reports whether any of the flags is set.
 func (r *rolloutFlags) given(cmd *cobra.Command) bool {
 	given := cmd.Flags().Changed
 	return given("percent") || given("starts") || given("ends")
 }
 
-// apply changes what was given; a rollout that is new and says nothing of a share is for everyone.
+// apply returns the rollout with the flags that are set. A new rollout without a share is for all devices.
 func (r *rolloutFlags) apply(cmd *cobra.Command, from *channel.Rollout) channel.Rollout {
 	to := channel.Rollout{Share: channel.Everyone}
 	if from != nil {
@@ -105,7 +105,7 @@ func (r *rolloutFlags) apply(cmd *cobra.Command, from *channel.Rollout) channel.
 	return to
 }
 
-// rolloutText tells a rollout in a line; with builtIn, the others go back to what their native app came with.
+// rolloutText describes a rollout in one line. With builtIn, the other devices go back to their built-in bundle.
 func rolloutText(r channel.Rollout, builtIn bool) string {
 	share := shareFlag(r.Share)
 	text := share.String() + " % of devices"
@@ -123,7 +123,7 @@ func rolloutText(r channel.Rollout, builtIn bool) string {
 	}
 	switch {
 	case builtIn:
-		return text + "; others go back to the built-in"
+		return text + "; others go back to the built-in bundle"
 	case r.From == "":
 		return text + "; others stay as they are"
 	default:
@@ -135,17 +135,17 @@ func channelRolloutCommand(sh *shell) *cobra.Command {
 	var c changeFlags
 	var r rolloutFlags
 	var pause, resume, complete, abort bool
-	cmd := verb("rollout", "Give the release that a channel serves to some devices first",
-		`Which devices are in is a matter of their ID and the bundle: raising the share only adds devices, lowering it only
-takes some out again, and these go back to the release before. A device without an ID is in a rollout to everyone
-only. A rollout begins with --percent of brink publish or of brink channel promote.`,
+	cmd := verb("rollout", "Roll out the release of a channel to a share of devices",
+		`Whether a device is included depends on its ID and the bundle: raising the share only adds devices; lowering it only
+removes devices, which go back to the previous release. A device without an ID is included only at 100 per cent.
+A rollout starts with --percent of brink publish or brink channel promote.`,
 		`
-  brink channel promote --percent 5 --from beta --to production --app com.acme.shop …    begins one
+  brink channel promote --percent 5 --from beta --to production --app com.acme.shop …    start a rollout
   brink channel rollout --percent 25 --channel production --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
-  brink channel rollout --pause …           no device comes in; those that have it keep it
+  brink channel rollout --pause …           no more devices; those that have the release keep it
   brink channel rollout --resume --percent 50 --dry-run …
   brink channel rollout --complete …        to all devices
-  brink channel rollout --abort …           back to the release before, for all
+  brink channel rollout --abort …           all devices back to the previous release
   brink channel rollout --starts 2026-11-27T08:00:00Z --ends 2026-11-30T22:00:00Z …`,
 		func(cmd *cobra.Command, _ []string) error {
 			if err := checkRollout(cmd, r.given(cmd), pause, resume, complete, abort); err != nil {
@@ -159,7 +159,7 @@ only. A rollout begins with --percent of brink publish or of brink channel promo
 					return m.AbortRollout(now)
 				default:
 					if m.Rollout == nil && !r.given(cmd) {
-						return m.CompleteRollout(now) // which says that there is none
+						return m.CompleteRollout(now) // returns the error that there is none
 					}
 					to := r.apply(cmd, m.Rollout)
 					to.Paused = pause || to.Paused && !resume
@@ -170,15 +170,15 @@ only. A rollout begins with --percent of brink publish or of brink channel promo
 	c.add(cmd)
 	r.add(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&pause, "pause", false, "let no device in any more; those that run the release keep it")
-	flags.BoolVar(&resume, "resume", false, "let devices in again")
-	flags.BoolVar(&complete, "complete", false, "give the release to all devices; the rollout is over")
-	flags.BoolVar(&abort, "abort", false, "take the release back: a rollback to the one before")
+	flags.BoolVar(&pause, "pause", false, "give the release to no more devices; those that run it keep it")
+	flags.BoolVar(&resume, "resume", false, "resume a paused rollout")
+	flags.BoolVar(&complete, "complete", false, "finish the rollout: give the release to all devices")
+	flags.BoolVar(&abort, "abort", false, "abort the rollout: roll back to the previous release")
 	sh.printsJSON(cmd)
 	return cmd
 }
 
-// checkRollout refuses flags of channel rollout that say nothing, or too much.
+// checkRollout refuses flags of channel rollout that change nothing or contradict each other.
 func checkRollout(cmd *cobra.Command, given, pause, resume, complete, abort bool) error {
 	alone := 0
 	for _, flag := range []bool{complete, abort, pause && resume, given || pause || resume} {
@@ -189,10 +189,12 @@ func checkRollout(cmd *cobra.Command, given, pause, resume, complete, abort bool
 	switch {
 	case alone == 0:
 		return (&usageError{
-			message: "nothing to do: give --percent, --starts, --ends, --pause, --resume, --complete or --abort",
+			message: "nothing to do: want --percent, --starts, --ends, --pause, --resume, --complete or --abort",
 		}).of(cmd)
 	case alone > 1:
-		return (&usageError{message: "--complete and --abort go with no other, and --pause not with --resume"}).of(cmd)
+		return (&usageError{
+			message: "--complete and --abort exclude all other changes, and --pause and --resume exclude each other",
+		}).of(cmd)
 	}
 	return nil
 }

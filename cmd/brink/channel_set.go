@@ -10,7 +10,7 @@ import (
 	"brink/channel"
 )
 
-// ruleFlags are the flags of channel set. They speak of what is allowed, where the rules speak of what is not.
+// ruleFlags are the flags of channel set. They name what is allowed, whereas [channel.Rules] names what is not.
 type ruleFlags struct {
 	private, selfAssign                                      bool
 	emulators, devices, production, development, underNative bool
@@ -21,25 +21,25 @@ type ruleFlags struct {
 
 func (r *ruleFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.BoolVar(&r.private, "private", false, "only for devices that an override names; --private=false: for all")
-	flags.StringSliceVar(&r.platforms, "platforms", nil, "`NAMES` of the platforms that it is for, with commas, or all")
-	flags.BoolVar(&r.emulators, "emulators", false, "for emulators too; --emulators=false: not for them")
-	flags.BoolVar(&r.devices, "devices", false, "for real devices too; --devices=false: not for them")
-	flags.BoolVar(&r.production, "production", false, "for production builds too; --production=false: not for them")
-	flags.BoolVar(&r.development, "development", false, "for development builds too; --development=false: not for them")
+	flags.BoolVar(&r.private, "private", false, "only devices with an override get it; --private=false: all devices")
+	flags.StringSliceVar(&r.platforms, "platforms", nil, "comma-separated `NAMES` of the platforms that get it, or all")
+	flags.BoolVar(&r.emulators, "emulators", false, "emulators get it; --emulators=false: they do not")
+	flags.BoolVar(&r.devices, "devices", false, "real devices get it; --devices=false: they do not")
+	flags.BoolVar(&r.production, "production", false, "production builds get it; --production=false: they do not")
+	flags.BoolVar(&r.development, "development", false, "development builds get it; --development=false: they do not")
 	flags.StringVar(&r.step, "max-step", "",
-		"largest `STEP` of an update, from the version a device runs: none, patch, minor, major, or version_number")
+		"largest `STEP` of an update from the version that a device runs: none, patch, minor, major or version_number")
 	flags.StringVar(&r.native, "min-native", "", "lowest `VERSION` of the native app, for --max-step version_number")
 	flags.BoolVar(&r.underNative, "under-native", false,
-		"releases below the version of the native app too; --under-native=false: not those")
+		"devices may get releases below the version of their native app; --under-native=false: they may not")
 	flags.StringSliceVar(&r.defaults, "default-for", nil,
-		"`NAMES` of the platforms whose devices follow it if they follow none in particular, with commas, or none")
-	flags.BoolVar(&r.selfAssign, "self-assign", false, "devices may choose it; --self-assign=false: not any more")
+		"comma-separated `NAMES` of the platforms for whose devices this is the default channel, or none")
+	flags.BoolVar(&r.selfAssign, "self-assign", false, "devices may choose it; --self-assign=false: they may not")
 	completes(cmd, "max-step", string(channel.StepNone), string(channel.StepPatch), string(channel.StepMinor),
 		string(channel.StepMajor), string(channel.StepNumber))
 }
 
-// names returns the flags that change something.
+// names returns the names of the flags.
 func (r *ruleFlags) names() []string {
 	return []string{
 		"private", "platforms", "emulators", "devices", "production", "development", "max-step", "min-native",
@@ -47,7 +47,7 @@ func (r *ruleFlags) names() []string {
 	}
 }
 
-// apply changes what was given.
+// apply returns the rules with the flags that are set.
 func (r *ruleFlags) apply(cmd *cobra.Command, rules channel.Rules) (channel.Rules, error) {
 	given := cmd.Flags().Changed
 	for _, one := range []struct {
@@ -81,16 +81,16 @@ func (r *ruleFlags) apply(cmd *cobra.Command, rules channel.Rules) (channel.Rule
 	}
 	switch number := rules.MaxStep == channel.StepNumber; {
 	case number && rules.MinNative == "":
-		return rules, (&usageError{message: "--max-step version_number wants --min-native"}).of(cmd)
+		return rules, (&usageError{message: "--max-step version_number requires --min-native"}).of(cmd)
 	case !number && given("min-native"):
-		return rules, (&usageError{message: "--min-native is for --max-step version_number"}).of(cmd)
+		return rules, (&usageError{message: "--min-native requires --max-step version_number"}).of(cmd)
 	case !number:
-		rules.MinNative = "" // what a former --max-step left would mean nothing
+		rules.MinNative = "" // from an earlier --max-step version_number
 	}
 	return rules, nil
 }
 
-// platformList returns the platforms of a flag; word stands for an empty list.
+// platformList returns the platforms of a flag, in which word stands for the empty list.
 func platformList(names []string, word string) (list []channel.Platform) {
 	if slices.Equal(names, []string{word}) {
 		return nil
@@ -104,21 +104,22 @@ func platformList(names []string, word string) (list []channel.Platform) {
 func channelSetCommand(sh *shell) *cobra.Command {
 	var c changeFlags
 	var r ruleFlags
-	cmd := verb("set", "Say which devices a channel is for, and how far an update goes",
-		`Only what is given changes; the rest stays as it is. What the channel says is signed with it, and holds for every
-release that it serves from now on. A device that an override names gets its release whatever is said here. A device
-that follows no channel in particular gets the default of its platform; while no channel is a default, production or
-the only one. A channel with --self-assign can be chosen by devices themselves.`,
+	cmd := verb("set", "Set which devices a channel is for, and how large an update may be",
+		`Only the rules that you name change. They are part of the signed manifest and apply to every release that the channel
+serves from now on. Devices with an override are not subject to them.
+
+A device that has no channel assigned follows the default channel of its platform; if no channel is a default, it
+follows production, or the only channel. With --self-assign devices may choose the channel themselves.`,
 		`
   brink channel set --private --channel beta --app com.acme.shop --node http://127.0.0.1:8080 --key ci.key
   brink channel set --platforms ios,android --emulators=false --dry-run …
   brink channel set --max-step minor --under-native=false …     no new major version, nothing below the native app
-  brink channel set --max-step version_number --min-native 3.0.0 …   any version, in native apps from 3.0.0 on
+  brink channel set --max-step version_number --min-native 3.0.0 …   any version, for native app 3.0.0 or later
   brink channel set --default-for ios,android --self-assign …
   brink channel set --private=false --platforms all --default-for none --max-step major …`,
 		func(cmd *cobra.Command, _ []string) error {
 			if !slices.ContainsFunc(r.names(), cmd.Flags().Changed) {
-				return (&usageError{message: "nothing to set: give at least one of --" + strings.Join(r.names(), ", --")}).of(cmd)
+				return (&usageError{message: "nothing to set: want at least one of --" + strings.Join(r.names(), ", --")}).of(cmd)
 			}
 			return sh.change(cmd, c, func(m *channel.Manifest) (*channel.Manifest, error) {
 				rules, err := r.apply(cmd, m.Rules)

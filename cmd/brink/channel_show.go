@@ -13,7 +13,7 @@ import (
 
 func channelShowCommand(sh *shell) *cobra.Command {
 	var c channelFlags
-	cmd := verb("show", "Print what a channel serves",
+	cmd := verb("show", "Show what a channel serves",
 		"Without --channel it lists the channels of the app.",
 		`
   brink channel show --node http://127.0.0.1:8080 --app com.acme.shop
@@ -37,7 +37,7 @@ func channelShowCommand(sh *shell) *cobra.Command {
 	return cmd
 }
 
-// maxChannels bounds, in bytes, the list of an app's channels.
+// maxChannels limits the list of an app's channels, in bytes.
 const maxChannels = 8 << 20
 
 func (sh *shell) listChannels(ctx context.Context, c channelFlags) error {
@@ -48,7 +48,7 @@ func (sh *shell) listChannels(ctx context.Context, c channelFlags) error {
 	return sh.show(app, func(w io.Writer) {
 		fmt.Fprintf(w, "app %s of org %s\n", app.App, app.Org)
 		if len(app.Channels) == 0 {
-			fmt.Fprintln(w, "  no channels yet: brink publish makes one")
+			fmt.Fprintln(w, "  no channels yet: brink publish creates one")
 			return
 		}
 		t := newTable("llr", "CHANNEL", "VERSION", "SEQUENCE")
@@ -66,12 +66,12 @@ func (sh *shell) listChannels(ctx context.Context, c channelFlags) error {
 func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 	r := &m.Release
 	if m.Reverted() {
-		fmt.Fprintf(w, "%s takes devices back to what their native app of %s came with; before, it served %s\n",
+		fmt.Fprintf(w, "%s serves %s the built-in bundle of the native app; before, it served %s\n",
 			m.Channel, m.App, r.Version)
 	} else {
 		fmt.Fprintf(w, "%s serves %s %s\n", m.Channel, m.App, r.Version)
 	}
-	checked := "no: give the org's trust document with --trust"
+	checked := "no: pass the org's trust document with --trust"
 	if trust != "" {
 		checked = "by " + trustName(trust)
 	}
@@ -86,7 +86,7 @@ func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 		pairs = append(pairs, "expires", moment(m.Expires))
 	}
 	if m.Withdrawn != "" {
-		pairs = append(pairs, "withdrawn", "everything above, up to "+m.Withdrawn+": devices that run it go back")
+		pairs = append(pairs, "withdrawn", "later versions up to "+m.Withdrawn+": devices that run them go back")
 	}
 	if r.Mandatory {
 		pairs = append(pairs, "mandatory", "yes")
@@ -103,7 +103,7 @@ func manifestText(w io.Writer, m *channel.Manifest, trust string) {
 	facts(w, append(pairs, rulePairs(m.Rules, m.Rollout, m.BuiltIn, m.Overrides)...)...)
 }
 
-// renewedTimes tells how often a manifest was renewed, if it was.
+// renewedTimes describes how often a manifest was renewed, if it was.
 func renewedTimes(m *channel.Manifest) string {
 	if m.Renewal() == 0 {
 		return ""

@@ -9,7 +9,7 @@ import (
 
 func configCommand(sh *shell) *cobra.Command {
 	return group("config", "Check the settings of a node",
-		"Settings come from flags, the environment (BRINK_*) and a YAML file, in this order.",
+		"Flags override the environment (BRINK_*), and the environment overrides the YAML file.",
 		configCheckCommand(sh))
 }
 
@@ -17,16 +17,16 @@ func configCommand(sh *shell) *cobra.Command {
 type checked struct {
 	File        string    `json:"file,omitempty"`
 	Valid       bool      `json:"valid"`
-	Development bool      `json:"development"` // serve would use keys that it makes itself
+	Development bool      `json:"development"` // serve would generate its own keys
 	Settings    []setting `json:"settings"`
 }
 
 func configCheckCommand(sh *shell) *cobra.Command {
 	var s serveFlags
-	cmd := verb("check", "Check the settings that serve would run with",
-		`It takes every flag of serve and prints each setting with its value and where that comes from. Unknown keys,
-unknown BRINK_* variables, values that do not fit and files that cannot be read are errors (exit code 2). Nothing
-is opened or changed.`,
+	cmd := verb("check", "Check the settings of serve",
+		`It accepts every flag of serve, and prints each setting with its value and source. Unknown keys, unknown BRINK_*
+variables, invalid values and unreadable files are errors (exit code 2). The store is not opened, and nothing is
+changed.`,
 		`
   brink config check --config brink.yaml
   BRINK_QUOTA=50GiB brink config check --config brink.yaml --json`,
@@ -59,9 +59,9 @@ func (sh *shell) checkConfig(cmd *cobra.Command, s *serveFlags) error {
 
 func (c checked) text(w io.Writer) {
 	if c.File == "" {
-		fmt.Fprintln(w, "the settings are good")
+		fmt.Fprintln(w, "the settings are valid")
 	} else {
-		fmt.Fprintf(w, "%s is good\n", c.File)
+		fmt.Fprintf(w, "%s is valid\n", c.File)
 	}
 	if c.Development {
 		fmt.Fprintln(w, "no trust document is set: serve uses keys for development, on loopback only")

@@ -29,17 +29,17 @@ const (
 	demoSecond      = "1.1.0"
 )
 
-// demoPatience is how long the channel waits for its patch: the demonstration is of patches, however slow the machine.
+// demoPatience is how long the channel waits for its patch: long enough to show one even on a slow machine.
 const demoPatience = 5 * time.Minute
 
 func demoCommand(sh *shell) *cobra.Command {
 	var listen string
 	var exclude []string
 	var once bool
-	cmd := verb("demo [DIR]", "See a node take a bundle and a device update from it",
-		`It runs a real node in a temporary folder, publishes a made-up web app of about 5 MB and then a second version
-with a small change, and lets a device install the first and update to the second. With DIR it does so with the
-files in that folder, which stays as it is: the change is made to a copy. The node goes on until Ctrl-C.`,
+	cmd := verb("demo [DIR]", "Demonstrate publishing to a node and updating a device",
+		`It runs a node in a temporary folder and publishes a generated web app of about 5 MB, which a device installs. Then
+it publishes a second version with a small change, to which the device updates. With DIR it uses the files in that
+folder and makes the change in a copy. The node runs until Ctrl-C.`,
 		`
   brink demo
   brink demo ./www --exclude '*.map'
@@ -52,16 +52,16 @@ files in that folder, which stays as it is: the change is made to a copy. The no
 			return sh.demo(cmd.Context(), demo{source: dir, exclude: exclude, listen: listen, once: once})
 		})
 	cmd.Args = upTo("DIR")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback `ADDRESS` of the node; port 0 takes a free one")
-	cmd.Flags().BoolVar(&once, "once", false, "end after the table instead of serving on")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback `ADDRESS` of the node; port 0 selects a free port")
+	cmd.Flags().BoolVar(&once, "once", false, "stop the node after the table is printed")
 	excludeFlag(cmd, &exclude)
 	sh.printsJSON(cmd)
 	return cmd
 }
 
-// demo is one demonstration. All it makes lies below one temporary folder.
+// demo is one demonstration. It writes only to one temporary folder.
 type demo struct {
-	source  string // the user's folder; empty: the made-up app
+	source  string // the user's folder; empty: the generated app
 	exclude []string
 	listen  string
 	once    bool
@@ -75,7 +75,7 @@ type demo struct {
 type demoStep struct {
 	Step       string  `json:"step"`
 	Version    string  `json:"version"`
-	Bytes      int64   `json:"bytes"` // that went over the wire: from the publisher, or to the device
+	Bytes      int64   `json:"bytes"` // sent by the publisher, or received by the device
 	Requests   int64   `json:"requests"`
 	DurationMS float64 `json:"duration_ms"`
 	Patched    bool    `json:"patched"`
@@ -89,7 +89,7 @@ type demoResult struct {
 	Channel string     `json:"channel"`
 	Files   int        `json:"files"`
 	Archive int64      `json:"archive_bytes"` // of the second version
-	Made    bool       `json:"made_up"`       // the files are no real app's
+	Made    bool       `json:"made_up"`       // the files are generated
 	Change  string     `json:"change"`
 	Steps   []demoStep `json:"steps"`
 	Equal   bool       `json:"equal"` // the device's files are the publisher's, byte for byte
@@ -99,7 +99,7 @@ func (sh *shell) demo(ctx context.Context, d demo) (err error) {
 	if !isLoopback(d.listen) {
 		return &usageError{
 			message: fmt.Sprintf("demo: %s is not loopback", d.listen),
-			hint:    "brink serve runs a node for others",
+			hint:    "use brink serve to run a node that other machines can reach",
 		}
 	}
 	if d.dir, err = os.MkdirTemp("", "brink-demo-*"); err != nil {
@@ -109,10 +109,10 @@ func (sh *shell) demo(ctx context.Context, d demo) (err error) {
 	if d.dev, err = newDevelopment(filepath.Join(d.dir, "keys"), time.Now()); err != nil {
 		return err
 	}
-	if err := d.dev.keep(); err != nil {
+	if err := d.dev.save(); err != nil {
 		return err
 	}
-	sh.status("making the files")
+	sh.status("generating the files")
 	first, second, change, err := d.versions(ctx)
 	sh.status("")
 	if err != nil {
@@ -127,7 +127,7 @@ func (sh *shell) demo(ctx context.Context, d demo) (err error) {
 	}
 	d.url = n.URL()
 
-	// The node has a context of its own: it must outlive the steps, and end when one of them fails.
+	// The node has its own context: it must outlive the steps, and stop when one of them fails.
 	running, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(running) }()
@@ -145,14 +145,14 @@ func (sh *shell) demo(ctx context.Context, d demo) (err error) {
 	if err := sh.show(result, result.text); err != nil || d.once {
 		return err
 	}
-	sh.serveOn(d)
+	sh.announceDemo(d)
 	<-ctx.Done()
 	return nil
 }
 
-// serveOn says what to do with a node that goes on.
-func (sh *shell) serveOn(d demo) {
-	fmt.Fprintf(sh.stderr, "\nThe node serves on at %s until Ctrl-C; everything it made is gone then.\n\n", d.url)
+// announceDemo prints where the node runs and how to use it.
+func (sh *shell) announceDemo(d demo) {
+	fmt.Fprintf(sh.stderr, "\nThe node runs at %s until Ctrl-C, which also removes all files of the demo.\n\n", d.url)
 	folder := d.source
 	if folder == "" {
 		folder = "./www"
@@ -160,7 +160,8 @@ func (sh *shell) serveOn(d demo) {
 	sh.commands(d.dev, d.url, demoApplication, folder, "1.2.0")
 }
 
-// play publishes two folders as two versions and lets a device follow. It tells status what it is doing.
+// play publishes two folders as two versions, and updates a device to each. It passes descriptions of its steps to
+// status.
 func (d demo) play(ctx context.Context, first, second string, status func(string)) (demoResult, error) {
 	result := demoResult{Node: d.url, App: demoApplication, Channel: demoChannel, Made: d.source == ""}
 	device := filepath.Join(d.dir, "device")
@@ -241,7 +242,7 @@ func (c *requestCounter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(req)
 }
 
-// versions returns the folders of the two versions, and says what is different in the second.
+// versions returns the folders of the two versions, and a description of the change in the second.
 func (d demo) versions(ctx context.Context) (first, second, change string, err error) {
 	second = filepath.Join(d.dir, "second")
 	if d.source != "" {
@@ -256,7 +257,8 @@ func (d demo) versions(ctx context.Context) (first, second, change string, err e
 	return first, second, change, newDemoApp(true).write(second)
 }
 
-// copyChanged copies the files that make the bundle of a folder, and changes one of them a little. It says which.
+// copyChanged copies the files of a folder that belong to its bundle, with a small change in one of them. It returns a
+// description of the change.
 func copyChanged(ctx context.Context, from, to string, exclude []string) (change string, err error) {
 	root, err := os.OpenRoot(from)
 	if err != nil {
@@ -300,10 +302,10 @@ func copyFile(root *os.Root, name, target string) (err error) {
 	return errors.Join(err, file.Close())
 }
 
-// smallChange returns a file and what to add to its end: a comment to the largest script, style sheet or page, or else
-// a file of its own. It says so for people.
+// smallChange returns a file and what to append to it: a comment for the largest script, style sheet or page, or else
+// the content of a new file. It also returns a description of the change.
 func smallChange(ix *bundle.Index) (name, addition, change string) {
-	var most int64 = -1
+	var largest int64 = -1
 	for i := range ix.Files {
 		f := &ix.Files[i]
 		var comment string
@@ -313,8 +315,8 @@ func smallChange(ix *bundle.Index) (name, addition, change string) {
 		case ".html", ".htm", ".svg":
 			comment = "\n<!-- changed by brink demo -->\n"
 		}
-		if comment != "" && f.Size > most {
-			name, addition, most = f.Path, comment, f.Size
+		if comment != "" && f.Size > largest {
+			name, addition, largest = f.Path, comment, f.Size
 		}
 	}
 	if name == "" {
@@ -326,7 +328,7 @@ func smallChange(ix *bundle.Index) (name, addition, change string) {
 func (r demoResult) text(w io.Writer) {
 	fmt.Fprintf(w, "%s %s: %s, an archive of %s\n", r.App, demoFirst, count(r.Files, "file"), human(r.Archive))
 	if r.Made {
-		fmt.Fprintln(w, "  made up: script and style sheets as bundlers write them, pictures and fonts that do not compress")
+		fmt.Fprintln(w, "  generated: minified scripts and style sheets, incompressible images and fonts")
 	}
 	fmt.Fprintf(w, "%s %s %s\n\n", r.App, demoSecond, r.Change)
 	t := newTable("lrrrl", "STEP", "BYTES SENT", "REQUESTS", "TIME", "")
@@ -341,17 +343,17 @@ func (r demoResult) text(w io.Writer) {
 	install, update := r.Steps[1].Bytes, r.Steps[3].Bytes
 	if !r.Steps[3].Patched {
 		fmt.Fprintln(w)
-		fmt.Fprintln(w, "There was no patch this time, so the device took the full archive, as it always can.")
+		fmt.Fprintln(w, "There was no patch this time, so the device downloaded the full archive, as it always can.")
 		return
 	}
 	fmt.Fprintln(w)
-	fmt.Fprintf(w, "The update took %s of the bytes of the install. The device's files are the publisher's, byte for "+
-		"byte.\n", percent(update, install))
-	fmt.Fprintln(w, "Publishing takes longer than sending: it returns when the node has made the patch that devices will "+
-		"ask for.")
+	fmt.Fprintf(w, "The update needed %s of the bytes of the install. The files on the device are identical to the "+
+		"published ones.\n", percent(update, install))
+	fmt.Fprintln(w, "Publishing takes longer than the upload: it returns when the node has built the patch that devices "+
+		"will request.")
 }
 
-// percent returns what share part is of whole, for people.
+// percent formats part as a percentage of whole.
 func percent(part, whole int64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", 100*float64(part)/float64(max(whole, 1))), ".0") + " %"
 }

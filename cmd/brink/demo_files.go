@@ -11,25 +11,25 @@ import (
 	"brink/digest"
 )
 
-// demoApp is a made-up web app, the same on every machine: minified script and style sheets that are text, and pictures
-// and fonts that are not compressible, about 5 MB in all, with the names that bundlers give files: a part of a digest
-// in them, so that a file that changes gets another name.
+// demoApp is a generated web app of about 5 MB, the same on every machine. It has minified scripts and style sheets,
+// which are text, and images and fonts, which are incompressible. File names contain part of a digest, as those of
+// bundlers do, so that a file that changes gets a new name.
 type demoApp struct {
 	files map[string][]byte
 }
 
-// The shares of the made-up app, as in web apps of its size.
+// The numbers of files in the generated app are typical of web apps of its size.
 const (
-	demoChunks  = 24 // script files beside the entry and the vendors' code
+	demoChunks  = 24 // script files besides the entry and vendor code
 	demoLocales = 8
 	demoImages  = 14
 )
 
-// newDemoApp makes the files of a version. Next is the version after the first: a fix in one function of the entry, one
-// rule of the style sheet and one sentence in each language.
+// newDemoApp generates the files of the first version or the next, which changes one function of the entry, one rule of
+// the style sheet and one sentence in each language.
 func newDemoApp(next bool) demoApp {
 	app := demoApp{files: map[string][]byte{}}
-	random := rand.New(rand.NewPCG(2, 5)) // any seed does, as long as it stays
+	random := rand.New(rand.NewPCG(2, 5)) // any fixed seed will do
 
 	vendor := app.add("assets/vendor", ".js", script(random, 1400<<10))
 	var chunks []string
@@ -63,14 +63,14 @@ func newDemoApp(next bool) demoApp {
 	return app
 }
 
-// add keeps a file under a name with a part of its digest in it, and returns that name.
+// add adds a file under a name that contains part of its digest, and returns that name.
 func (a demoApp) add(stem, kind string, content []byte) string {
 	name := stem + "-" + digest.Sum(content).Short()[:8] + kind
 	a.files[name] = content
 	return name
 }
 
-// write puts the files into a folder.
+// write writes the files to a folder.
 func (a demoApp) write(dir string) error {
 	for name, content := range a.files {
 		path := filepath.Join(dir, filepath.FromSlash(name))
@@ -90,7 +90,7 @@ func replaceMiddle(content []byte, fix string) []byte {
 	return changed
 }
 
-// script returns about size bytes of what minified script looks like.
+// script returns about size bytes that look like a minified script.
 func script(random *rand.Rand, size int) []byte {
 	words := strings.Fields(`state props value index items length target current children effect render update config
 		options handler listener request response status message error result cache queue token session user order
@@ -168,7 +168,7 @@ func locale(random *rand.Rand, sentence string) []byte {
 	return b.Bytes()
 }
 
-// noise returns bytes that cannot be compressed, as those of pictures and fonts.
+// noise returns incompressible bytes, like those of images and fonts.
 func noise(random *rand.Rand, size int) []byte {
 	b := make([]byte, size)
 	for i := range b {

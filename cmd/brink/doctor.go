@@ -21,11 +21,11 @@ import (
 	"brink/protocol"
 )
 
-// doctor walks the way that a device goes to an update, one step after the other, and says what is wrong on it.
+// doctor tries the steps of an update as a device performs them, and reports what is wrong.
 type doctor struct {
 	node, app, channel string
 	ionic              string // the app's ID in Appflow
-	capgo              string // path of Capgo's protocol
+	capgo              string // path of the API for Capgo's plugin
 	device             protocol.Device
 	trust              *channel.Trust // nil: signatures are not checked
 
@@ -33,10 +33,10 @@ type doctor struct {
 	now    func() time.Time
 	steps  []step
 	failed error             // of the first step that failed
-	served *channel.Manifest // what the node serves, once that is known
+	served *channel.Manifest // as fetched from the node; nil until then
 }
 
-// step is one step of the way, as doctor prints it.
+// step is the result of one step.
 type step struct {
 	Step   string `json:"step"`
 	Result string `json:"result"` // ok, failed or skipped
@@ -44,17 +44,18 @@ type step struct {
 	Hint   string `json:"hint,omitempty"`
 }
 
-// clockLeeway is how far apart the clocks of a node and a device may be. Manifests may be ten minutes ahead.
+// clockLeeway is the accepted difference between the clocks of a node and a device. Devices accept manifests that are
+// issued up to ten minutes in the future.
 const clockLeeway = 5 * time.Minute
 
 func doctorCommand(sh *shell) *cobra.Command {
 	d := &doctor{now: time.Now}
 	var trust, platform string
 	var timeout time.Duration
-	cmd := verb("doctor", "Walk the way of a device to an update, and say what is wrong on it",
-		`It asks the node as devices do: is it there, is its certificate good, are the clocks together, what does the
-channel have for such a device, is that signed, does the archive come, and a patch, and what do the plugins of Capgo
-and of Appflow get. Nothing is changed or installed. The exit code is that of the first step that failed.`,
+	cmd := verb("doctor", "Diagnose why a device does not get an update",
+		`It tries the steps of an update as a device performs them: reach the node, verify its certificate, compare clocks,
+check for an update, verify the signature of the manifest, request the archive and a patch, and check for an update as
+the plugins of Capgo and Appflow do. Nothing is changed or installed. The exit code is that of the first failed step.`,
 		`
   brink doctor --node https://updates.acme.com --app com.acme.shop --channel production --trust acme.trust.json
   brink doctor … --platform ios --native-version 2.1.0 --json`,
@@ -80,7 +81,7 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 			defer transport.CloseIdleConnections()
 			d.http = clientOf(transport)
 			d.http.Timeout = timeout
-			d.walk(cmd.Context())
+			d.run(cmd.Context())
 			if err := sh.show(struct {
 				Node  string `json:"node"`
 				OK    bool   `json:"ok"`
@@ -94,22 +95,22 @@ and of Appflow get. Nothing is changed or installed. The exit code is that of th
 	flags.StringVar(&d.node, "node", "", "`URL` of a node")
 	flags.StringVar(&d.app, "app", "", "`NAME` of the app")
 	flags.StringVar(&d.channel, "channel", "", "`NAME` of the channel")
-	trustFlag(cmd, &trust, "the org's trust document, a `FILE` or the document itself; without it nothing is checked")
+	trustFlag(cmd, &trust, "the org's trust document, a `FILE` or its content; without it signatures are not verified")
 	flags.StringVar(&d.device.ID, "device-id", "", "`ID` of the device")
 	flags.StringVar(&platform, "platform", string(channel.Android), "`NAME` of the platform of the device")
 	flags.StringVar(&d.device.Native, "native-version", "1.0.0", "`VERSION` of the native app around the bundle")
 	flags.StringVar(&d.ionic, "appflow-id", "", "`ID` of the app in Ionic Appflow (default: its name)")
-	flags.StringVar(&d.capgo, "capgo", node.DefaultCapgo, "`PATH` of the node for Capgo's plugin, as serve has it")
+	flags.StringVar(&d.capgo, "capgo", node.DefaultCapgo, "`PATH` for Capgo's plugin on the node (serve --capgo-path)")
 	flags.DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for each answer")
 	required(cmd, "node", "app", "channel")
 	sh.printsJSON(cmd)
 	return cmd
 }
 
-// walk takes the steps. Without a node there is none but the first; the others are taken whatever came before.
-func (d *doctor) walk(ctx context.Context) {
+// run performs the steps. It stops after the first if the node cannot be reached, and after no other.
+func (d *doctor) run(ctx context.Context) {
 	var date string
-	d.take("reach", func() (string, error) {
+	d.perform("reach", func() (string, error) {
 		answer, err := d.ask(ctx, http.MethodGet, "/readyz", nil)
 		if err != nil {
 			return "", withHint(err, "%s", reachHint(err))
@@ -122,35 +123,35 @@ func (d *doctor) walk(ctx context.Context) {
 		case answer.status != http.StatusOK:
 			return "", &unwellError{url: d.node, reasons: ready.Reasons}
 		case len(ready.Reasons) > 0:
-			return "it serves, but: " + strings.Join(ready.Reasons, ", "), nil
+			return "the node is ready, with warnings: " + strings.Join(ready.Reasons, ", "), nil
 		}
 		return "the node is ready", nil
 	})
 	if d.failed != nil {
 		return
 	}
-	d.take("tls", func() (string, error) {
+	d.perform("tls", func() (string, error) {
 		if !strings.HasPrefix(d.node, "https://") {
-			return "", skip{"the address is http: phones refuse it unless the app says otherwise"}
+			return "", skip{"the URL is http: phones refuse it unless the app allows cleartext traffic"}
 		}
-		return "the certificate is good for this name", nil
+		return "the certificate is valid for this name", nil
 	})
-	d.take("clock", func() (string, error) { return d.clock(date) })
-	d.take("check", func() (string, error) { return d.check(ctx) })
-	d.take("signature", d.signature)
-	d.take("archive", func() (string, error) { return d.archive(ctx) })
-	d.take("patch", func() (string, error) { return d.patch(ctx) })
-	d.take("capgo", func() (string, error) { return d.askCapgo(ctx) })
-	d.take("appflow", func() (string, error) { return d.askAppflow(ctx) })
+	d.perform("clock", func() (string, error) { return d.clock(date) })
+	d.perform("check", func() (string, error) { return d.check(ctx) })
+	d.perform("signature", d.signature)
+	d.perform("archive", func() (string, error) { return d.archive(ctx) })
+	d.perform("patch", func() (string, error) { return d.patch(ctx) })
+	d.perform("capgo", func() (string, error) { return d.checkCapgo(ctx) })
+	d.perform("appflow", func() (string, error) { return d.checkAppflow(ctx) })
 }
 
-// skip is why a step is not taken.
+// skip is the error of a step that is skipped.
 type skip struct{ why string }
 
 func (s skip) Error() string { return s.why }
 
-// take takes a step and notes how it went.
-func (d *doctor) take(name string, do func() (string, error)) {
+// perform runs a step and records its result.
+func (d *doctor) perform(name string, do func() (string, error)) {
 	detail, err := do()
 	s := step{Step: name, Result: "ok", Detail: detail}
 	if skipped, ok := errors.AsType[skip](err); ok {
@@ -174,62 +175,62 @@ func (d *doctor) text(w io.Writer) {
 	}
 }
 
-// heard is an answer with its whole body, up to a bound.
-type heard struct {
+// response is a response with its whole body, up to a limit.
+type response struct {
 	status int
 	head   http.Header
 	body   []byte
 }
 
-func (d *doctor) ask(ctx context.Context, method, path string, body any, fields ...string) (heard, error) {
+func (d *doctor) ask(ctx context.Context, method, path string, body any, fields ...string) (response, error) {
 	var raw []byte
 	if body != nil {
 		var err error
 		if raw, err = json.Marshal(body); err != nil {
-			return heard{}, err
+			return response{}, err
 		}
 		fields = append(fields, "Content-Type", "application/json")
 	}
 	resp, err := call(ctx, d.http, method, d.node+path, raw, fields...)
 	if err != nil {
-		return heard{}, err
+		return response{}, err
 	}
 	defer resp.Body.Close()
 	got, err := io.ReadAll(io.LimitReader(resp.Body, protocol.MaxCheckAnswer))
-	return heard{status: resp.StatusCode, head: resp.Header, body: got}, err
+	return response{status: resp.StatusCode, head: resp.Header, body: got}, err
 }
 
-// reachHint says what to do about a node that does not answer.
+// reachHint returns a hint on what to do about a node that cannot be reached.
 func reachHint(err error) string {
 	if _, unknown := errors.AsType[*net.DNSError](err); unknown {
-		return "the name of the node is not known here: look at its DNS record"
+		return "the host name of the node cannot be resolved: check its DNS record"
 	}
 	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		if late, ok := errors.AsType[x509.CertificateInvalidError](wrong.Err); ok && late.Reason == x509.Expired {
 			return "the certificate has expired, or this machine's clock is wrong"
 		}
 		if _, ok := errors.AsType[x509.HostnameError](wrong.Err); ok {
-			return "the certificate is for another name: ask by that name, or get one for this"
+			return "the certificate is for another name: use that name, or get a certificate for this one"
 		}
-		return "devices take only certificates of public authorities: is the chain in --tls-cert complete?"
+		return "devices accept only certificates of public authorities: is the chain in serve --tls-cert complete?"
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {
-		return "the node does not speak TLS there: ask by http, or give it --tls-cert and --tls-key"
+		return "the node does not use TLS at this address: use http, or start it with --tls-cert and --tls-key"
 	}
-	return "is the node running, is the address right, and does a firewall let devices through?"
+	return "is the node running, is the address correct, and does the firewall let devices through?"
 }
 
 func (d *doctor) clock(date string) (string, error) {
 	there, err := http.ParseTime(date)
 	if err != nil {
-		return "", skip{"the node does not tell its time"}
+		return "", skip{"the response of the node has no Date"}
 	}
 	if apart := d.now().Sub(there); apart.Abs() > clockLeeway {
 		by := apart.Abs().Round(time.Second)
 		return "", withHint(fmt.Errorf("the clocks of the node and of this machine are %s apart", by),
-			"manifests that are new or about to expire are judged by the clock: have both keep time by NTP")
+			"manifests that are new or about to expire may be refused: synchronize both clocks by NTP")
 	}
-	return "the clocks are together", nil
+	return "the clocks of the node and of this machine agree", nil
 }
 
 func (d *doctor) check(ctx context.Context) (string, error) {
@@ -246,26 +247,26 @@ func (d *doctor) check(ctx context.Context) (string, error) {
 		return "", protocol.ReadProblem(got.status, got.body)
 	}
 	if d.served, err = channel.ParseManifest(answer.Manifest); err != nil {
-		return "", fmt.Errorf("the manifest that came with the answer: %w", err)
+		return "", fmt.Errorf("the manifest in the node's answer: %w", err)
 	}
 	switch {
 	case answer.Release != nil:
-		return fmt.Sprintf("such a device gets %s: %s", answer.Release.Version, answer.Decision), nil
+		return fmt.Sprintf("the device gets %s: %s", answer.Release.Version, answer.Decision), nil
 	case answer.Reason != "":
-		return fmt.Sprintf("such a device gets nothing: %s (brink channel explain tells more)", answer.Reason), nil
+		return fmt.Sprintf("the device gets nothing: %s (see brink channel explain)", answer.Reason), nil
 	}
-	return fmt.Sprintf("such a device gets nothing: %s", answer.Decision), nil
+	return fmt.Sprintf("the device gets nothing: %s", answer.Decision), nil
 }
 
-// noManifest is why a step is skipped that needs what an earlier one did not get.
-const noManifest = "there is no manifest to go by"
+// noManifest is why steps are skipped that need the manifest of an earlier one.
+const noManifest = "the check returned no manifest"
 
 func (d *doctor) signature() (string, error) {
 	switch {
 	case d.served == nil:
 		return "", skip{noManifest}
 	case d.trust == nil:
-		return "", skip{"give the org's trust document with --trust"}
+		return "", skip{"pass the org's trust document with --trust"}
 	}
 	m, err := d.trust.VerifyManifest(d.served.Raw(), d.now())
 	if err == nil {
@@ -276,14 +277,14 @@ func (d *doctor) signature() (string, error) {
 	}
 	if !m.Expires.IsZero() && !m.Expires.After(d.now()) {
 		return "", withHint(fmt.Errorf("the manifest expired on %s", m.Expires.Format(time.RFC3339)),
-			"publish to the channel, which makes a new one")
+			"renew it with brink channel renew, or publish to the channel")
 	}
-	detail := fmt.Sprintf("sequence %d is signed by who may", m.Sequence)
+	detail := fmt.Sprintf("the signatures of sequence %d are valid", m.Sequence)
 	if channel.EndsSoon(m.Issued, m.Expires, d.now()) {
-		detail += ", and ends on " + moment(m.Expires) + ": renew it with brink channel renew"
+		detail += "; the manifest expires on " + moment(m.Expires) + ": renew it with brink channel renew"
 	}
 	if at := d.trust.Expires(); channel.EndsSoon(d.trust.Issued(), at, d.now()) {
-		detail += "; the trust document ends on " + moment(at)
+		detail += "; the trust document expires on " + moment(at)
 	}
 	return detail, nil
 }
@@ -297,10 +298,11 @@ func (d *doctor) archive(ctx context.Context) (string, error) {
 	case err != nil:
 		return "", err
 	case got.status == http.StatusPartialContent && len(got.body) == 512:
-		return fmt.Sprintf("the first bytes of %d of version %s came", d.served.Release.Size, d.served.Release.Version), nil
+		return fmt.Sprintf("received the first of %d bytes of version %s",
+			d.served.Release.Size, d.served.Release.Version), nil
 	case got.status == http.StatusOK:
-		return "", withHint(errors.New("the whole came in the place of a part"),
-			"something before the node takes Range away: downloads that are cut begin anew")
+		return "", withHint(errors.New("the response to a range request is the whole archive"),
+			"a proxy in front of the node removes Range: interrupted downloads cannot resume")
 	}
 	return "", protocol.ReadProblem(got.status, got.body)
 }
@@ -310,7 +312,7 @@ func (d *doctor) patch(ctx context.Context) (string, error) {
 		return "", skip{noManifest}
 	}
 	if len(d.served.History) == 0 {
-		return "", skip{"the channel has served one release only"}
+		return "", skip{"the channel has only served one release"}
 	}
 	old := d.served.History[0]
 	got, err := d.ask(ctx, http.MethodHead, protocol.ArchivePath(d.served.Release.Bundle), nil,
@@ -321,13 +323,13 @@ func (d *doctor) patch(ctx context.Context) (string, error) {
 	case got.status != http.StatusOK:
 		return "", protocol.ReadProblem(got.status, got.body)
 	case got.head.Get("Content-Encoding") != "dcz":
-		return "none from " + old.Version + " yet: it was not worth it, or is being made; devices get the whole", nil
+		return "no patch from " + old.Version + ": it is not smaller, or not built yet; devices get the full archive", nil
 	}
 	return fmt.Sprintf("%s bytes from %s", got.head.Get("Content-Length"), old.Version), nil
 }
 
-// askCapgo asks as Capgo's plugin does. That there is nothing new is an answer like another.
-func (d *doctor) askCapgo(ctx context.Context) (string, error) {
+// checkCapgo checks for an update as Capgo's plugin does. It is no error if there is none.
+func (d *doctor) checkCapgo(ctx context.Context) (string, error) {
 	got, err := d.ask(ctx, http.MethodPost, strings.TrimRight(d.capgo, "/")+"/updates", map[string]any{
 		"platform": d.device.Platform, "device_id": d.deviceID(), "app_id": d.app, "custom_id": "", "plugin_version": "8.0.0",
 		"version_build": d.device.Native, "version_code": "1", "version_os": "14", "version_name": "builtin",
@@ -346,8 +348,8 @@ func (d *doctor) askCapgo(ctx context.Context) (string, error) {
 	return fmt.Sprintf("the plugin gets nothing: %s %s", answer.Error, answer.Message), nil
 }
 
-// askAppflow asks as Ionic's plugins do, from a page of another origin.
-func (d *doctor) askAppflow(ctx context.Context) (string, error) {
+// checkAppflow checks for an update as Ionic's plugins do, from a page of another web origin.
+func (d *doctor) checkAppflow(ctx context.Context) (string, error) {
 	path := "/appflow/apps/" + url.PathEscape(d.ionic) + "/channels/check-device"
 	got, err := d.ask(ctx, http.MethodPost, path, map[string]any{
 		"channel_name": d.channel, "app_id": d.ionic, "plugin_version": "5.5.3", "manifest": true,
@@ -366,8 +368,8 @@ func (d *doctor) askAppflow(ctx context.Context) (string, error) {
 		return "", protocol.ReadProblem(got.status, got.body)
 	}
 	if origin := got.head.Get("Access-Control-Allow-Origin"); origin != "*" {
-		return "", withHint(fmt.Errorf("the answer may be read by the origin %q only", origin),
-			"something before the node changes Access-Control-Allow-Origin: WebViews need *")
+		return "", withHint(fmt.Errorf("the node's answer has Access-Control-Allow-Origin %q, want \"*\"", origin),
+			"a proxy in front of the node changes Access-Control-Allow-Origin: WebViews need *")
 	}
 	switch {
 	case got.status != http.StatusOK:

@@ -16,7 +16,7 @@ func visit(t *testing.T, url string, client *http.Client, off time.Duration) map
 		node: url, app: "com.acme.shop", channel: "production", ionic: "abcd1234", capgo: "/capgo", http: client,
 		now: func() time.Time { return time.Now().Add(off) },
 	}
-	d.walk(t.Context())
+	d.run(t.Context())
 	steps := map[string]step{}
 	for _, s := range d.steps {
 		steps[s.Step] = s
@@ -42,7 +42,7 @@ func TestDoctor_TellsWhatIsWrongWithTLS(t *testing.T) {
 	defer strange.CloseIdleConnections()
 
 	wantFailed(t, visit(t, secure.URL, strange, 0)["reach"], "certificate", "public authorities")
-	wantFailed(t, visit(t, strings.Replace(plain.URL, "http:", "https:", 1), strange, 0)["reach"], "", "does not speak TLS")
+	wantFailed(t, visit(t, strings.Replace(plain.URL, "http:", "https:", 1), strange, 0)["reach"], "", "does not use TLS")
 	wantFailed(t, visit(t, "https://node.invalid", strange, 0)["reach"], "", "DNS")
 	other := secure.Client()
 	other.Transport.(*http.Transport).TLSClientConfig.ServerName = "other.example"

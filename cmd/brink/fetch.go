@@ -15,16 +15,18 @@ func fetchCommand(sh *shell) *cobra.Command {
 	var c client.Config
 	var trust, platform string
 	var rollback, confirm, trial bool
-	cmd := verb("fetch DIR", "Be a device: bring a folder to what a channel serves",
-		`DIR/current is a symbolic link to the files of the installed release; it is switched at once and only when all of
-them are there and checked. On Windows, and where links are refused, there is none: the folder with the files is
-printed, and is "path" with --json. Nothing is believed but what the keys of the trust document signed. The previous
-release is kept for --rollback. A download that was cut goes on where it was, and a kill at any point leaves a whole
-release. Give --node several times to have the nearest asked first, and others when it fails.`,
+	cmd := verb("fetch DIR", "Update a folder to the release of a channel, as a device does",
+		`DIR/current is a symbolic link to the files of the installed release. It is switched atomically, after all files are
+written and verified. On Windows, and where links are not permitted, there is no link: the folder with the files is
+printed, and is "path" with --json.
+
+Only manifests signed by the keys of the trust document are accepted. The previous release is kept for --rollback.
+Interrupted downloads resume, and the folder always has a complete release, even if the program is killed. With
+several --node flags the nearest node is used first, and the others when it fails.`,
 		`
   brink fetch ./device --node http://127.0.0.1:8080 --app com.acme.shop --channel production --trust acme.trust.json
-  brink fetch ./device … --trial         keep what was confirmed last until --confirm tells that this one is well
-  brink fetch ./device … --rollback      go back to the release before, without a network`,
+  brink fetch ./device … --trial         keep the last confirmed release until --confirm confirms this one
+  brink fetch ./device … --rollback      go back to the previous release, without a network`,
 		func(cmd *cobra.Command, args []string) error {
 			if err := checkNodes(cmd, c.Nodes...); err != nil {
 				return err
@@ -34,34 +36,35 @@ release. Give --node several times to have the nearest asked first, and others w
 			}
 			raw, err := readTrust(trust)
 			if err != nil {
-				return withHint(err, "whoever publishes the app has the trust document to give to devices")
+				return withHint(err, "get the trust document from the publisher of the app")
 			}
 			c.Dir, c.Trust, c.Confirm = args[0], raw, !trial
-			c.Eager = true // somebody waits
+			c.Eager = true // a user waits
 			c.Device.Platform = channel.Platform(platform)
 			if len(c.Nodes) == 0 && !rollback && !confirm {
-				return (&usageError{message: "--node: at least one is wanted, but for --rollback and --confirm"}).of(cmd)
+				return (&usageError{message: "--node missing: only --rollback and --confirm need none"}).of(cmd)
 			}
 			return sh.fetch(cmd, c, rollback, confirm)
 		})
 	cmd.Args = args("DIR")
 	flags := cmd.Flags()
 	flags.StringArrayVar(&c.Nodes, "node", nil,
-		"`URL` of a node (repeatable: the nearest is asked first, others when it fails)")
+		"`URL` of a node (repeatable: the nearest is used first, others when it fails)")
 	flags.StringVar(&c.App, "app", "", "`NAME` of the app")
 	flags.StringVar(&c.Channel, "channel", "", "`NAME` of the channel")
-	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or the document itself")
+	flags.StringVar(&trust, "trust", "", "the org's trust document, a `FILE` or its content")
 	flags.StringVar(&c.Device.ID, "device-id", "", "`ID` of the device")
 	flags.StringVar(&c.Device.Custom, "custom-id", "", "`ID` that the app gave the device")
-	flags.StringVar(&platform, "platform", "", "`NAME` of the platform: ios, android, electron, web or another")
+	flags.StringVar(&platform, "platform", "", "`NAME` of the platform: ios, android, electron, web or any other")
 	flags.StringVar(&c.Device.Native, "native-version", "", "`VERSION` of the native app around the bundle")
 	flags.BoolVar(&c.Device.Emulator, "emulator", false, "the device is an emulator")
 	flags.BoolVar(&c.Device.Development, "development", false, "its native app is a development build")
 	flags.IntVar(&c.Connections, "connections", client.DefaultConnections,
-		"`N` connections at most that an archive comes over at once; 1 is kindest to a node that has nothing new")
-	flags.BoolVar(&rollback, "rollback", false, "go back to the release before; it is not applied again")
-	flags.BoolVar(&confirm, "confirm", false, "tell that the installed release is well")
-	flags.BoolVar(&trial, "trial", false, "take the update for well only once --confirm says so")
+		"maximum `NUMBER` of parallel connections for one archive; 1 causes the least load on a node")
+	flags.BoolVar(&rollback, "rollback", false,
+		"go back to the previous release, and do not install the current one again")
+	flags.BoolVar(&confirm, "confirm", false, "confirm that the installed release works")
+	flags.BoolVar(&trial, "trial", false, "do not confirm the update yet: --confirm does so")
 	completes(cmd, "platform", string(channel.IOS), string(channel.Android), string(channel.Electron), string(channel.Web))
 	required(cmd, "app", "channel", "trust")
 	sh.printsJSON(cmd)
@@ -100,7 +103,7 @@ func (sh *shell) fetch(cmd *cobra.Command, c client.Config, rollback, confirm bo
 type confirmed struct {
 	Version   string `json:"version"`
 	Bundle    string `json:"bundle"`
-	Path      string `json:"path"` // of the folder with its files
+	Path      string `json:"path"` // of the folder with the files
 	Confirmed bool   `json:"confirmed"`
 }
 
@@ -117,7 +120,7 @@ func (sh *shell) confirm(device *client.Client) error {
 		return err
 	}
 	return sh.show(confirmed{Version: version, Bundle: id.String(), Path: path, Confirmed: true}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is confirmed: a rollback comes back to it\n", version)
+		fmt.Fprintf(w, "%s is confirmed: a later rollback can go back to it\n", version)
 	})
 }
 
@@ -128,11 +131,11 @@ func fetchedText(w io.Writer, r client.Result) {
 	case channel.Rollback:
 		fmt.Fprintf(w, "went back to %s %s\n", r.App, r.Version)
 	case channel.BuiltIn:
-		fmt.Fprintf(w, "%s goes back to what its native app came with\n", r.App)
+		fmt.Fprintf(w, "%s goes back to the bundle built into its native app\n", r.App)
 	case channel.UpToDate:
 		fmt.Fprintf(w, "%s %s is up to date\n", r.App, r.Version)
 	default:
-		fmt.Fprintf(w, "%s stays as it is: %s\n", r.App, whyNot(r.Reason))
+		fmt.Fprintf(w, "no update for %s: %s\n", r.App, whyNot(r.Reason))
 	}
 	var pairs []string
 	if r.Bundle != nil {
@@ -149,15 +152,15 @@ func fetchedText(w io.Writer, r client.Result) {
 			received += ", the full archive as " + r.Encoding
 		}
 		if r.Parts > 0 {
-			received += fmt.Sprintf(", in %d parts at once", r.Parts)
+			received += fmt.Sprintf(", in %d parallel parts", r.Parts)
 		}
 		if r.Resumed {
-			received += ", going on with an earlier download"
+			received += ", resuming an earlier download"
 		}
 		pairs = append(pairs, "received", received)
 	}
 	if r.SignedAge >= 24*time.Hour {
-		pairs = append(pairs, "signed", fmt.Sprintf("the manifest was last sent and checked %d days ago",
+		pairs = append(pairs, "signed", fmt.Sprintf("the manifest was last received and verified %d days ago",
 			r.SignedAge/(24*time.Hour)))
 	}
 	facts(w, append(pairs, "sequence", fmt.Sprint(r.Sequence), "time", seconds(r.DurationMS))...)
@@ -167,20 +170,20 @@ func former(r client.Result) string {
 	if r.Previous == "" {
 		return ""
 	}
-	return fmt.Sprintf(", and keeps %s to go back to", r.Previous)
+	return fmt.Sprintf(", and keeps %s for a rollback", r.Previous)
 }
 
-// whyNot tells people why a device gets nothing.
+// whyNot describes why a device gets no update.
 func whyNot(reason string) string {
 	switch channel.Reason(reason) {
 	case channel.ReasonExpired:
 		return "the channel manifest has expired"
 	case channel.ReasonNativeTooOld:
-		return "the release wants a newer native app"
+		return "the release requires a newer native app"
 	case channel.ReasonNativeTooNew:
-		return "the release wants an older native app"
+		return "the release requires an older native app"
 	case channel.ReasonNativeUnknown:
-		return "the native version decides, and the one of the device is no version"
+		return "the release depends on the native version, which the device does not report or is not a valid version"
 	case channel.ReasonUnderNative:
 		return "the release is below the version of the native app"
 	case channel.ReasonAhead:
@@ -188,13 +191,13 @@ func whyNot(reason string) string {
 	case channel.ReasonNotInRollout:
 		return "the release is rolled out to other devices first"
 	case channel.ReasonStep:
-		return "the release is a larger step than the channel takes"
+		return "the release is a larger step than the channel allows"
 	case channel.ReasonMisconfigured:
-		return "the channel takes every step from a version of the native app on, and does not say which"
+		return "the channel requires a lowest version of the native app, and does not set it"
 	case channel.ReasonVersionUnknown:
-		return "the channel bounds the steps, and what the device runs is no version"
+		return "the channel limits the step of updates, and the version that the device runs is not a valid version"
 	case channel.ReasonPrivate:
-		return "the channel is private, and does not name the device"
+		return "the channel is private, and the device has no override"
 	case channel.ReasonPlatform:
 		return "the channel is for other platforms"
 	case channel.ReasonEmulator:
@@ -206,7 +209,7 @@ func whyNot(reason string) string {
 	case channel.ReasonProduction:
 		return "the channel is for development builds only"
 	case client.ReasonRolledBackHere:
-		return "what the channel serves was rolled back on this device"
+		return "the release of the channel was rolled back on this device"
 	}
 	return reason
 }

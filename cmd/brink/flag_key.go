@@ -21,16 +21,16 @@ import (
 
 // Annotations of flags.
 const (
-	secretFlag = "secret" // its value may be a secret, or name one
-	orFlag     = "or"     // required, unless the flag that this names is given
+	secretFlag = "secret" // its value may be a secret, or the name of a file with one
+	orFlag     = "or"     // required, unless the flag in the value of the annotation is set
 )
 
 const keyCommandFlag = "key-command"
 
-// secretSources is what the flags of secrets have in common, for their help.
-const secretSources = "its name, the key itself, or - for standard input"
+// secretSources is part of the usage of all flags for secrets.
+const secretSources = "a file, the key itself, or - for standard input"
 
-// markSecret says that flags take a secret in each of its forms; all others refuse one.
+// markSecret marks flags that accept a secret; all others refuse one.
 func markSecret(cmd *cobra.Command, flags ...string) {
 	for _, name := range flags {
 		if err := cmd.Flags().SetAnnotation(name, secretFlag, []string{"true"}); err != nil {
@@ -39,11 +39,11 @@ func markSecret(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-// signingFlag gives cmd a flag for the private keys that sign, and --key-command in its place.
+// signingFlag adds to cmd a flag for the private keys that sign, and --key-command as its alternative.
 func signingFlag(cmd *cobra.Command, keys *[]string, name, usage string) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(keys, name, nil, usage)
-	flags.String(keyCommandFlag, "", "`COMMAND` that prints private keys for --"+name+", in its place or beside it")
+	flags.String(keyCommandFlag, "", "`COMMAND` that prints private keys, instead of or in addition to --"+name)
 	markSecret(cmd, name)
 	if err := flags.SetAnnotation(name, orFlag, []string{keyCommandFlag}); err != nil {
 		panic(err)
@@ -51,7 +51,7 @@ func signingFlag(cmd *cobra.Command, keys *[]string, name, usage string) {
 	flags.Lookup(name).Usage += " (required, or --" + keyCommandFlag + ")"
 }
 
-// lacks reports whether a flag is required and not given.
+// lacks reports whether a flag is required and not set.
 func lacks(flags *pflag.FlagSet, f *pflag.Flag) bool {
 	if f.Changed {
 		return false
@@ -62,7 +62,7 @@ func lacks(flags *pflag.FlagSet, f *pflag.Flag) bool {
 	return f.Annotations[cobra.BashCompOneRequiredFlag] != nil
 }
 
-// flagValues returns the values that a flag has.
+// flagValues returns the values of a flag.
 func flagValues(f *pflag.Flag) []string {
 	if list, ok := f.Value.(pflag.SliceValue); ok {
 		return list.GetSlice()
@@ -70,8 +70,7 @@ func flagValues(f *pflag.Flag) []string {
 	return []string{f.Value.String()}
 }
 
-// refuseSecrets refuses secrets where something else is wanted: whatever becomes of the value would show it, store it
-// or send it.
+// refuseSecrets refuses secrets in flags that are not for secrets: their values are printed, stored or sent.
 func refuseSecrets(cmd *cobra.Command) error {
 	var problem error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -82,7 +81,7 @@ func refuseSecrets(cmd *cobra.Command) error {
 			kind := secretKind(value)
 			if kind == privateKeyText || kind == fleetKeyText {
 				problem = (&usageError{
-					message: fmt.Sprintf("--%s: %s was given, where something public is wanted", f.Name, kind),
+					message: fmt.Sprintf("--%s: the value is %s, want something public", f.Name, kind),
 					hint:    exposedHint,
 				}).of(cmd)
 				return
@@ -92,19 +91,20 @@ func refuseSecrets(cmd *cobra.Command) error {
 	return problem
 }
 
-const exposedHint = "it is not used; whoever can read your shell's history or this machine's processes may have it: " +
-	"consider to replace it"
+const exposedHint = "it was not used, but it may be visible in the shell's history and in the list of processes: " +
+	"consider replacing it"
 
 func secretArgument(kind string) *usageError {
 	return &usageError{
-		message: kind + " was given as an argument, where a name or something public is wanted", hint: exposedHint,
+		message: "an argument is " + kind + ", want a name or something public", hint: exposedHint,
 	}
 }
 
-// mayLookSecret tells flags whose values may look like a fleet key by chance: digests and what is encrypted.
+// mayLookSecret reports whether values of a flag may look like a fleet key by chance, because they are digests or
+// encrypted.
 func mayLookSecret(flag string) bool { return strings.HasPrefix(flag, "capgo-") }
 
-// refuseSecretArguments is refuseSecrets for arguments.
+// refuseSecretArguments refuses secrets in arguments.
 func refuseSecretArguments(args []string) error {
 	for _, arg := range args {
 		if kind := secretKind(arg); kind == privateKeyText || kind == fleetKeyText {
@@ -114,36 +114,36 @@ func refuseSecretArguments(args []string) error {
 	return nil
 }
 
-// isValue reports whether what a flag of a secret was given is the secret itself.
+// isValue reports whether the value of a flag for a secret is the secret itself.
 func isValue(text string) bool {
 	isKey := func(line string) bool { return secretKind(line) == fleetKeyText }
 	return strings.Contains(text, "-----BEGIN") || slices.ContainsFunc(strings.Split(text, "\n"), isKey)
 }
 
-// isNameable reports whether text can be shown as the name of a file: it is no secret, nor one that was cut or spoilt.
+// isNameable reports whether text can be shown as the name of a file: it is not a secret, not even a truncated one.
 func isNameable(text string) bool {
 	return secretKind(text) == "" && !strings.ContainsAny(text, "\n\r") && !strings.Contains(text, "-----") &&
 		(len(text) < 32 || strings.ContainsAny(text, "._-") || !isMixed(text))
 }
 
-// isFile reports whether what a flag of a secret was given is the name of a file, which need not exist.
+// isFile reports whether the value of a flag for a secret is the name of a file, which need not exist.
 func isFile(given string) bool { return given != "-" && !isValue(given) && isNameable(given) }
 
-// secret is one that was read, and what to call where it came from.
+// secret is a secret and its source.
 type secret struct {
 	raw  []byte
-	from string
-	file bool // from is the name of a file
+	from string // for messages
+	file bool   // from is the name of a file
 }
 
-// readSecret reads what the flag was given: the secret itself, - for standard input, or the name of a file. Errors
-// never hold the secret, though it may be taken for the name of a file.
+// readSecret reads a secret from the value of a flag: the secret itself, - for standard input, or the name of a file.
+// Errors never contain the secret, even if it was passed where a file name is expected.
 func (sh *shell) readSecret(flag, given string, limit int64) (secret, error) {
 	s := secret{from: "--" + flag}
 	switch {
 	case given == "-":
 		if sh.stdinRead {
-			return s, &usageError{message: "--" + flag + ": standard input was read already, it holds one key"}
+			return s, &usageError{message: "--" + flag + ": - can be used only once: standard input has one key"}
 		}
 		sh.stdinRead = true
 		raw, err := io.ReadAll(io.LimitReader(sh.stdin, limit+1))
@@ -154,7 +154,7 @@ func (sh *shell) readSecret(flag, given string, limit int64) (secret, error) {
 	case isValue(given):
 		s.raw = []byte(given)
 		if !strings.Contains(given, "\n") {
-			s.raw = []byte(strings.ReplaceAll(given, `\n`, "\n")) // as environments and YAML have PEM in one line
+			s.raw = []byte(strings.ReplaceAll(given, `\n`, "\n")) // PEM in one line, from an environment or YAML
 		}
 	case !isNameable(given):
 		return s, sh.notAKey(flag, given)
@@ -165,22 +165,22 @@ func (sh *shell) readSecret(flag, given string, limit int64) (secret, error) {
 		}
 		s.raw, s.from, s.file = raw, given, true
 	}
-	sh.secrets.learn(string(s.raw))
+	sh.secrets.addFrom(string(s.raw))
 	return s, nil
 }
 
-// notAKey says what was given in the place of a key, and does not show it.
+// notAKey returns an error that describes a value that is not a key, without showing it.
 func (sh *shell) notAKey(flag, given string) error {
 	sh.secrets.add(given)
-	what := fmt.Sprintf("a text of %d characters", len(given))
+	description := fmt.Sprintf("a string of %d characters", len(given))
 	if kind := secretKind(given); kind != "" {
-		what = kind + " without its PEM lines"
+		description = kind + " without its PEM lines"
 	} else if _, err := os.Stat(given); err == nil {
-		what = "a file whose name looks like a key"
+		description = "a file whose name looks like a key"
 	}
 	return &usageError{
-		message: fmt.Sprintf("--%s: neither a key nor the name of a file was given, but %s", flag, what),
-		hint:    "give the name of a file, PEM from -----BEGIN to END-----, or - for standard input",
+		message: fmt.Sprintf("--%s: want a key or the name of a file, got %s", flag, description),
+		hint:    "pass the name of a file, PEM from -----BEGIN to END-----, or - for standard input",
 	}
 }
 
@@ -197,8 +197,8 @@ func signingFlagOf(cmd *cobra.Command) string {
 	return name
 }
 
-// readKeys reads the private keys that the flags of the verb name or are, and those that --key-command prints. It warns
-// of files that others can read too.
+// readKeys reads the private keys from the values of a flag of the verb, and those that --key-command prints. It warns
+// of files that others can read.
 func (sh *shell) readKeys(given []string) (keys []channel.PrivateKey, err error) {
 	flag := signingFlagOf(sh.running)
 	for _, one := range given {
@@ -232,18 +232,18 @@ func (sh *shell) runKeyCommand(ctx context.Context, line string) (keys []channel
 	}
 	words, err := splitWords(line)
 	if err != nil || len(words) == 0 {
-		return nil, &usageError{message: "--" + keyCommandFlag + ": want a program and its arguments, with quotes in pairs"}
+		return nil, &usageError{message: "--" + keyCommandFlag + ": want a program and its arguments, with balanced quotes"}
 	}
 	var printed bytes.Buffer
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = sh.stdin, &printed, sh.stderr
 	command.Env = sh.environ
-	command.WaitDelay = 5 * time.Second // an agent that it has started may keep its output open
+	command.WaitDelay = 5 * time.Second // an agent started by the program may inherit its output
 	if err = command.Run(); errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
 	}
 	defer clear(printed.Bytes())
-	sh.secrets.learn(printed.String())
+	sh.secrets.addFrom(printed.String())
 	if name := (*exec.Error)(nil); errors.As(err, &name) {
 		return nil, refuse("the program cannot be run: %w", name.Err)
 	}
@@ -257,44 +257,44 @@ func (sh *shell) runKeyCommand(ctx context.Context, line string) (keys []channel
 		}
 		key, err := channel.ParsePrivateKey([]byte(block))
 		if err != nil {
-			return nil, refuse("what the program printed: %w", err)
+			return nil, refuse("the output of the program: %w", err)
 		}
 		keys = append(keys, key)
 	}
 	return keys, nil
 }
 
-// splitWords splits a line as a shell does, but for what a shell replaces: quotes of both kinds hold words together.
+// splitWords splits a line as a shell does, with single and double quotes, but without expansions and escapes.
 func splitWords(line string) (words []string, err error) {
 	var word strings.Builder
-	begun, quote := false, rune(0)
+	started, quote := false, rune(0)
 	for _, r := range line {
 		switch {
 		case quote != 0 && r == quote:
 			quote = 0
 		case quote == 0 && (r == '\'' || r == '"'):
-			quote, begun = r, true
+			quote, started = r, true
 		case quote == 0 && strings.ContainsRune(" \t\r\n", r):
-			if begun {
+			if started {
 				words = append(words, word.String())
 				word.Reset()
-				begun = false
+				started = false
 			}
 		default:
-			begun = true
+			started = true
 			word.WriteRune(r)
 		}
 	}
 	if quote != 0 {
 		return nil, errors.New("a quote is not closed")
 	}
-	if begun {
+	if started {
 		words = append(words, word.String())
 	}
 	return words, nil
 }
 
-// readSecretFile is readFile for files that may hold a secret.
+// readSecretFile is readFile for files that may contain a secret.
 func readSecretFile(file string, limit int64) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {

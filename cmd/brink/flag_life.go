@@ -11,14 +11,14 @@ import (
 	"brink/publish"
 )
 
-// life is how long something signed is good for, as people write it: 90d, 36h, 1h30m, or never. Zero: not given.
+// life is how long a signed document is valid, as a flag: 90d, 36h, 1h30m, or never. Zero means not set.
 type life time.Duration
 
 var _ pflag.Value = (*life)(nil)
 
 var errLife = errors.New("want a time like 90d, 36h or 30m, or never")
 
-// maxDays bounds days: more than a century is a slip.
+// maxDays limits days: more than a century is a mistake.
 const maxDays = 36500
 
 // Set implements [pflag.Value].
@@ -43,7 +43,7 @@ func (l *life) Set(text string) error {
 	return nil
 }
 
-// String writes whole days as such.
+// String formats whole days as days.
 func (l *life) String() string {
 	switch d := time.Duration(*l); {
 	case d == 0:
@@ -60,7 +60,7 @@ func (l *life) String() string {
 // Type names the value in the help.
 func (l *life) Type() string { return "TIME" }
 
-// from returns when something that is signed now ends; zero: never.
+// from returns when a document that is signed now expires; zero means never.
 func (l *life) from(now time.Time) time.Time {
 	if d := time.Duration(*l); d > 0 {
 		return now.Add(d)

@@ -7,8 +7,8 @@ import (
 	"brink/channel"
 )
 
-// nativeLimits reads the values of --native: a platform, and the lowest and the highest version of its native app that
-// can run a release. Either may be missing.
+// nativeLimits parses the values of --native: a platform, and the lowest and highest version of its native app that can
+// run a release. Either may be missing.
 func nativeLimits(values []string) (map[channel.Platform]channel.Limit, error) {
 	if len(values) == 0 {
 		return nil, nil //nolint:nilnil // no limits
@@ -22,7 +22,7 @@ func nativeLimits(values []string) (map[channel.Platform]channel.Limit, error) {
 		}
 		name := channel.Platform(platform)
 		if _, twice := limits[name]; twice {
-			return nil, fmt.Errorf("--native %q: platform %s is given twice", text, platform)
+			return nil, fmt.Errorf("--native %q: platform %s is set twice", text, platform)
 		}
 		for _, version := range []string{lowest, highest} {
 			if version == "" {

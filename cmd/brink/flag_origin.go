@@ -15,16 +15,17 @@ import (
 	"brink/publish"
 )
 
-// originFlags say which origin to publish to, in the place of a node.
+// originFlags name the origin to publish to instead of a node.
 type originFlags struct{ url string }
 
 func (o *originFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.url, "origin", "",
-		"`URL` of a bucket to publish to while no node runs: s3://BUCKET/PREFIX?endpoint=…&region=…&style=path")
+		"`URL` of a bucket to publish to instead of a node: s3://BUCKET/PREFIX?endpoint=…&region=…&style=path")
 }
 
-// choose returns where to publish to, and what to do when that is done. What the command line names counts; when only
-// the environment or the file of settings do, the node, which writes to its own origin what is published to it.
+// choose returns a configuration that publishes to the node or the origin, and a function to call when done. A flag on
+// the command line takes precedence. If both come from the environment or the file, the node does: it writes what is
+// published to its own origin.
 func (o *originFlags) choose(
 	sh *shell, cmd *cobra.Command, node string,
 ) (config publish.Config, done func(), err error) {
@@ -33,10 +34,10 @@ func (o *originFlags) choose(
 	}
 	switch {
 	case o.url == "" && node == "":
-		usage := &usageError{message: "--node missing", hint: "name a node to publish to, or a bucket with --origin"}
+		usage := &usageError{message: "--node missing", hint: "publish to a node with --node, or to a bucket with --origin"}
 		return config, nil, usage.of(cmd)
 	case typed("node") && typed("origin"):
-		usage := &usageError{message: "--node and --origin are both given", hint: "a release is published to one of them"}
+		usage := &usageError{message: "--node and --origin exclude each other", hint: "publish to one of them"}
 		return config, nil, usage.of(cmd)
 	case node != "" && !typed("origin"):
 		return publish.Config{Node: node}, func() {}, checkNodes(cmd, node)
@@ -45,14 +46,14 @@ func (o *originFlags) choose(
 	if err != nil {
 		return config, nil, &usageError{message: err.Error()}
 	}
-	return publish.Config{Origin: &originPlace{Bucket: b}}, func() { _ = b.Close() }, nil // it only lets go of connections
+	return publish.Config{Origin: &originPlace{Bucket: b}}, func() { _ = b.Close() }, nil // it only closes connections
 }
 
-// originPlace lets package publish write to a bucket.
+// originPlace implements [publish.Origin] for a bucket.
 type originPlace struct {
 	*bucket.Bucket
 
-	near []digest.Digest // bundles of the channels that were looked at
+	near []digest.Digest // bundles of the channels whose manifests were loaded
 }
 
 var _ publish.Origin = (*originPlace)(nil)
@@ -76,7 +77,7 @@ func (p *originPlace) Channels(ctx context.Context) (all []publish.Place, err er
 	return all, err
 }
 
-// ifThere makes nothing of what is not there.
+// ifThere returns nil for an object that does not exist.
 func ifThere(raw []byte, err error) ([]byte, error) {
 	if errors.Is(err, bucket.ErrNotFound) {
 		return nil, nil
@@ -118,7 +119,7 @@ func (p *originPlace) Move(ctx context.Context, m *channel.Manifest) error {
 	return err
 }
 
-// originReport says what an error of a bucket is for programs.
+// originReport returns the report for an error of a bucket.
 func originReport(e *bucket.Error) report {
 	r := report{Code: "failed", Hint: e.Hint(), exit: exitFailure}
 	for _, kind := range []struct {

@@ -9,13 +9,13 @@ import (
 	"brink/publish"
 )
 
-// replicaFlags say how many nodes of a fleet are to hold what is published before the verb ends.
+// replicaFlags say on how many nodes of a fleet a release has to be durable before the verb returns.
 type replicaFlags struct{ nodes, regions int }
 
 func (f *replicaFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.nodes, "replicas", 1,
-		"`NUMBER` of nodes that must hold the release durably, the one that answers included")
-	cmd.Flags().IntVar(&f.regions, "regions", 1, "`NUMBER` of regions that these must be in")
+		"`NUMBER` of nodes on which the release must be durable, including the one that answers")
+	cmd.Flags().IntVar(&f.regions, "regions", 1, "`NUMBER` of regions in which these nodes must be")
 }
 
 func (f *replicaFlags) apply(c *publish.Config) { c.Replicas, c.Regions = f.nodes, f.regions }

@@ -6,7 +6,7 @@ import (
 	"brink/channel"
 )
 
-// rootFlags say what org update changes about an org's root keys.
+// rootFlags are the flags of org update for an org's root keys.
 type rootFlags struct {
 	added, removed []string
 	threshold      int
@@ -14,8 +14,8 @@ type rootFlags struct {
 
 func (r *rootFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringArrayVar(&r.added, "add-root", nil, "`FILE` of a public key that becomes a root key (repeatable)")
-	flags.StringArrayVar(&r.removed, "remove-root", nil, "`FILE` of a public key that stops being a root key (repeatable)")
+	flags.StringArrayVar(&r.added, "add-root", nil, "`FILE` of a root key to add, public (repeatable)")
+	flags.StringArrayVar(&r.removed, "remove-root", nil, "`FILE` of a root key to remove, public (repeatable)")
 	flags.IntVar(&r.threshold, "root-threshold", 1, "`NUMBER` of root keys that must sign from now on")
 }
 

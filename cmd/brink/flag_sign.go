@@ -9,8 +9,7 @@ import (
 	"brink/publish"
 )
 
-// signFlags are the flags of every verb that signs: where to, by which keys, checked by which trust document, and for
-// how long.
+// signFlags are the flags of every verb that signs: the target, the keys, the trust document, and the validity.
 type signFlags struct {
 	node    string
 	at      originFlags
@@ -25,34 +24,34 @@ type signFlags struct {
 func (s *signFlags) add(cmd *cobra.Command) {
 	s.addWithoutHalf(cmd)
 	cmd.Flags().StringVar(&s.half, "half-signed", "",
-		"`FILE` to write the channel manifest to if more keys have to sign it; see brink sign and brink channel push")
+		"`FILE` to write the channel manifest to if more keys must sign it (see brink sign, brink channel push)")
 }
 
-// addWithoutHalf is add for verbs whose statements are complete or not made.
+// addWithoutHalf is add for verbs that cannot write a manifest that lacks signatures.
 func (s *signFlags) addWithoutHalf(cmd *cobra.Command) {
 	s.addTarget(cmd)
 	keyFlag(cmd, &s.keys)
 	cmd.Flags().Var(&s.expires, "expires",
-		"how long the channel manifest is good for, such as 90d, or never (default: as long as the one before; first 90d)")
+		"how long the channel manifest is valid, such as 90d, or never (default: as long as the previous one; at first 90d)")
 }
 
-// addTarget adds the flags that say what moves, where, and by which trust document.
+// addTarget adds the flags for the target and the trust document.
 func (s *signFlags) addTarget(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&s.node, "node", "", "`URL` of the node")
 	s.at.add(cmd)
 	trustFlag(cmd, &s.trust,
-		"the org's trust document, a `FILE` or the document itself: nothing that the node says is signed but what it allows")
+		"the org's trust document, a `FILE` or its content: data from the node that it does not allow is never signed")
 	flags.Uint64Var(&s.expect, "expect-sequence", 0,
-		"`SEQUENCE` that the channel must be at, 0 for none yet: else nothing is signed")
+		"sign only if the channel is at this `SEQUENCE`; 0: if it does not exist yet")
 	dryRunFlag(cmd, &s.dryRun)
 	required(cmd, "trust")
 }
 
-// halfSignedHint says what comes after a half-signed manifest was written.
-const halfSignedHint = "have the other keys sign the file (brink sign), then move the channel (brink channel push)"
+// halfSignedHint is what to do after a half-signed manifest was written.
+const halfSignedHint = "sign the file with the other keys (brink sign), then apply it (brink channel push)"
 
-// signer is a publisher and the meter that shows how far it is. The caller ends it.
+// signer is a publisher and the meter of its progress. The caller closes it.
 type signer struct {
 	*publish.Publisher
 
@@ -60,7 +59,7 @@ type signer struct {
 	done  func()
 }
 
-func (s *signer) end() {
+func (s *signer) close() {
 	s.meter.done()
 	s.done()
 }
@@ -103,7 +102,7 @@ func (sh *shell) signer(cmd *cobra.Command, s *signFlags, change ...func(*publis
 	return &signer{Publisher: p, meter: meter, done: done}, nil
 }
 
-// servesPairs tells in terms of content what was signed, in names and values.
+// servesPairs describes which content was signed for which devices, in names and values.
 func servesPairs(list []publish.Serving) (pairs []string) {
 	for i, one := range list {
 		name := ""
@@ -113,7 +112,7 @@ func servesPairs(list []publish.Serving) (pairs []string) {
 		gets := "nothing new"
 		switch {
 		case one.BuiltIn:
-			gets = "the built-in"
+			gets = "the built-in bundle"
 		case one.Bundle != nil:
 			gets = fmt.Sprintf("%s, bundle %s", one.Version, one.Bundle.Short())
 		}
@@ -122,7 +121,7 @@ func servesPairs(list []publish.Serving) (pairs []string) {
 	return pairs
 }
 
-// expiresPairs tells when what was signed ends.
+// expiresPairs describes when the signed manifest expires.
 func expiresPairs(at *time.Time) []string {
 	if at == nil {
 		return nil

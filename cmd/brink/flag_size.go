@@ -10,15 +10,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// size is a number of bytes as people write it: 10GiB, 500MB, 4096. Units count in powers of 1000 (kB, MB, GB, TB) or
-// 1024 (KiB, MiB, GiB, TiB), in any case; numbers are whole and not negative.
+// size is a number of bytes as a flag: 10GiB, 500MB, 4096. Units are powers of 1000 (kB, MB, GB, TB) or of 1024 (KiB,
+// MiB, GiB, TiB), in upper or lower case; numbers are integers and not negative.
 type size int64
 
 var _ pflag.Value = (*size)(nil)
 
 var errSize = errors.New("want a size like 10GiB, 500MB or 4096 (bytes)")
 
-// unit is one unit of sizes.
 type unit struct {
 	name  string
 	bytes int64
@@ -39,7 +38,7 @@ func units() []unit {
 	}
 }
 
-// parseSize reads a size. Whatever [size.String] prints is read back as the same size.
+// parseSize parses a size. It is the inverse of [size.String].
 func parseSize(text string) (size, error) {
 	digits := strings.TrimRight(text, "abgikmtABGIKMT ")
 	n, err := strconv.ParseUint(digits, 10, 63)
@@ -61,7 +60,7 @@ func parseSize(text string) (size, error) {
 	return 0, errSize
 }
 
-// String returns the size in the largest unit that holds it in a whole number.
+// String formats the size in the largest unit of which it is a whole number.
 func (s *size) String() string {
 	for _, u := range units() {
 		if *s != 0 && int64(*s)%u.bytes == 0 {
@@ -83,7 +82,7 @@ func (s *size) Set(text string) (err error) {
 // Type implements [pflag.Value]: it is the word that --help shows.
 func (s *size) Type() string { return "SIZE" }
 
-// human returns a number of bytes for people to read, to three digits.
+// human formats a number of bytes to three digits.
 func human(bytes int64) string {
 	for _, u := range []unit{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
 		if bytes < u.bytes-u.bytes/2000 { // 999.5 kB and more would read as 1000 kB

@@ -11,64 +11,65 @@ import (
 	"brink/internal/durable"
 )
 
-// trustFlag gives cmd the flag --trust for one document.
+// trustFlag adds the flag --trust for one document to cmd.
 func trustFlag(cmd *cobra.Command, trust *string, usage string) {
 	cmd.Flags().StringVar(trust, "trust", "", usage)
 }
 
-// maxPath bounds a text that may be the path of a file, in bytes.
+// maxPath limits the length of a path, in bytes.
 const maxPath = 4096
 
-// readTrust returns the trust document that a setting names by its path, or is itself: it is public, so it may stand in
-// a variable of a CI job.
+// readTrust returns the trust document from the value of a setting, which is its path or the document itself. It is
+// public, so it can be in a variable of a CI job.
 func readTrust(value string) ([]byte, error) {
 	if isDocument(value) {
 		return []byte(strings.TrimSpace(value)), nil
 	}
-	// It is not quoted: somebody may have put a key there.
+	// The error does not quote the value: it may be a key by mistake.
 	if len(value) > maxPath || strings.ContainsAny(value, "\n\r") {
-		return nil, &usageError{message: "--trust is neither the path of a trust document nor one itself"}
+		return nil, &usageError{message: "--trust is neither the path of a trust document nor its content"}
 	}
 	raw, err := readFile(value, channel.MaxTrust)
-	return raw, withHint(err, "brink org new makes a trust document; whoever has the org's root keys can give it to you")
+	return raw, withHint(err,
+		"get the trust document from the owner of the org's root keys; brink org new makes a new one")
 }
 
-// isDocument reports whether a setting is a trust document and no path of one.
+// isDocument reports whether the value of a setting is a trust document rather than the path of one.
 func isDocument(value string) bool { return strings.HasPrefix(strings.TrimSpace(value), "{") }
 
-// trustName tells which trust document a setting names, for people.
+// trustName returns a name for the trust document of a setting, for messages.
 func trustName(value string) string {
 	if isDocument(value) {
-		return "the trust document that was given"
+		return "the trust document in --trust"
 	}
 	return value
 }
 
-// advanced returns what keeps a successor of the trust document: it is written over the file, where there is one.
+// advanced returns a function that saves a successor of the trust document to its file, if it is in a file.
 func (sh *shell) advanced(value string) func(*channel.Trust) {
 	return func(next *channel.Trust) {
 		if isDocument(value) {
-			sh.warn(withHint(fmt.Errorf("version %d of the trust document is in force, and --trust gives an older one",
-				next.Version()), "brink org show tells what it says; put the newer one in its place"))
+			sh.warn(withHint(fmt.Errorf("--trust is outdated: version %d of the trust document is in force",
+				next.Version()), "replace it by the newer one"))
 			return
 		}
 		if err := durable.Replace(value, next.Raw(), 0o644); err != nil {
-			sh.warn(fmt.Errorf("version %d of the trust document is in force, and %s cannot be replaced by it: %w",
-				next.Version(), value, err))
+			sh.warn(fmt.Errorf("%s is outdated and cannot be replaced by version %d, which is in force: %w",
+				value, next.Version(), err))
 			return
 		}
-		sh.warn(fmt.Errorf("%s is at version %d now, which its root keys signed", value, next.Version()))
+		sh.warn(fmt.Errorf("%s was replaced by version %d, which its root keys have signed", value, next.Version()))
 	}
 }
 
-// checkTrust warns of a trust document that ends soon.
+// checkTrust warns of a trust document that expires soon.
 func (sh *shell) checkTrust(raw []byte) {
 	trust, err := channel.LoadTrust(raw)
 	if err != nil {
-		return // whoever uses it says so
+		return // its user reports the error
 	}
 	if at := trust.Expires(); channel.EndsSoon(trust.Issued(), at, time.Now()) {
-		sh.warn(withHint(fmt.Errorf("the trust document of org %s ends on %s", trust.Org(), moment(at)),
-			"sign its next version: brink org update"))
+		sh.warn(withHint(fmt.Errorf("the trust document of org %s expires on %s", trust.Org(), moment(at)),
+			"sign its next version with brink org update"))
 	}
 }

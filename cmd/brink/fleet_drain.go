@@ -14,10 +14,10 @@ import (
 func fleetDrainCommand(sh *shell) *cobra.Command {
 	var node string
 	var undo bool
-	cmd := verb("drain NAME", "Take a node out of service, and leave it running",
-		`The node says that it is not ready, so that load balancers send devices elsewhere, and other nodes ask it last. It
-goes on answering whatever still comes, and takes part in the fleet. It is ready again after --undo or a restart.
-To end a node, SIGTERM does all of this first.`,
+	cmd := verb("drain NAME", "Take a node out of service, but leave it running",
+		`The node reports that it is not ready, so that load balancers send devices elsewhere, and other nodes use it last. It
+still answers requests and remains a member of the fleet. It is ready again after --undo or a restart. To stop a node,
+send SIGTERM: it drains first.`,
 		`
   brink fleet drain edge-2 --node http://127.0.0.1:9090
   brink fleet drain edge-2 --node http://127.0.0.1:9090 --undo`,
@@ -40,7 +40,7 @@ To end a node, SIGTERM does all of this first.`,
 		})
 	cmd.Args = args("NAME")
 	adminFlag(cmd, &node)
-	cmd.Flags().BoolVar(&undo, "undo", false, "take it into service again")
+	cmd.Flags().BoolVar(&undo, "undo", false, "return the node to service")
 	sh.printsJSON(cmd)
 	return cmd
 }

@@ -6,7 +6,7 @@ import (
 
 func fleetKeyCommand(sh *shell) *cobra.Command {
 	return group("key", "Make and replace the key of a fleet",
-		`All nodes of a fleet have the same key, in the file that serve has as --fleet-key. It encrypts what they tell each
-other and lets them know each other's requests. It gives nobody the right to publish.`,
+		`All nodes of a fleet have the same key (serve --fleet-key). It encrypts gossip and authenticates requests between
+nodes. It does not permit publishing.`,
 		fleetKeyNewCommand(sh), fleetKeyRotateCommand(sh))
 }

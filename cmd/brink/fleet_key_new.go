@@ -12,13 +12,12 @@ import (
 
 func fleetKeyNewCommand(sh *shell) *cobra.Command {
 	cmd := verb("new FILE", "Make the key of a new fleet",
-		`Only you can read FILE. Bring it to all nodes by a way that nobody else can read. A file that exists is never
-overwritten.`,
+		`FILE is readable only by you. Copy it to all nodes over a secure channel. An existing file is never overwritten.`,
 		"  brink fleet key new fleet.key",
 		func(_ *cobra.Command, args []string) error {
 			file, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return withHint(err, "an existing key is replaced by brink fleet key rotate")
+				return withHint(err, "use brink fleet key rotate to replace the key of a running fleet")
 			}
 			_, err = io.WriteString(file, gossip.NewKey()+"\n")
 			if closing := file.Close(); err == nil {

@@ -13,11 +13,11 @@ import (
 
 func fleetKeyRotateCommand(sh *shell) *cobra.Command {
 	var node string
-	cmd := verb("rotate", "Give a fleet a new key while it runs",
-		`The node that is asked makes a key and brings it to all others, sealed under the present one, in three steps: all
-know it, all use it, all forget the former one. Each node writes its key file. It stops at the first node that does
-not answer, and nothing is lost by that: all nodes still know a key that they share; rotate again when it is back. A
-node that was down meanwhile needs the new key file before it starts.`,
+	cmd := verb("rotate", "Replace the key of a running fleet",
+		`The node makes a new key and sends it to all others, encrypted with the current one, in three steps: all nodes accept
+the new key, all use it, all remove the old one. Each node writes its key file. The rotation stops at the first node
+that does not answer; all nodes still share a key then: rotate again when that node is back. A node that was down
+during the rotation needs the new key file before it starts.`,
 		"  brink fleet key rotate --node http://127.0.0.1:9090",
 		func(cmd *cobra.Command, _ []string) error {
 			if err := checkNodes(cmd, node); err != nil {
@@ -25,7 +25,7 @@ node that was down meanwhile needs the new key file before it starts.`,
 			}
 			var done []protocol.Replica
 			if err := exchange(cmd.Context(), http.MethodPost, node, "/fleet/rotate", nil, maxFleetStatus, &done); err != nil {
-				return withHint(err, "see brink fleet status; then rotate again")
+				return withHint(err, "check the nodes with brink fleet status, then rotate again")
 			}
 			return sh.show(done, func(w io.Writer) {
 				names := make([]string, len(done))

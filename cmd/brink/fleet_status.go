@@ -14,9 +14,9 @@ import (
 func fleetStatusCommand(sh *shell) *cobra.Command {
 	var node string
 	var watch time.Duration
-	cmd := verb("status", "Tell which nodes there are, and how far each is",
-		`BEHIND counts sequences: how many moves of channels a node lacks of what any node has. A node that is known and
-does not answer is shown with the reason.`,
+	cmd := verb("status", "List the nodes of a fleet, and what each one lacks",
+		`BEHIND is the number of changes of channels, by their sequences, that other nodes have and this node lacks. A node
+that does not answer is listed with the error.`,
 		`
   brink fleet status --node http://127.0.0.1:9090
   brink fleet status --node http://127.0.0.1:9090 --watch=5s
@@ -43,7 +43,7 @@ does not answer is shown with the reason.`,
 			}
 		})
 	adminFlag(cmd, &node)
-	cmd.Flags().DurationVar(&watch, "watch", 0, "show it again and again, this `TIME` apart")
+	cmd.Flags().DurationVar(&watch, "watch", 0, "repeat the output every `TIME`")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	sh.printsJSON(cmd)
 	return cmd
@@ -51,7 +51,7 @@ does not answer is shown with the reason.`,
 
 func fleetText(w io.Writer, s protocol.FleetStatus) {
 	if s.Fleet == "" {
-		fmt.Fprintln(w, "the node belongs to no fleet")
+		fmt.Fprintln(w, "the node does not belong to a fleet")
 	} else {
 		fmt.Fprintf(w, "fleet %s: %s, %s\n", s.Fleet, count(len(s.Nodes), "node"), count(s.Channels, "channel"))
 	}

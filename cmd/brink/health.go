@@ -18,21 +18,21 @@ import (
 	"brink/protocol"
 )
 
-// health is what brink health prints.
+// health is the output of brink health.
 type health struct {
 	URL     string   `json:"url"`
 	OK      bool     `json:"ok"`
-	Reasons []string `json:"reasons,omitempty"` // why not, or what is amiss
+	Reasons []string `json:"reasons,omitempty"` // why it is not ready, or warnings
 }
 
 func healthCommand(sh *shell) *cobra.Command {
 	var url, listen, admin, cert string
 	var ready bool
 	var timeout time.Duration
-	cmd := verb("health", "Ask a node whether it lives",
-		`For health checks of containers and supervisors, which need no other program in the image. Without --url it asks
-where the settings of serve say that the node is: --admin if there is one, --listen otherwise. The exit code is 0 for
-yes and 6 for no.`,
+	cmd := verb("health", "Check whether a node is alive",
+		`It is for health checks of containers and supervisors, so that an image needs no other program. Without --url it
+uses the settings of serve: the address of --admin if it is set, of --listen otherwise. The exit code is 0 for a
+healthy node, and 6 otherwise.`,
 		`
   brink health
   brink health --url http://127.0.0.1:8080 --ready`,
@@ -50,24 +50,24 @@ yes and 6 for no.`,
 				return err
 			}
 			return sh.show(result, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is well\n", url)
+				fmt.Fprintf(w, "%s is healthy\n", url)
 				for _, reason := range result.Reasons {
-					fmt.Fprintf(w, "  but: %s\n", reason)
+					fmt.Fprintf(w, "  warning: %s\n", reason)
 				}
 			})
 		})
 	flags := cmd.Flags()
 	flags.StringVar(&url, "url", "", "`URL` of the node")
-	flags.StringVar(&listen, "listen", node.DefaultListen, "`ADDRESS` of the node, as serve has it")
-	flags.StringVar(&admin, "admin", "", "private `ADDRESS` of the node, as serve has it")
-	flags.StringVar(&cert, "tls-cert", "", "`FILE` of the certificate, as serve has it: if set, --listen is asked by TLS")
-	flags.BoolVar(&ready, "ready", false, "ask whether it is ready to serve, not only whether it lives")
+	flags.StringVar(&listen, "listen", node.DefaultListen, "`ADDRESS` of the node (serve --listen)")
+	flags.StringVar(&admin, "admin", "", "private `ADDRESS` of the node (serve --admin)")
+	flags.StringVar(&cert, "tls-cert", "", "`FILE` of the certificate (serve --tls-cert): if set, use TLS for --listen")
+	flags.BoolVar(&ready, "ready", false, "check whether it is ready to serve, not only whether it is alive")
 	flags.DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")
 	sh.printsJSON(cmd)
 	return cmd
 }
 
-// ownURL returns where on this machine a node with these settings answers.
+// ownURL returns the URL of a node on this machine with these settings.
 func ownURL(listen, admin string, secure bool) string {
 	scheme, address := "http", listen
 	if admin != "" {
@@ -90,7 +90,7 @@ func ownURL(listen, admin string, secure bool) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// askHealth asks a node. The error says that it is not well, or not there.
+// askHealth checks a node. It returns an error if the node is not healthy or cannot be reached.
 func askHealth(ctx context.Context, url string, ready bool) (health, error) {
 	path := "/livez"
 	if ready {
@@ -98,8 +98,8 @@ func askHealth(ctx context.Context, url string, ready bool) (health, error) {
 	}
 	transport := ownTransport()
 	defer transport.CloseIdleConnections()
-	// The certificate names the node as the world calls it, and the question goes to this machine's address; nothing of
-	// worth is asked or told.
+	// The certificate has the public name of the node, and the request goes to an address of this machine. Neither the
+	// request nor the response is confidential.
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	resp, err := call(ctx, clientOf(transport), http.MethodGet, url+path, nil)
 	if err != nil {
@@ -120,7 +120,7 @@ func askHealth(ctx context.Context, url string, ready bool) (health, error) {
 	return health{URL: url, OK: true, Reasons: answer.Reasons}, nil
 }
 
-// unwellError tells that a node answered and is not ready.
+// unwellError is the error for a node that answers that it is not ready.
 type unwellError struct {
 	url     string
 	reasons []string

@@ -14,17 +14,17 @@ import (
 )
 
 func keyCommand(sh *shell) *cobra.Command {
-	return group("key", "Make and look at keys",
-		"Keys are Ed25519. Root keys sign the org's trust document, publisher keys sign what is published.",
+	return group("key", "Make and show keys",
+		"Keys are Ed25519. Root keys sign the org's trust document, publisher keys sign channel manifests.",
 		keyNewCommand(sh), keyShowCommand(sh))
 }
 
-// keyInfo is what the verbs of key print.
+// keyInfo is the output of the verbs of key.
 type keyInfo struct {
 	File   string `json:"file"`
 	Kind   string `json:"kind"` // "private" or "public"
 	ID     string `json:"id"`
-	Public string `json:"public,omitempty"` // the file of the public key, when it was made too
+	Public string `json:"public,omitempty"` // the file of the public key, if it was written too
 }
 
 const (
@@ -34,7 +34,7 @@ const (
 
 func publicFile(file string) string { return file + ".pub" }
 
-// writeKey writes the two files of a key pair. It overwrites nothing, and leaves nothing behind when it fails.
+// writeKey writes the two files of a key pair. It never overwrites a file, and leaves none behind when it fails.
 func writeKey(file string, key channel.PrivateKey) error {
 	private, err := key.MarshalPEM()
 	if err != nil {
@@ -49,26 +49,26 @@ func writeKey(file string, key channel.PrivateKey) error {
 	return nil
 }
 
-// writeNew writes a file that must not exist.
+// writeNew writes a file that must not exist yet.
 func writeNew(file string, content []byte, mode fs.FileMode) error {
 	err := durable.Create(file, content, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return withHint(err, "choose another name, or move the old file away: it is never overwritten")
+		return withHint(err, "use another name, or move the file: existing files are never overwritten")
 	}
 	return err
 }
 
-// warnIfShared warns of a private key that others can read too.
+// warnIfShared warns of a private key that other users can read.
 func (sh *shell) warnIfShared(file string) {
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
-		sh.warn(withHint(fmt.Errorf("others can read the private key %s", file), "chmod 600 %s", file))
+		sh.warn(withHint(fmt.Errorf("other users can read the private key %s", file), "chmod 600 %s", file))
 	}
 }
 
 // readPublicKeys reads the public keys in files.
 func readPublicKeys(files []string) (keys []channel.PublicKey, err error) {
 	for _, file := range files {
-		raw, err := readSecretFile(file, channel.MaxKey) // a private key is told of by the parser
+		raw, err := readSecretFile(file, channel.MaxKey) // the parser refuses a private key
 		if err != nil {
 			return nil, err
 		}
@@ -81,14 +81,14 @@ func readPublicKeys(files []string) (keys []channel.PublicKey, err error) {
 	return keys, nil
 }
 
-// readFile reads a file of at most limit bytes; of a longer one it returns one byte more than that, for the parser to
-// refuse. A private key is refused: what is read here is shown or handed on.
+// readFile reads a file of at most limit bytes. It returns limit+1 bytes of a longer one, for the parser to refuse. It
+// refuses a private key, because the content is shown or sent.
 func readFile(file string, limit int64) ([]byte, error) {
 	raw, err := readSecretFile(file, limit)
 	if err == nil && bytes.Contains(raw, []byte(privateBlock)) {
 		return nil, &usageError{
-			message: file + ": it holds a private key, and something public is wanted",
-			hint:    "keep private keys to yourself; brink key new writes the public one beside it, as .pub",
+			message: file + " contains a private key, want something public",
+			hint:    "never share private keys; brink key new also writes the public key, as FILE.pub",
 		}
 	}
 	return raw, err

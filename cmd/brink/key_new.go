@@ -11,11 +11,11 @@ import (
 
 func keyNewCommand(sh *shell) *cobra.Command {
 	cmd := verb("new FILE", "Make a key pair",
-		`The private key goes to FILE, which only you can read; the public key, which you can give to anybody, to
-FILE.pub. Both are PEM. Files that exist are never overwritten.`,
+		`The private key is written to FILE, readable only by you. The public key, which is not secret, is written to
+FILE.pub. Both are PEM. Existing files are never overwritten.`,
 		`
-  brink key new root.key        keep this one off line: it signs the trust document
-  brink key new ci.key          this one publishes`,
+  brink key new root.key        signs the trust document: keep it offline
+  brink key new ci.key          publishes`,
 		func(_ *cobra.Command, args []string) error {
 			key, err := channel.NewKey(nil)
 			if err != nil {

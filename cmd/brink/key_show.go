@@ -11,8 +11,8 @@ import (
 )
 
 func keyShowCommand(sh *shell) *cobra.Command {
-	cmd := verb("show FILE", "Print the ID and the kind of a key",
-		"FILE is a private or a public key. The ID of a pair is the same whichever of the two you look at.",
+	cmd := verb("show FILE", "Show the ID and the kind of a key",
+		"FILE is a private or a public key. Both keys of a pair have the same ID.",
 		"  brink key show ci.key\n  brink key show ci.key.pub --json | jq -r .id",
 		func(_ *cobra.Command, args []string) error {
 			info, err := readKeyInfo(args[0])

@@ -1,14 +1,13 @@
-// Command brink is the edge of an over-the-air update network in one binary: the node, the publisher's tool and the
-// device's.
+// Command brink runs an edge network for over-the-air updates. One binary is the node, the publisher's tool and the
+// device's client.
 //
-// The life of one call: [run] builds the verbs, cobra finds the one that was asked for, its settings are filled from
-// flags, environment and file, the verb does its work through the rooms below, and what came of it is printed once and
-// turned into an exit code. The invariant: results go to stdout and nothing else does; progress, logs, warnings and
-// errors go to stderr.
+// The life of one call: [run] builds the tree of verbs, cobra finds the requested one, its settings are read from
+// flags, environment and file, the verb does its work through the packages below, and its result is printed once and
+// mapped to an exit code. The invariant: only results go to stdout; progress, logs, warnings and errors go to stderr.
 //
-// A verb is in the file of its name: brink org update in org_update.go. What the verbs of org share is in org.go and in
-// files of org that are named after no verb. What several nouns share is in the files that begin with flag (values of
-// flags and what they are turned into) and shell (settings, secrets, output, exit codes, asking nodes).
+// Each verb is in a file named after it: brink org update is in org_update.go. Code that the verbs of org share is in
+// org.go and in other files named org_ and a noun. Code that several nouns share is in the files whose names start with
+// flag (flag values and their parsing) and shell (settings, secrets, output, exit codes, requests to nodes).
 package main
 
 import (
@@ -25,21 +24,20 @@ import (
 )
 
 func main() {
-	// The first Ctrl-C ends what runs in good order. From then on signals do again what they do to any program: the
-	// second one ends it at once.
+	// The first Ctrl-C shuts down gracefully and restores the default handling of signals: the second one kills.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program: args without the program's name, environ as from [os.Environ]. It returns the exit code.
-// It returns when the verb is done, or soon after ctx is.
+// run is the whole program. The args are without the program's name, environ is as from [os.Environ]. It returns the
+// exit code when the verb is done, or soon after ctx is.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	sh := &shell{stdin: stdin, environ: environ}
-	sh.secrets.learnAll(args, environ)
+	sh.secrets.addAll(args, environ)
 	sh.stdout, sh.stderr = guard{stdout, &sh.secrets}, guard{stderr, &sh.secrets}
 	root := newRoot(sh)
-	root.SetArgs(append([]string{}, args...)) // cobra takes nil for "read os.Args"
+	root.SetArgs(append([]string{}, args...)) // with nil, cobra would read os.Args
 	root.SetIn(stdin)
 	root.SetOut(sh.stdout)
 	root.SetErr(sh.stderr)
@@ -51,12 +49,11 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if !sh.started {
 		err = asUsage(err)
 	}
-	sh.asJSON = sh.asJSON || slices.Contains(args, "--json") // flags may be what the error is about
+	sh.asJSON = sh.asJSON || slices.Contains(args, "--json") // parsing the flags may have failed
 	return sh.fail(err)
 }
 
-// execute runs the verb. A panic is the program's fault and becomes an error, so that what it tells passes where all
-// output does.
+// execute runs the verb. A panic becomes an error, so that its message goes through the same filter as all output.
 func (sh *shell) execute(ctx context.Context, root *cobra.Command) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -70,14 +67,13 @@ func (sh *shell) execute(ctx context.Context, root *cobra.Command) (err error) {
 
 // newRoot returns the tree of all verbs.
 func newRoot(sh *shell) *cobra.Command {
-	root := group("brink", "The edge of an over-the-air update network",
-		`Brink keeps app bundles on small nodes near the devices, answers "is there something new for me?", and hands
-over only the bytes that changed. This one binary is the node, the publisher's tool and the device's.
+	root := group("brink", "Run an edge network for over-the-air updates",
+		`Brink stores app bundles on small nodes near the devices, answers whether there is an update for a device, and
+sends only the bytes that changed. This binary is the node, the publisher's tool and the device's client.
 
-Every flag can also be set in the environment (--log-level is BRINK_LOG_LEVEL; commas separate several values; an
-empty variable counts as not set) or in a YAML file (log-level: …; several values are a list) that --config or
-BRINK_CONFIG names. A flag counts before the environment, the environment before the file, the file before the
-default.`,
+Every flag can also be set in the environment (--log-level is BRINK_LOG_LEVEL; separate several values with commas;
+an empty variable counts as not set) or in a YAML file named by --config or BRINK_CONFIG (log-level: …; several
+values are a list). Flags override the environment, the environment overrides the file, the file overrides defaults.`,
 		serveCommand(sh),
 		publishCommand(sh),
 		fetchCommand(sh),
@@ -100,6 +96,6 @@ default.`,
 	root.Version = readBuild().Version
 	root.SetVersionTemplate("brink {{.Version}}\n")
 	root.PersistentFlags().StringVar(&sh.configFile, configFlag, "", "YAML `FILE` with settings")
-	sh.dress(root)
+	sh.prepare(root)
 	return root
 }

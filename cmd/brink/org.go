@@ -11,17 +11,17 @@ import (
 )
 
 func orgCommand(sh *shell) *cobra.Command {
-	return group("org", "Say who may publish what",
-		`An org's trust document names its root keys and its roles: which keys may publish which apps to which channels,
-and how many of them must sign. Nodes and devices follow what it says. The root keys sign it; they publish nothing,
-so they can stay off line.`,
+	return group("org", "Manage who may publish what",
+		`An org's trust document lists its root keys and its roles: which keys may publish which apps to which channels, and
+how many of them must sign. Nodes and devices enforce it. The root keys sign it; they do not publish, so they can be
+kept offline.`,
 		orgNewCommand(sh), orgShowCommand(sh), orgUpdateCommand(sh), orgPushCommand(sh))
 }
 
-// publisherRole is the role that org new makes, and that org update changes unless told otherwise.
+// publisherRole is the role that org new makes, and that org update changes by default.
 const publisherRole = "publisher"
 
-// orgFlags are what a trust document is made of.
+// orgFlags are the contents of a trust document.
 type orgFlags struct {
 	roots      []string
 	publishers []string
@@ -37,22 +37,22 @@ type orgFlags struct {
 
 func (o *orgFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	signingFlag(cmd, &o.roots, "root", "`KEY`, private, of a root that signs: "+secretSources+" (repeatable)")
+	signingFlag(cmd, &o.roots, "root", "private root `KEY` that signs: "+secretSources+" (repeatable)")
 	flags.StringArrayVar(&o.publishers, "publisher", nil, "`FILE` of a public key that may publish (repeatable)")
-	flags.StringArrayVar(&o.apps, "apps", nil, "`PATTERN` of apps: a name, or the beginning of names and a * (repeatable)")
-	flags.StringArrayVar(&o.channels, "channels", nil, "`PATTERN` of channels (repeatable, all when none is given)")
+	flags.StringArrayVar(&o.apps, "apps", nil, "`PATTERN` of apps: a name, or a prefix followed by * (repeatable)")
+	flags.StringArrayVar(&o.channels, "channels", nil, "`PATTERN` of channels (repeatable; default: all)")
 	flags.IntVar(&o.threshold, "threshold", 1, "`NUMBER` of publisher keys that must sign")
-	flags.Var(&o.quota, "quota", "how much the org may keep on a node (0B: no bound of its own)")
-	flags.Var(&o.expires, "expires", "how long the document is good for, such as 365d, or never (default: never)")
+	flags.Var(&o.quota, "quota", "how much the org may store on a node (0B: only the quota of the node applies)")
+	flags.Var(&o.expires, "expires", "how long the document is valid, such as 365d, or never (default: never)")
 	flags.StringArrayVar(&o.renewers, "renewer", nil,
-		"`FILE` of a public key that may renew manifests and do nothing else (repeatable)")
+		"`FILE` of a public key that may only renew manifests (repeatable)")
 	flags.StringVar(&o.out, "out", "", "`FILE` to write the trust document to")
 }
 
-// renewerRole is the role that --renewer makes, or adds keys to.
+// renewerRole is the role that --renewer makes or adds keys to.
 const renewerRole = "renewer"
 
-// addRenewers lets keys renew manifests of all apps and channels, and do nothing else.
+// addRenewers permits keys to renew manifests of all apps and channels, and nothing else.
 func (o *orgFlags) addRenewers(c *channel.TrustConfig) error {
 	keys, err := readPublicKeys(o.renewers)
 	if err != nil {
@@ -86,5 +86,5 @@ func join[T ~string](list []T) string {
 	return strings.Join(texts, ", ")
 }
 
-// moment returns a time for people to read.
+// moment formats a time for display.
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }

@@ -11,9 +11,8 @@ import (
 func orgNewCommand(sh *shell) *cobra.Command {
 	var o orgFlags
 	cmd := verb("new NAME", "Make the trust document of a new org",
-		`The document goes to --out, which must not exist. Give it to every node (serve --trust) and every device (fetch
---trust): it is public, and what they build on. Every root key that you give signs it, and any one of them can sign
-its successor.`,
+		`The document is written to --out, which must not exist. Configure every node (serve --trust) and every device (fetch
+--trust) with it. It is public. All --root keys sign it, and any --root-threshold of them can sign its next version.`,
 		`
   brink key new root.key
   brink key new ci.key

@@ -14,9 +14,9 @@ import (
 
 func orgPushCommand(sh *shell) *cobra.Command {
 	var node string
-	cmd := verb("push FILE", "Bring the next version of a trust document to a running node",
-		`The node takes it when the root keys that it knows have signed it, and its fleet gets it from there. A channel that
-was signed by a key which the document takes away is out of service at once.`,
+	cmd := verb("push FILE", "Send the next version of a trust document to a running node",
+		`The node accepts it if the root keys of its current version have signed it, and passes it on to its fleet. A channel
+whose manifest was signed by a key that the document removes is no longer served.`,
 		"  brink org push acme.trust.json --node http://127.0.0.1:8080",
 		func(cmd *cobra.Command, args []string) error {
 			if err := checkNodes(cmd, node); err != nil {
@@ -30,14 +30,14 @@ was signed by a key which the document takes away is out of service at once.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			var taken protocol.TrustTaken
+			var accepted protocol.TrustTaken
 			path := protocol.TrustPath(trust.Org())
-			err = exchange(cmd.Context(), http.MethodPut, node, path, raw, protocol.MaxProblem, &taken)
+			err = exchange(cmd.Context(), http.MethodPut, node, path, raw, protocol.MaxProblem, &accepted)
 			if err != nil {
 				return err
 			}
-			return sh.show(taken, func(w io.Writer) {
-				fmt.Fprintf(w, "org %s is at version %d of its trust document\n", taken.Org, taken.Version)
+			return sh.show(accepted, func(w io.Writer) {
+				fmt.Fprintf(w, "org %s is at version %d of its trust document\n", accepted.Org, accepted.Version)
 			})
 		})
 	cmd.Args = args("FILE")

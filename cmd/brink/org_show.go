@@ -12,8 +12,8 @@ import (
 )
 
 func orgShowCommand(sh *shell) *cobra.Command {
-	cmd := verb("show FILE", "Print what a trust document says",
-		"The document's own root keys must have signed it. One that has expired is shown as well.",
+	cmd := verb("show FILE", "Show the contents of a trust document",
+		"The document must be signed by its own root keys. It may have expired.",
 		"  brink org show acme.trust.json",
 		func(_ *cobra.Command, args []string) error {
 			raw, err := readFile(args[0], channel.MaxTrust)
@@ -27,16 +27,16 @@ func orgShowCommand(sh *shell) *cobra.Command {
 	return cmd
 }
 
-// orgInfo is what the verbs of org print.
+// orgInfo is the output of the verbs of org.
 type orgInfo struct {
 	File          string          `json:"file"`
 	Org           string          `json:"org"`
 	Version       uint64          `json:"version"`
-	Digest        digest.Digest   `json:"digest,omitzero"` // absent: it is not complete
+	Digest        digest.Digest   `json:"digest,omitzero"` // absent: it lacks signatures
 	Issued        time.Time       `json:"issued"`
 	Expires       *time.Time      `json:"expires,omitempty"` // absent: never
 	Expired       bool            `json:"expired"`
-	Quota         int64           `json:"quota_bytes"` // 0: no bound of its own
+	Quota         int64           `json:"quota_bytes"` // 0: none
 	Roots         []string        `json:"roots"`       // key IDs
 	RootThreshold int             `json:"root_threshold"`
 	Roles         []channel.Role  `json:"roles"`
@@ -48,14 +48,14 @@ func (sh *shell) showOrg(raw []byte, file string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	c := trust.Next() // all that the document says, one version higher
+	c := trust.Next() // the contents of the document, with the next version number
 	c.Version, c.Issued, c.Expires = trust.Version(), trust.Issued(), trust.Expires()
 	info := newOrgInfo(c)
 	info.File, info.Digest = file, trust.Digest()
 	return sh.show(info, info.text)
 }
 
-// newOrgInfo returns what a trust document says.
+// newOrgInfo returns the contents of a trust document.
 func newOrgInfo(c channel.TrustConfig) orgInfo {
 	info := orgInfo{
 		Org: c.Org, Version: c.Version, Issued: c.Issued, Quota: c.Quota, Roots: keyIDs(c.Roots),
@@ -73,10 +73,10 @@ func (o orgInfo) text(w io.Writer) {
 	if o.Expires != nil {
 		expires = moment(*o.Expires)
 		if o.Expired {
-			expires += " (expired: it allows nothing any more)"
+			expires += " (expired: it is no longer valid)"
 		}
 	}
-	quota := "none of its own"
+	quota := "none"
 	if o.Quota > 0 {
 		quota = human(o.Quota)
 	}
@@ -100,7 +100,7 @@ func (o orgInfo) text(w io.Writer) {
 	}
 	for _, e := range o.Epochs {
 		fmt.Fprintln(w)
-		fmt.Fprintf(w, "epoch %d of their sequences:\n", e.Epoch)
+		fmt.Fprintf(w, "epoch %d of the sequences of:\n", e.Epoch)
 		facts(w, "apps", join(e.Apps), "channels", join(e.Channels))
 	}
 }

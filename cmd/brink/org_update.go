@@ -20,10 +20,12 @@ func orgUpdateCommand(sh *shell) *cobra.Command {
 	var remove, reset []string
 	var half bool
 	cmd := verb("update FILE", "Make the next version of a trust document",
-		`What you do not name stays as it is. The document takes the place of FILE unless --out names another file.
-Nodes and devices accept it because root keys that they know have signed it. A --role that does not exist yet is
-made: it needs --publisher and --apps. --reset is for a channel whose sequence a stolen key has used up: take that key
-out in the same version; then publish to the channel with --anew, and devices follow.`,
+		`Only what you name changes. The new version replaces FILE unless --out names another file. Nodes and devices accept
+it if enough root keys of their current version have signed it. A --role that does not exist yet is created: it needs
+--publisher and --apps.
+
+--reset is for a channel whose sequences were exhausted with a stolen key: remove that key in the same version, then
+publish to the channel with --anew.`,
 		`
   brink org update acme.trust.json --root root.key --publisher ci2.key.pub
   brink org update acme.trust.json --root root.key --remove-publisher ci.key.pub
@@ -36,9 +38,11 @@ out in the same version; then publish to the channel with --anew, and devices fo
 				out = args[0]
 			}
 			if half && out == args[0] {
-				return (&usageError{message: "--half-signed needs --out: the document in force stays as it is"}).of(cmd)
+				return (&usageError{
+					message: "--half-signed requires --out: FILE stays in force until enough keys have signed",
+				}).of(cmd)
 			}
-			raw, lacking, err := sh.updateOrg(cmd, args[0], role, half, &o, &roots, remove, reset)
+			raw, incomplete, err := sh.updateOrg(cmd, args[0], role, half, &o, &roots, remove, reset)
 			if err != nil {
 				return err
 			}
@@ -50,7 +54,7 @@ out in the same version; then publish to the channel with --anew, and devices fo
 			if err != nil {
 				return err
 			}
-			if lacking {
+			if incomplete {
 				result, err := newSigned(raw, "")
 				if err != nil {
 					return err
@@ -63,11 +67,11 @@ out in the same version; then publish to the channel with --anew, and devices fo
 	cmd.Args = args("FILE")
 	o.add(cmd)
 	cmd.Flags().BoolVar(&half, "half-signed", false,
-		"write the document to --out although more root keys have to sign it: brink sign adds them")
+		"write the document to --out even if more root keys must sign it (see brink sign)")
 	cmd.Flags().StringArrayVar(&remove, "remove-publisher", nil,
-		"`FILE` of a public key that may publish no longer (repeatable)")
+		"`FILE` of a public key that may no longer publish (repeatable)")
 	cmd.Flags().StringArrayVar(&reset, "reset", nil,
-		"`APP/CHANNEL`, or patterns of them, whose sequences are reset, above all that were ever signed (repeatable)")
+		"`APP/CHANNEL`, or patterns: start a new epoch of sequences, higher than all that were ever signed (repeatable)")
 	cmd.Flags().StringVar(&role, "role", publisherRole, "`NAME` of the role to change")
 	roots.add(cmd)
 	sh.printsJSON(cmd)
@@ -76,7 +80,7 @@ out in the same version; then publish to the channel with --anew, and devices fo
 
 func (sh *shell) updateOrg(
 	cmd *cobra.Command, file, role string, half bool, o *orgFlags, change *rootFlags, remove, reset []string,
-) (raw []byte, lacking bool, err error) {
+) (raw []byte, incomplete bool, err error) {
 	old, err := readFile(file, channel.MaxTrust)
 	if err != nil {
 		return nil, false, err
@@ -128,17 +132,17 @@ func (sh *shell) updateOrg(
 		return nil, false, err
 	}
 	if half {
-		raw, lacking, err = trust.SignHalf(next, now, roots...)
+		raw, incomplete, err = trust.SignHalf(next, now, roots...)
 	} else {
 		raw, err = trust.SignNext(next, now, roots...)
 	}
 	if channel.CodeOf(err) == channel.CodeUnknownKey {
-		err = withHint(err, "to make it one, give its public key with --add-root")
+		err = withHint(err, "to make it a root key, pass its public key with --add-root")
 	}
-	return raw, lacking, err
+	return raw, incomplete, err
 }
 
-// asUsageOf makes a usage error of a change that a trust document cannot take.
+// asUsageOf makes a usage error of an invalid change to a trust document.
 func asUsageOf(cmd *cobra.Command, err error) error {
 	refused, ok := errors.AsType[*channel.RefusedError](err)
 	if !ok {

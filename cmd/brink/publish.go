@@ -19,17 +19,17 @@ func publishCommand(sh *shell) *cobra.Command {
 	var native []string
 	var replicas replicaFlags
 	cmd := verb("publish DIR", "Publish a folder as a release of an app",
-		`The files in DIR become a bundle, the bundle becomes a release, and the channel serves it from then on. Only what
-the node lacks is sent. When publish returns, the release is durable on the node. It is safe to repeat: a release
-that the channel serves already is left as it is. When two publish to one channel at once, one wins and the other
-is told (exit code 4). What the node says is believed only as far as the trust document --trust allows.
+		`The files in DIR become a bundle, the bundle becomes a release, and the channel serves it from then on. Only chunks
+that the node lacks are sent. When publish returns, the release is durable on the node. It is safe to repeat: if the
+channel serves the release already, nothing changes. If two publishers change a channel at the same time, one of
+them fails with exit code 4. Data from the node is accepted only if the trust document (--trust) allows it.
 `+attachments,
 		`
   brink publish ./www --node http://127.0.0.1:8080 --key ci.key --trust acme.trust.json \
       --app com.acme.shop --version 1.0.0 --channel production
-  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      the rest set in brink.yaml or BRINK_*
-  brink publish ./www --version 1.1.0 --percent 5 …                    to some first; see brink channel rollout
-  brink publish ./www --origin s3://acme-ota --trust acme.trust.json … to a bucket, while no node runs`+examples,
+  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      with other settings in brink.yaml or BRINK_*
+  brink publish ./www --version 1.1.0 --percent 5 …                    with a rollout: see brink channel rollout
+  brink publish ./www --origin s3://acme-ota --trust acme.trust.json … to a bucket instead of a node`+examples,
 		func(cmd *cobra.Command, args []string) error {
 			r.Dir = args[0]
 			limits, err := nativeLimits(native)
@@ -39,7 +39,7 @@ is told (exit code 4). What the node says is believed only as far as the trust d
 			r.Native = limits
 			if some.given(cmd) {
 				if r.Anew {
-					return (&usageError{message: "--anew goes with none of --percent, --starts and --ends"}).of(cmd)
+					return (&usageError{message: "--anew excludes --percent, --starts and --ends"}).of(cmd)
 				}
 				to := some.apply(cmd, nil)
 				r.Rollout = &to
@@ -51,7 +51,7 @@ is told (exit code 4). What the node says is believed only as far as the trust d
 			if err != nil {
 				return err
 			}
-			defer p.end()
+			defer p.close()
 			r.DryRun = sign.dryRun
 			result, err := p.Publish(cmd.Context(), r)
 			p.meter.done()
@@ -68,15 +68,15 @@ is told (exit code 4). What the node says is believed only as far as the trust d
 	flags.StringVar(&r.Version, "version", "", "semantic `VERSION`, such as 1.4.0")
 	flags.StringVar(&r.Channel, "channel", "", "`NAME` of the channel, such as production")
 	excludeFlag(cmd, &r.Exclude)
-	flags.StringVar(&r.Link, "link", "", "`URL` where people read about the release")
-	flags.StringVar(&r.Comment, "comment", "", "`TEXT` about the release, for people")
+	flags.StringVar(&r.Link, "link", "", "`URL` of a page about the release")
+	flags.StringVar(&r.Comment, "comment", "", "`TEXT` that describes the release")
 	flags.BoolVar(&r.Anew, "anew", false,
-		"believe nothing of a channel manifest whose key is not allowed any more, but go on from its sequence")
+		"start the channel over if its manifest is signed by a key that was removed, continuing its sequence")
 	flags.Uint64Var(&r.Above, "above", 0,
-		"`SEQUENCE` that devices have seen of a channel that was lost: go on above it")
+		"start a lost channel over, above the last `SEQUENCE` that devices have seen")
 	flags.StringArrayVar(&native, "native", nil,
 		"`PLATFORM=MIN..MAX`: versions of the native app that can run it, such as ios=1.4.0.. (repeatable)")
-	flags.BoolVar(&r.Mandatory, "mandatory", false, "devices should not go on without this release")
+	flags.BoolVar(&r.Mandatory, "mandatory", false, "ask apps to install the release before they continue")
 	some.add(cmd)
 	attach.add(cmd)
 	required(cmd, "app", "version", "channel")
@@ -85,18 +85,18 @@ is told (exit code 4). What the node says is believed only as far as the trust d
 }
 
 func keyFlag(cmd *cobra.Command, keys *[]string) {
-	signingFlag(cmd, keys, "key", "`KEY`, private, that signs: "+secretSources+" (repeatable, for a threshold)")
+	signingFlag(cmd, keys, "key", "private `KEY` that signs: "+secretSources+" (repeatable, for a threshold)")
 }
 
 func dryRunFlag(cmd *cobra.Command, dryRun *bool) {
-	cmd.Flags().BoolVar(dryRun, "dry-run", false, "do everything but change anything: nothing is sent that lasts")
+	cmd.Flags().BoolVar(dryRun, "dry-run", false, "show what would happen, and change nothing")
 }
 
-// publishedText tells what a publisher did.
+// publishedText prints the result of publishing.
 func publishedText(w io.Writer, did string, r publish.Result) {
 	switch {
 	case r.HalfSigned:
-		fmt.Fprintf(w, "nothing has moved: %s of %s needs more signatures to serve %s\n", r.Channel, r.App, r.Version)
+		fmt.Fprintf(w, "nothing has changed: %s of %s needs more signatures to serve %s\n", r.Channel, r.App, r.Version)
 		fmt.Fprintln(w, halfSignedHint)
 	case r.Unchanged:
 		fmt.Fprintf(w, "nothing to do: %s serves %s %s already\n", r.Channel, r.App, r.Version)
@@ -112,7 +112,7 @@ func publishedText(w io.Writer, did string, r publish.Result) {
 	if r.Chunks > 0 {
 		sent := fmt.Sprintf("%s of %s, %s in all", grouped(int64(r.ChunksSent)), count(r.Chunks, "chunk"), human(r.BytesSent))
 		if r.DryRun {
-			sent = fmt.Sprintf("%s of %s would be", grouped(int64(r.ChunksSent)), count(r.Chunks, "chunk"))
+			sent = fmt.Sprintf("%s of %s would be sent", grouped(int64(r.ChunksSent)), count(r.Chunks, "chunk"))
 		}
 		pairs = append(pairs, "sent", sent)
 	}
@@ -129,7 +129,7 @@ func publishedText(w io.Writer, did string, r publish.Result) {
 	facts(w, pairs...)
 }
 
-// seconds returns a number of milliseconds for people to read.
+// seconds formats a number of milliseconds for display.
 func seconds(ms float64) string {
 	if ms < 1000 {
 		return fmt.Sprintf("%.0f ms", ms)

@@ -10,20 +10,20 @@ import (
 )
 
 const attachmentHelp = `
-An attachment is the same release in a form that some plugins of apps want. It is published with the release, named in
-the signed channel manifest, and goes wherever the release goes: promoted, rolled back, kept and dropped with it.
-  zip     the files as a zip, for plugins that do not take them one by one: old ones of Appflow and Capgo, and that of
-          Electron. --zip makes it; from then on every release of the channel has one, until --zip=false.`
+Attachments are the same release in other formats, for plugins that need them. They are published with the release,
+named in the signed channel manifest, and promoted, rolled back, kept and removed together with the release.
+  zip     the files as a zip, for plugins that do not download single files: old versions of Appflow's and Capgo's, and
+          the one for Electron. With --zip this and all later releases of the channel have one, until --zip=false.`
 
 const attachmentExamples = `
-  brink publish ./www --version 1.2.0 --zip …                          with a zip, and so from now on`
+  brink publish ./www --version 1.2.0 --zip …                          this and all later releases with a zip`
 
-// serviceFlags are the flags of the attachment that one service wants.
+// serviceFlags are the flags of the attachment for one service.
 type serviceFlags interface {
-	// help returns what the flags are for, and examples.
+	// help returns a description of the attachment, and examples.
 	help() (text, examples string)
 	add(cmd *cobra.Command)
-	// apply returns what makes the attachment, and may say how the zip is made. Keys and texts are read; zips are not.
+	// apply returns the attacher, and may change how the zip is made. It reads keys and texts, but no zips.
 	apply(sh *shell, cmd *cobra.Command, zip *publish.Zip) (publish.Attacher, error)
 }
 
@@ -37,7 +37,7 @@ func newAttachmentFlags() *attachmentFlags {
 	return &attachmentFlags{services: []serviceFlags{&capgoFlags{}}}
 }
 
-// help returns what attachments are, and examples.
+// help returns a description of all attachments, and examples.
 func (f *attachmentFlags) help() (text, examples string) {
 	texts, all := []string{attachmentHelp}, []string{attachmentExamples}
 	for _, service := range f.services {
@@ -48,13 +48,13 @@ func (f *attachmentFlags) help() (text, examples string) {
 }
 
 func (f *attachmentFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.zip, "zip", false, "with a zip of the files (default: if the release before has one)")
+	cmd.Flags().BoolVar(&f.zip, "zip", false, "attach a zip of the files (default: if the previous release has one)")
 	for _, service := range f.services {
 		service.add(cmd)
 	}
 }
 
-// apply fills in what the flags say of a release.
+// apply adds the attachments to a request.
 func (f *attachmentFlags) apply(sh *shell, cmd *cobra.Command, r *publish.Request) error {
 	var zip publish.Zip
 	if cmd.Flags().Changed("zip") {
@@ -75,7 +75,7 @@ func (f *attachmentFlags) apply(sh *shell, cmd *cobra.Command, r *publish.Reques
 	return nil
 }
 
-// attachmentFacts tells of the attachments of a release.
+// attachmentFacts describes the attachments of a release, in names and values.
 func attachmentFacts(r publish.Result) (pairs []string) {
 	for _, a := range r.Attachments {
 		text := human(a.Bytes)

@@ -34,57 +34,57 @@ type serveFlags struct {
 	fleet                  fleetFlags
 }
 
-// defaultScrub reads a full store of the default quota once in about 45 minutes, which no disk notices.
+// defaultScrub reads a full store of the default quota in about 45 minutes, a negligible load for a disk.
 const defaultScrub = 4 << 20
 
 func (s *serveFlags) add(cmd *cobra.Command) {
 	s.quota, s.hot, s.scrubRate = store.DefaultQuota, node.DefaultHot, defaultScrub
 	flags := cmd.Flags()
-	flags.StringVar(&s.data, "data", "", "`FOLDER` of the store; made if it is missing")
+	flags.StringVar(&s.data, "data", "", "`FOLDER` of the store; created if it does not exist")
 	flags.StringVar(&s.listen, "listen", node.DefaultListen,
-		"`ADDRESS` for devices and publishers; port 0 takes a free one")
+		"`ADDRESS` for devices and publishers; port 0 selects a free port")
 	flags.StringVar(&s.admin, "admin", "",
-		"private `ADDRESS` for operators: health, metrics, profiles (none unless given)")
+		"private `ADDRESS` for operators: health, metrics, profiles (default: none)")
 	flags.StringArrayVar(&s.adminHosts, "admin-host", nil,
-		"`NAME` by which operators' tools call --admin, besides its address and localhost (repeatable)")
-	flags.StringArrayVar(&s.trust, "trust", nil, "an org's trust document, a `FILE` or the document itself (repeatable)")
-	flags.StringVar(&s.tlsCert, "tls-cert", "", "`FILE` of the certificate chain, PEM; read again when it changes")
+		"host `NAME` under which --admin is reached, besides its address and localhost (repeatable)")
+	flags.StringArrayVar(&s.trust, "trust", nil, "an org's trust document, a `FILE` or its content (repeatable)")
+	flags.StringVar(&s.tlsCert, "tls-cert", "", "`FILE` with the certificate chain, PEM; reloaded when it changes")
 	flags.StringVar(&s.tlsKey, "tls-key", "", "`KEY` of the certificate, PEM: "+secretSources)
 	markSecret(cmd, "tls-key")
-	flags.Var(&s.quota, "quota", "how much the store may hold")
-	flags.Var(&s.hot, "hot", "how much memory may keep what is asked for most (0B: none)")
-	flags.Var(&s.scrubRate, "scrub-rate", "how much is read per second to find damage on the disk (0B: nothing)")
+	flags.Var(&s.quota, "quota", "how much may be stored")
+	flags.Var(&s.hot, "hot", "how much memory to use as cache for popular content (0B: none)")
+	flags.Var(&s.scrubRate, "scrub-rate", "how much to read per second to find damage on disk (0B: none)")
 	flags.IntVar(&s.keepReleases, "keep-releases", store.DefaultKeepReleases,
-		"how many earlier releases of a channel are never evicted, a `NUMBER`")
+		"`NUMBER` of earlier releases of each channel that are never evicted")
 	flags.IntVar(&s.patchReleases, "patch-releases", node.DefaultPatchReleases,
-		"from how many earlier releases patches are made at once, a `NUMBER` (0: none)")
-	flags.IntVar(&s.uploads, "uploads", node.DefaultUploads, "`NUMBER` of uploads that each org may have open")
+		"`NUMBER` of earlier releases from which patches are built when a release is published (0: none)")
+	flags.IntVar(&s.uploads, "uploads", node.DefaultUploads, "maximum `NUMBER` of open uploads per org")
 	flags.StringArrayVar(&s.sites, "site", nil,
 		"`HOST=APP/CHANNEL`: serve the channel as a web site at the root of that host (repeatable)")
 	flags.BoolVar(&s.fallback, "spa-fallback", false,
 		"serve index.html for paths of web sites that have no file and no extension")
 	flags.StringVar(&s.publicURL, "public-url", "",
-		"`URL` by which devices reach this node, where a proxy does not pass on host and scheme")
-	flags.StringVar(&s.capgo, "capgo-path", node.DefaultCapgo, "`PATH` below which Capgo's plugin is answered")
+		"`URL` at which devices reach this node, for proxies that do not pass on host and scheme")
+	flags.StringVar(&s.capgo, "capgo-path", node.DefaultCapgo, "`PATH` prefix of the API for Capgo's plugin")
 	flags.StringArrayVar(&s.appflow, "appflow-app", nil,
-		"`ID=APP`: the app for devices that ask by its ID in Ionic Appflow (repeatable)")
+		"`ID=APP`: the app for an ID in Ionic Appflow (repeatable)")
 	flags.DurationVar(&s.prepare, "prepare-wait", node.DefaultPrepare,
-		"how long a channel waits for its patches before it moves (0s: not at all)")
+		"how long to wait for patches before a channel serves a new release (0s: not at all)")
 	flags.DurationVar(&s.drain, "drain-wait", node.DefaultDrain,
-		"how long the node says that it is not ready before it stops to accept (0s: not at all)")
+		"how long to report not ready before the node stops accepting connections (0s: not at all)")
 	flags.DurationVar(&s.finish, "finish-wait", node.DefaultFinish,
-		"how long running requests may take after that")
+		"how long to wait for running requests after that")
 	flags.StringVar(&s.logLevel, "log-level", "info", "`LEVEL` of the log: debug, info, warn or error")
 	flags.StringVar(&s.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	flags.Float64Var(&s.accessLog, "access-log-sample", 0,
-		"`SHARE` of requests that are logged, 0 to 1; what the node failed always is")
+		"`SHARE` of requests to log, 0 to 1; server errors are always logged")
 	s.fleet.add(cmd)
 	completes(cmd, "log-level", "debug", "info", "warn", "error")
 	completes(cmd, "log-format", "text", "json")
 	required(cmd, "data")
 }
 
-// completes lets a shell complete the values of a flag.
+// completes registers the values of a flag for shell completion.
 func completes(cmd *cobra.Command, flag string, values ...string) {
 	fixed := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc(flag, fixed); err != nil {
@@ -95,14 +95,15 @@ func completes(cmd *cobra.Command, flag string, values ...string) {
 func serveCommand(sh *shell) *cobra.Command {
 	var s serveFlags
 	cmd := verb("serve", "Run a node",
-		`The node keeps bundles in --data and answers devices and publishers on --listen. It believes what the orgs' trust
-documents allow (--trust), and nothing else. On an empty folder without --trust it makes an org and keys for
-development there, and listens on loopback only.
+		`The node stores bundles in --data and serves devices and publishers on --listen. It accepts only what the trust
+documents of the orgs allow (--trust). Without --trust, in an empty folder, it makes an org and keys for development,
+and listens on loopback only.
 
-It stops in good order on Ctrl-C or SIGTERM: it says that it is not ready, waits --drain-wait, stops to accept, lets
-running requests finish for --finish-wait, and closes the store. A second Ctrl-C ends it at once; no harm is done.
+On Ctrl-C or SIGTERM it shuts down gracefully: it reports that it is not ready, waits for --drain-wait, stops accepting
+connections, waits up to --finish-wait for running requests, and closes the store. A second Ctrl-C kills it, which is
+safe too.
 
-"brink config check" tells what all settings are and where each comes from.`,
+"brink config check" prints all settings and their sources.`,
 		`
   brink serve --data ./data                                     for development
   brink serve --data /var/lib/brink --listen :8080 --admin 127.0.0.1:9090 --trust acme.trust.json --quota 50GiB
@@ -130,7 +131,7 @@ func (sh *shell) serve(ctx context.Context, cmd *cobra.Command, s *serveFlags) e
 	}
 	if dev != nil {
 		config.Drain = -1 // no load balancer sends devices to a node for development
-		if err := dev.settle(store.Config{Dir: config.Data, Quota: config.Quota}); err != nil {
+		if err := dev.saveTo(store.Config{Dir: config.Data, Quota: config.Quota}); err != nil {
 			return err
 		}
 	}
@@ -144,10 +145,10 @@ func (sh *shell) serve(ctx context.Context, cmd *cobra.Command, s *serveFlags) e
 	return n.Run(ctx)
 }
 
-// maxTLSKey bounds, in bytes, the PEM of a certificate's key.
+// maxTLSKey limits the PEM of a certificate's key, in bytes.
 const maxTLSKey = 64 << 10
 
-// config makes a node's configuration of the flags. Without a trust document it is not complete yet.
+// config returns the configuration of a node. It has no trust document if none is set.
 func (s *serveFlags) config(sh *shell, cmd *cobra.Command) (node.Config, error) {
 	c := node.Config{
 		Data: s.data, Listen: s.listen, Admin: s.admin, AdminHosts: s.adminHosts, CertFile: s.tlsCert,
@@ -190,7 +191,7 @@ func (s *serveFlags) config(sh *shell, cmd *cobra.Command) (node.Config, error) 
 	switch {
 	case s.tlsKey == "":
 	case isFile(s.tlsKey):
-		c.KeyFile = s.tlsKey // it is read again when it changes
+		c.KeyFile = s.tlsKey // it is reloaded when it changes
 	default:
 		key, err := sh.readSecret("tls-key", s.tlsKey, maxTLSKey)
 		if err != nil {
@@ -228,7 +229,7 @@ func (s *serveFlags) config(sh *shell, cmd *cobra.Command) (node.Config, error) 
 	return c, nil
 }
 
-// orNone makes the 0 that means none to a user the negative number that means none to a node.
+// orNone converts 0, which means none in flags, to -1, which means none in [node.Config].
 func orNone[N int | int64 | time.Duration](n N) N {
 	if n == 0 {
 		return -1
@@ -236,7 +237,7 @@ func orNone[N int | int64 | time.Duration](n N) N {
 	return n
 }
 
-// logger returns the log that goes to stderr.
+// logger returns the logger, which writes to stderr.
 func (sh *shell) logger(cmd *cobra.Command, s *serveFlags) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil || strings.ContainsAny(s.logLevel, "+-") {

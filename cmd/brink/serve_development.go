@@ -22,8 +22,8 @@ import (
 	"brink/store"
 )
 
-// developmentDir is where, in the data folder of a node that was given no trust document, the org and the keys lie that
-// it made for itself.
+// developmentDir is the name of the folder, in the data folder, for the org and the keys that a node makes if it has no
+// trust document.
 const developmentDir = "dev"
 
 const (
@@ -31,17 +31,17 @@ const (
 	developmentRoot = "root.key"
 	developmentKey  = "publisher.key"
 	developmentFile = "trust.json"
-	developmentApp  = "com.example.app" // for the commands to copy; the keys may publish any app
+	developmentApp  = "com.example.app" // in the commands to copy; the keys may publish any app
 )
 
-// development is an org with its keys for trying things out: whoever can read the folder can publish.
+// development is an org with its keys for development: anyone who can read the folder can publish.
 type development struct {
 	dir             string
-	root, publisher channel.PrivateKey // zero when they were made by an earlier run
+	root, publisher channel.PrivateKey // zero if they were made by an earlier run
 	trust           []byte
 }
 
-// newDevelopment makes an org whose one publisher key may publish anything. It is not written yet.
+// newDevelopment makes an org whose only publisher key may publish anything. It does not save it.
 func newDevelopment(dir string, now time.Time) (*development, error) {
 	root, err := channel.NewKey(nil)
 	if err != nil {
@@ -62,14 +62,15 @@ func newDevelopment(dir string, now time.Time) (*development, error) {
 	return &development{dir: dir, root: root, publisher: publisher, trust: trust}, err
 }
 
-// openDevelopment completes the configuration of a node that was given no trust document: by what an earlier run made,
-// or, when the data folder is empty, by an org of its own. It refuses to do so where strangers could reach the node.
+// openDevelopment adds a trust document to a configuration that has none: that of an earlier run or, if the data folder
+// is empty, that of a new org. It refuses to do so if other machines could reach the node.
 func openDevelopment(cmd *cobra.Command, s *serveFlags, config *node.Config) (*development, error) {
 	for _, address := range []string{s.listen, s.admin} {
 		if address != "" && !isLoopback(address) {
 			return nil, (&usageError{
-				message: fmt.Sprintf("%s is not loopback: with the keys for development a node is for this machine alone", address),
-				hint:    "make an org of your own (brink key new, brink org new) and give its trust document with --trust",
+				message: fmt.Sprintf("%s is not loopback, and --trust is missing: the keys for development are only for "+
+					"this machine", address),
+				hint: "make an org (brink key new, brink org new) and pass its trust document with --trust",
 			}).of(cmd)
 		}
 	}
@@ -87,7 +88,7 @@ func openDevelopment(cmd *cobra.Command, s *serveFlags, config *node.Config) (*d
 	} else if !empty {
 		return nil, (&usageError{
 			message: fmt.Sprintf("--trust missing, and %s is not empty", s.data),
-			hint:    "give the org's trust document with --trust; only on an empty folder is one made for development",
+			hint:    "pass the org's trust document with --trust; keys for development are made only in an empty folder",
 		}).of(cmd)
 	}
 	dev, err := newDevelopment(dir, time.Now())
@@ -98,24 +99,24 @@ func openDevelopment(cmd *cobra.Command, s *serveFlags, config *node.Config) (*d
 	return dev, nil
 }
 
-// settle keeps the org and the keys in the data folder, unless an earlier run did. The store comes first: it makes
-// itself at home in empty folders only.
-func (d *development) settle(data store.Config) error {
+// saveTo saves the org and the keys in the data folder, unless an earlier run did. It creates the store first, because
+// a store can only be created in an empty folder.
+func (d *development) saveTo(data store.Config) error {
 	if d.root.IsZero() {
 		return nil
 	}
-	fresh, err := store.Open(data)
+	created, err := store.Open(data)
 	if err != nil {
 		return err
 	}
-	if err := fresh.Close(); err != nil {
+	if err := created.Close(); err != nil {
 		return err
 	}
-	return d.keep()
+	return d.save()
 }
 
-// keep writes the org and the keys, all at once.
-func (d *development) keep() error {
+// save writes the org and the keys atomically.
+func (d *development) save() error {
 	fresh := d.dir + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
@@ -135,18 +136,18 @@ func (d *development) keep() error {
 	return durable.Rename(fresh, d.dir)
 }
 
-// announce says loudly that the node is for development, and what to do with it.
+// announce prints a prominent notice that the node is for development, and how to use it.
 func (sh *shell) announce(d *development, url string) {
 	frame(sh.stderr,
 		"DEVELOPMENT",
-		"No trust document was given, so this node trusts keys that it made itself.",
-		"Whoever can read "+d.dir+" can publish. It listens on loopback only.",
-		"For everything else make an org of your own: brink org new --help",
+		"--trust is not set, so this node trusts keys that it made itself.",
+		"Anyone who can read "+d.dir+" can publish. It listens on loopback only.",
+		"For production, make an org: brink org new --help",
 	)
 	sh.commands(d, url, developmentApp, "./www", "1.0.0")
 }
 
-// commands prints to stderr how to publish to a node and fetch from it, for copying.
+// commands prints to stderr commands to copy that publish to a node and fetch from it.
 func (sh *shell) commands(d *development, url, app, folder, version string) {
 	self := program()
 	key, trust := filepath.Join(d.dir, developmentKey), filepath.Join(d.dir, developmentFile)
@@ -184,7 +185,7 @@ func program() string {
 		return "brink"
 	}
 	if strings.Contains(self, string(filepath.Separator)+"go-build") {
-		return "go run ./cmd/brink" // "go run" removes what it made when the program ends
+		return "go run ./cmd/brink" // go run removes the binary when the program exits
 	}
 	return quote(os.Args[0])
 }
@@ -198,7 +199,7 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(one, other)
 }
 
-// quote returns text so that a POSIX shell takes it for one word.
+// quote quotes text so that a POSIX shell reads it as one word.
 func quote(text string) string {
 	plain := func(r rune) bool {
 		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:@%+,=", r)
@@ -218,7 +219,7 @@ func isLoopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// isEmpty reports whether a folder is not there or holds nothing but what a fresh file system has.
+// isEmpty reports whether a folder does not exist, or contains at most what a new file system contains.
 func isEmpty(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -19,10 +19,10 @@ const (
 	jsonFlag   = "json"
 )
 
-// strict marks, as an annotation, a verb for which a variable that is no setting is an error.
+// strict is the annotation of verbs for which an unknown BRINK_ variable is an error.
 const strict = "strict"
 
-// shell is one run of the program: where it reads and writes, and what holds for all verbs alike.
+// shell is one run of the program: its input, output and environment, and state shared by all verbs.
 type shell struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -30,16 +30,16 @@ type shell struct {
 
 	configFile string
 	asJSON     bool
-	sources    []setting // all settings of the verb, with where each comes from
-	file       string    // of settings, as it is shown to people; empty when there is none
-	started    bool      // the verb itself is running: what fails now is no matter of usage
+	sources    []setting // all settings of the verb and their sources
+	file       string    // base name of the settings file; empty when there is none
+	started    bool      // the verb itself is running: errors from now on are not usage errors
 
-	running   *cobra.Command // the verb, when its settings are filled in
-	secrets   secrets        // what is never shown
-	stdinRead bool           // as a secret: there is no second one
+	running   *cobra.Command // the verb, once its settings are filled in
+	secrets   secrets        // never shown in output
+	stdinRead bool           // a secret was read from stdin, which holds only one
 }
 
-// verb returns a command that does something: the settings of its flags are filled in before do is called.
+// verb returns a command that runs do, after the settings of its flags are filled in.
 func verb(use, short, long, example string, do func(cmd *cobra.Command, args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: short + ".\n\n" + long, Example: strings.Trim(example, "\n"),
@@ -47,7 +47,7 @@ func verb(use, short, long, example string, do func(cmd *cobra.Command, args []s
 	}
 }
 
-// group returns a command that only holds others. Called by itself it helps.
+// group returns a command that only has subcommands. Called by itself it prints its help.
 func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Long: short + ".\n\n" + long, DisableFlagsInUseLine: true}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -60,7 +60,7 @@ func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 		}
 		return &usageError{
 			message: "no such verb: " + args[0],
-			hint:    suggest(args[0], names, cmd.CommandPath()+" --help lists what there is"),
+			hint:    suggest(args[0], names, cmd.CommandPath()+" --help lists the verbs"),
 		}
 	}
 	cmd.Run = func(cmd *cobra.Command, _ []string) { _ = cmd.Help() } // cobra's Help never fails
@@ -68,7 +68,7 @@ func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// args refuses any number of arguments but len(names), naming those that are missing.
+// args requires exactly len(names) arguments, and names those that are missing.
 func args(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		switch {
@@ -81,14 +81,14 @@ func args(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// upTo is args for arguments that may be left out from the last one on.
+// upTo is args for optional arguments: those at the end may be omitted.
 func upTo(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		return args(names[:min(len(names), len(given))]...)(cmd, given)
 	}
 }
 
-// required marks flags without which cmd cannot run, wherever their value comes from.
+// required marks flags that need a value, from whatever source, before cmd can run.
 func required(cmd *cobra.Command, flags ...string) {
 	for _, name := range flags {
 		if err := cmd.MarkFlagRequired(name); err != nil {
@@ -98,13 +98,13 @@ func required(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-// printsJSON gives cmd the flag --json.
+// printsJSON adds the flag --json to cmd.
 func (sh *shell) printsJSON(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&sh.asJSON, jsonFlag, false, "print the result as one JSON object")
 }
 
-// dress gives every command below root, and root itself, what all have alike: settings, help and errors.
-func (sh *shell) dress(root *cobra.Command) {
+// prepare adds to root and every command below it what all have in common: settings, help and errors.
+func (sh *shell) prepare(root *cobra.Command) {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetHelpTemplate(helpTemplate)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -135,7 +135,7 @@ func (sh *shell) dress(root *cobra.Command) {
 		if cmd.RunE == nil {
 			return
 		}
-		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return sh.settle(cmd, known) }
+		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return sh.applySettings(cmd, known) }
 		do := cmd.RunE
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			sh.started = true
@@ -144,8 +144,8 @@ func (sh *shell) dress(root *cobra.Command) {
 	})
 }
 
-// settle fills the settings of cmd, and warns of variables that are meant for this program and none of its settings.
-func (sh *shell) settle(cmd *cobra.Command, known []string) error {
+// applySettings fills in the settings of cmd, and warns of variables with the prefix of settings that are not settings.
+func (sh *shell) applySettings(cmd *cobra.Command, known []string) error {
 	s, err := sh.settings(known)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func flagNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// show prints a result: value as JSON when that was asked for, otherwise what text writes, a line with each call.
+// show prints a result: value as JSON with --json, otherwise what text writes, one line with each call.
 func (sh *shell) show(value any, text func(w io.Writer)) error {
 	var b bytes.Buffer
 	if sh.asJSON {
@@ -210,7 +210,7 @@ func (sh *shell) show(value any, text func(w io.Writer)) error {
 	return nil
 }
 
-// warn tells of something that does not keep the verb from doing its work.
+// warn prints a problem that does not stop the verb.
 func (sh *shell) warn(problem error) {
 	if sh.asJSON {
 		sh.writeJSON(map[string]report{"warning": describe(problem)})
@@ -219,7 +219,7 @@ func (sh *shell) warn(problem error) {
 	sh.complain("warning: ", describe(problem))
 }
 
-// fail tells why the program ends, and returns its exit code.
+// fail prints the error that ends the program, and returns the exit code.
 func (sh *shell) fail(err error) int {
 	r := describe(err)
 	if sh.asJSON {
@@ -230,7 +230,7 @@ func (sh *shell) fail(err error) int {
 	return r.exit
 }
 
-// complain and writeJSON write to stderr. When that fails there is nobody left to tell.
+// complain and writeJSON write to stderr. They ignore its errors, which cannot be reported anywhere.
 
 func (sh *shell) complain(kind string, r report) {
 	w := screen{sh.stderr}
@@ -247,7 +247,7 @@ func (sh *shell) writeJSON(value any) {
 	}
 }
 
-// encode returns value as JSON that is safe to look at on a terminal.
+// encode returns value as JSON that is safe to print on a terminal.
 func encode(value any, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -257,7 +257,7 @@ func encode(value any, indent string) ([]byte, error) {
 	return escapeJSON(b.Bytes()), err
 }
 
-// isTerminal reports whether somebody looks at what is written to w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	if g, ok := w.(guard); ok {
 		w = g.w

@@ -22,7 +22,7 @@ import (
 	"brink/store"
 )
 
-// Exit codes. Scripts build on them: a number never changes its meaning.
+// Exit codes. Scripts depend on them: a number never changes its meaning.
 const (
 	exitOK          = 0
 	exitFailure     = 1
@@ -34,21 +34,21 @@ const (
 	exitDamaged     = 7
 	exitHeld        = 8
 	exitReplicas    = 9
-	exitInterrupted = 130 // what a shell reports for a program that Ctrl-C ended
+	exitInterrupted = 130 // as shells report a program that was stopped by SIGINT
 )
 
 // exitTable is part of every --help.
 const exitTable = `Exit codes:
-    0  done
-    1  failed for another reason than those below
+    0  success
+    1  failure, for a reason not listed below
     2  usage: a flag, an argument or a setting is wrong or missing
     3  refused: a signature, the rights of a key, a quota or a name does not allow it
     4  conflict: somebody else changed the channel first
     5  not found
-    6  no node could be reached, or the one that answered cannot serve now
-    7  damaged data was found
-    8  another process holds the folder
-    9  published and in force, but on fewer nodes than --replicas or --regions ask for
+    6  unavailable: no node could be reached, or the node cannot serve now
+    7  damaged data found
+    8  the folder is locked by another process
+    9  published and in force, but on fewer nodes or regions than --replicas or --regions require
   130  interrupted`
 
 // report is an error as users see it.
@@ -59,25 +59,25 @@ type report struct {
 	exit    int
 }
 
-// usageError tells that the program was called in a wrong way.
+// usageError is an error in the way the program was called.
 type usageError struct{ message, hint string }
 
 func (e *usageError) Error() string { return e.message }
 
-// of names the verb that was called, and points to its help when there is no better hint.
+// of adds the name of the called verb to the message, and a hint to its help when there is no better one.
 func (e *usageError) of(cmd *cobra.Command) *usageError {
 	path := cmd.CommandPath()
 	named := &usageError{message: e.message, hint: e.hint}
-	if what := strings.TrimPrefix(path, cmd.Root().Name()+" "); what != path && !strings.HasPrefix(e.message, path) {
-		named.message = what + ": " + e.message
+	if name := strings.TrimPrefix(path, cmd.Root().Name()+" "); name != path && !strings.HasPrefix(e.message, path) {
+		named.message = name + ": " + e.message
 	}
 	if named.hint == "" {
-		named.hint = path + " --help shows what it takes"
+		named.hint = "see " + path + " --help"
 	}
 	return named
 }
 
-// asUsage makes a usage error of whatever stopped the program before a verb began.
+// asUsage makes a usage error of an error that occurred before the verb started.
 func asUsage(err error) error {
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return err
@@ -85,7 +85,7 @@ func asUsage(err error) error {
 	return &usageError{message: err.Error()}
 }
 
-// hinted is an error together with what the user can do about it.
+// hinted is an error with a hint on what the user can do about it.
 type hinted struct {
 	err  error
 	hint string
@@ -102,8 +102,7 @@ func withHint(err error, format string, args ...any) error {
 	return &hinted{err: err, hint: fmt.Sprintf(format, args...)}
 }
 
-// describe is the one place where errors of all rooms become codes, hints and exit codes. The first line that fits
-// counts.
+// describe is the only place that maps errors of all packages to codes, hints and exit codes.
 func describe(err error) report {
 	r := classify(err)
 	r.Message = strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -113,6 +112,7 @@ func describe(err error) report {
 	return r
 }
 
+// classify returns the report for the first case that matches err.
 func classify(err error) report {
 	is := func(target error) bool { return errors.Is(err, target) }
 	if usage, ok := errors.AsType[*usageError](err); ok {
@@ -121,13 +121,13 @@ func classify(err error) report {
 	if is(publish.ErrForeignTrust) {
 		return report{
 			Code: "foreign_trust", exit: exitRefused,
-			Hint: "ask whoever has the org's root keys for the newest trust document; if yours is that, do not trust this node",
+			Hint: "get the newest trust document from the owner of the org's root keys; if you have it, do not trust this node",
 		}
 	}
 	if is(publish.ErrSequence) {
 		return report{
 			Code: "unexpected_sequence", exit: exitConflict,
-			Hint: "look at the channel, and give the sequence that it should be at with --expect-sequence",
+			Hint: "check the channel with brink channel show, then set --expect-sequence to the sequence that it should be at",
 		}
 	}
 	if refused, ok := errors.AsType[*channel.RefusedError](err); ok {
@@ -156,11 +156,12 @@ func classify(err error) report {
 	case is(context.Canceled):
 		return report{Code: "interrupted", exit: exitInterrupted}
 	case is(channel.ErrKey):
-		return report{Code: "bad_key", Hint: "brink key show FILE tells what a file holds", exit: exitUsage}
+		return report{Code: "bad_key", Hint: "brink key show FILE prints the kind of key in a file", exit: exitUsage}
 	case is(publish.ErrConflict):
-		return report{Code: "conflict", Hint: "look at the channel, and try again if you still want to", exit: exitConflict}
+		const hint = "check the channel with brink channel show, then try again if the change is still wanted"
+		return report{Code: "conflict", Hint: hint, exit: exitConflict}
 	case is(client.ErrLocked), is(store.ErrLocked):
-		return report{Code: "held", Hint: "end that process first, or name another folder", exit: exitHeld}
+		return report{Code: "held", Hint: "stop that process first, or use another folder", exit: exitHeld}
 	case is(client.ErrNotInstalled), is(client.ErrNoPrevious), is(publish.ErrUnpublished):
 		return report{Code: "not_found", exit: exitNotFound}
 	case is(client.ErrDamaged), is(store.ErrCorrupt), is(store.ErrDamaged),
@@ -171,20 +172,20 @@ func classify(err error) report {
 	case is(fs.ErrNotExist):
 		return report{Code: "not_found", exit: exitNotFound}
 	case isListen(err):
-		return report{Code: "can_not_listen", Hint: "name another address; port 0 takes a free one", exit: exitFailure}
+		return report{Code: "can_not_listen", Hint: "use another address; port 0 selects a free port", exit: exitFailure}
 	case isUnwell(err):
 		return report{Code: "not_ready", exit: exitUnreachable}
 	case is(client.ErrSlow):
-		const hint = "name another node with --node, or try again: what came is kept"
+		const hint = "use another node with --node, or try again: the download resumes"
 		return report{Code: "slow", Hint: hint, exit: exitUnreachable}
 	case isUnreachable(err):
-		const hint = "is the node running, and is the address right?"
+		const hint = "is the node running, and is the address correct?"
 		return report{Code: "unreachable", Hint: hint, exit: exitUnreachable}
 	}
 	return report{Code: "failed", exit: exitFailure}
 }
 
-// problemExit returns the exit code for an answer of a node that says no.
+// problemExit returns the exit code for an error response of a node.
 func problemExit(p *protocol.Problem) int {
 	switch p.Code {
 	case protocol.CodeConflict, protocol.CodePreconditionFail:
@@ -212,7 +213,7 @@ func isUnreachable(err error) bool {
 	return request || ok && connection.Op != "listen"
 }
 
-// isListen reports whether a socket could not be opened to listen on.
+// isListen reports whether listening on a socket failed.
 func isListen(err error) bool {
 	socket, ok := errors.AsType[*net.OpError](err)
 	return ok && socket.Op == "listen"

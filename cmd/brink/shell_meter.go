@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// patience is how long work may last before it shows its progress.
+	// patience is how long work runs before its progress is shown.
 	patience = time.Second
-	// refresh is the least time between two pictures of it.
+	// refresh is the minimum time between two updates of the display.
 	refresh = 100 * time.Millisecond
 )
 
-// meter shows on a terminal how far work has come that lasts longer than [patience]: a bar where the end is known, a
-// line where it is not. It is not safe for concurrent use. Call done at the end.
+// meter shows the progress of work that lasts longer than [patience] on a terminal: a bar when the total is known, a
+// line of text otherwise. It is not safe for concurrent use. Call done at the end.
 type meter struct {
-	sh    *shell // nil: nobody looks
-	items bool   // it counts things, not bytes
+	sh    *shell // nil: stderr is not a terminal
+	items bool   // it counts items, not bytes
 	since time.Time
 
 	what  string
-	shown time.Time // when the line was written last
+	shown time.Time // when the line was last written
 	bar   *progressbar.ProgressBar
 }
 
-// meter returns the meter of work that begins now. Where nobody looks it stays silent.
+// meter returns the meter of work that starts now. It prints nothing unless stderr is a terminal.
 func (sh *shell) meter() *meter {
 	m := &meter{since: time.Now()}
 	if isTerminal(sh.stderr) {
@@ -36,7 +36,7 @@ func (sh *shell) meter() *meter {
 	return m
 }
 
-// show tells what is being done, and how much of it is done and there. A total of -1 is not known.
+// show displays what is being done, and how much of the total is done. A total of -1 is unknown.
 func (m *meter) show(what string, done, total int64) {
 	if m.sh == nil {
 		return
@@ -63,8 +63,8 @@ func (m *meter) show(what string, done, total int64) {
 func (m *meter) showBar(done, total int64) {
 	if m.bar == nil {
 		m.bar = progressbar.NewOptions64(total,
-			// The bar begins with the work, so that its rate is right, and is seen only when it takes long.
-			progressbar.OptionSetWriter(&patient{w: m.sh.stderr, until: m.since.Add(patience)}),
+			// The bar starts with the work, so that its rate is correct, but is only displayed after a while.
+			progressbar.OptionSetWriter(&delayedWriter{w: m.sh.stderr, until: m.since.Add(patience)}),
 			progressbar.OptionSetDescription(m.what),
 			progressbar.OptionShowBytes(!m.items),
 			progressbar.OptionShowCount(),
@@ -74,10 +74,10 @@ func (m *meter) showBar(done, total int64) {
 			progressbar.OptionClearOnFinish(),
 		)
 	}
-	_ = m.bar.Set64(done) // what cannot be shown is no reason to stop the work
+	_ = m.bar.Set64(done) // an error of the display must not stop the work
 }
 
-// done takes the meter off the screen.
+// done removes the meter from the screen.
 func (m *meter) done() {
 	if m.bar != nil {
 		_ = m.bar.Clear()
@@ -89,20 +89,21 @@ func (m *meter) done() {
 	}
 }
 
-// patient is a writer that lets nothing through until a time.
-type patient struct {
+// delayedWriter discards what is written before a time.
+type delayedWriter struct {
 	w     io.Writer
 	until time.Time
 }
 
-func (p *patient) Write(b []byte) (int, error) {
-	if time.Now().Before(p.until) {
+// Write implements [io.Writer].
+func (d *delayedWriter) Write(b []byte) (int, error) {
+	if time.Now().Before(d.until) {
 		return len(b), nil
 	}
-	return p.w.Write(b)
+	return d.w.Write(b)
 }
 
-// status tells on a terminal what is being done, in a line that the next one replaces; an empty one takes it away.
+// status displays on a terminal what is being done, in a line that the next call replaces; an empty text clears it.
 func (sh *shell) status(what string) {
 	if !isTerminal(sh.stderr) {
 		return

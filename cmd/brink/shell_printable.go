@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// printable returns text with everything escaped that a terminal could take for a command or that could make it look
-// like another text: control characters, the end of a line included, marks of direction, invisible characters, and
-// bytes that are not UTF-8. Most text comes from nodes, buckets and bundles, which anybody may have written.
+// printable escapes everything in text that a terminal could interpret as a command or that could disguise the text:
+// control characters including line breaks, direction marks, invisible characters, and bytes that are not UTF-8. Most
+// text comes from nodes, buckets and bundles, and is not trusted.
 func printable(text string) string { return string(appendPrintable(nil, []byte(text))) }
 
 func appendPrintable(b, text []byte) []byte {
@@ -27,8 +27,8 @@ func appendPrintable(b, text []byte) []byte {
 	return b
 }
 
-// screen is what results are written to for people. Each call of Write is one line, or its end; whatever else is not
-// printable in it is escaped, so that no text that comes from elsewhere can begin a line.
+// screen is the writer for output in text form. Each call of Write is one line or the end of one; everything else that
+// is not printable is escaped, so that untrusted text cannot start a new line.
 type screen struct{ w io.Writer }
 
 // Write implements [io.Writer].
@@ -40,8 +40,8 @@ func (s screen) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// escapeJSON returns JSON that means the same and has only printable characters in it, but for the ends of its lines:
-// JSON itself escapes neither DEL, nor control characters above ASCII, nor marks of direction.
+// escapeJSON returns equivalent JSON in which all characters but line breaks are printable: encoding/json escapes
+// neither DEL, nor control characters above ASCII, nor direction marks.
 func escapeJSON(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	for len(b) > 0 {

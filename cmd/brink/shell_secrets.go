@@ -14,25 +14,26 @@ import (
 	"brink/gossip"
 )
 
-// What text may turn out to be.
+// The kinds of secrets that are recognized in text.
 const (
 	privateKeyText = "a private key"
 	fleetKeyText   = "a fleet key"
 	s3KeyText      = "a secret key of S3"
 )
 
-// privateBlock is part of the first line of every private key in PEM, whatever its algorithm.
+// privateBlock is part of the first line of every private key in PEM, for every algorithm.
 const privateBlock = "PRIVATE KEY-----"
 
-// base64Run finds what may be a secret in base64, which has no less than 40 characters.
+// base64Run matches base64 that is long enough to be a secret: at least 40 characters.
 func base64Run() *regexp.Regexp { return regexp.MustCompile(`[A-Za-z0-9+/]{40,}={0,2}`) }
 
-// pemBody finds what is in private keys in PEM: to the end of the block, or what may be base64 if that was cut off.
+// pemBody matches the body of private keys in PEM: to the end of the block, or all that may be base64 if it has no end.
 func pemBody() *regexp.Regexp {
 	return regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----((?:[^-].*?)-----END|[A-Za-z0-9+/=\s\\]*)`)
 }
 
-// secretKind says which secret a text is, or holds as PEM; "" is none. It cannot know secrets that look like nothing.
+// secretKind returns the kind of secret that a text is, or contains as PEM; "" is none. It recognizes only secrets with
+// a known format.
 func secretKind(text string) string {
 	if strings.Contains(text, privateBlock) {
 		return privateKeyText
@@ -69,26 +70,26 @@ func isPrivateDER(der []byte) bool {
 	return err == nil
 }
 
-// isMixed tells random base64 from digests in hexadecimal, names and paths.
+// isMixed distinguishes random base64 from hexadecimal digests, names and paths.
 func isMixed(run string) bool {
 	has := func(is func(rune) bool) bool { return strings.ContainsFunc(run, is) }
 	return has(unicode.IsUpper) && has(unicode.IsLower) && has(unicode.IsDigit) && strings.Count(run, "/") < 4
 }
 
-// pieceSize is the length in bytes from which a piece of a secret is not shown.
+// pieceSize is the length in bytes from which a part of a secret is redacted.
 const pieceSize = 16
 
-// redacted takes the place of secrets in output.
+// redacted replaces secrets in output.
 const redacted = "[secret]"
 
-// secrets are what this run was given and must never show, in pieces of pieceSize.
+// secrets is the set of secrets that this run has read and must never print, in pieces of pieceSize.
 type secrets struct {
 	mu     sync.RWMutex
 	pieces map[string]struct{}
 }
 
-// learn takes note of the secrets in a text that may be anything.
-func (s *secrets) learn(text string) {
+// addFrom adds the secrets that it recognizes in a text.
+func (s *secrets) addFrom(text string) {
 	for _, block := range pemBody().FindAllStringSubmatch(text, -1) {
 		s.add(block[1])
 	}
@@ -102,7 +103,7 @@ func (s *secrets) learn(text string) {
 	}
 }
 
-// add takes note of a text that is secret as a whole, in the forms in which messages have texts.
+// add adds a text that is secret as a whole, in all the forms in which a message may quote it.
 func (s *secrets) add(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +122,7 @@ func (s *secrets) add(text string) {
 	}
 }
 
-// clean returns output without the secrets. It keeps b when there are none.
+// clean returns b with secrets redacted. It returns b itself when there are none.
 func (s *secrets) clean(b []byte) []byte {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -129,24 +130,24 @@ func (s *secrets) clean(b []byte) []byte {
 		return b
 	}
 	var out []byte
-	kept, end := 0, 0 // what is copied, and where the secret that began ends
+	copied, end := 0, 0 // up to where b is copied or skipped, and where the current secret ends
 	for i := 0; i+pieceSize <= len(b); i++ {
 		if _, found := s.pieces[string(b[i:i+pieceSize])]; !found {
 			continue
 		}
 		if i >= end {
-			out = append(append(out, b[max(kept, end):i]...), redacted...)
+			out = append(append(out, b[max(copied, end):i]...), redacted...)
 		}
 		end = i + pieceSize
-		kept = end
+		copied = end
 	}
-	if kept == 0 {
+	if copied == 0 {
 		return b
 	}
-	return append(out, b[kept:]...)
+	return append(out, b[copied:]...)
 }
 
-// guard is a writer that lets no secret through. What is written at once is looked at as a whole.
+// guard is a writer that redacts secrets. It does not recognize a secret that is split between two calls of Write.
 type guard struct {
 	w       io.Writer
 	secrets *secrets
@@ -160,12 +161,12 @@ func (g guard) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// learnAll takes note of the secrets among the arguments and in the environment.
-func (s *secrets) learnAll(args, environ []string) {
+// addAll adds the secrets found in the arguments and the environment.
+func (s *secrets) addAll(args, environ []string) {
 	for _, arg := range args {
-		s.learn(arg)
+		s.addFrom(arg)
 		if len(arg) > 2 && arg[0] == '-' {
-			s.learn(arg[2:]) // -kVALUE
+			s.addFrom(arg[2:]) // -kVALUE
 		}
 	}
 	for _, pair := range environ {
@@ -174,7 +175,7 @@ func (s *secrets) learnAll(args, environ []string) {
 		case slices.Contains([]string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}, name):
 			s.add(value)
 		case strings.HasPrefix(name, envPrefix):
-			s.learn(value)
+			s.addFrom(value)
 		}
 	}
 }

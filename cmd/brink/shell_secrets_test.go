@@ -306,7 +306,7 @@ func TestSecrets_AreNotInPanics(t *testing.T) {
 	private := leaks(t)[0]
 	var out strings.Builder
 	sh := &shell{}
-	sh.secrets.learn(private.text)
+	sh.secrets.addFrom(private.text)
 	sh.stdout, sh.stderr = guard{&out, &sh.secrets}, guard{&out, &sh.secrets}
 	err := sh.execute(t.Context(), &cobra.Command{Use: "x", Run: func(*cobra.Command, []string) { panic(private.text) }})
 	if err == nil {

@@ -10,29 +10,29 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// envPrefix opens the name of every environment variable that is a setting.
+// envPrefix is the prefix of every environment variable that is a setting.
 const envPrefix = "BRINK_"
 
-// foreignVariables begin like settings and are none: the project's own tests read them.
-const foreignVariables = "BRINK_CI"
+// foreignVariable has the prefix of settings but is not one: the project's own tests read it.
+const foreignVariable = "BRINK_CI"
 
-// settings fill the flags of a verb from where they were not given: a flag counts before the environment, the
-// environment before the file, the file before the default. There is no other rule, and no verb has one of its own.
+// settings fill in the flags of a verb that the command line does not set. Flags override the environment, the
+// environment overrides the file, and the file overrides defaults. There is no other rule, for any verb.
 type settings struct {
-	env   map[string]string // by the name of the variable
+	env   map[string]string // by variable name
 	file  *settingsFile     // nil when there is none
 	known []string          // the names of all settings of all verbs, sorted
 }
 
-// setting is one flag with its value and where that came from.
+// setting is one flag with its value and the source of that.
 type setting struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
 	Source string `json:"source"` // "flag", the variable, file:line or "default"
 }
 
-// settings reads the environment and the file that --config or BRINK_CONFIG names. A variable that is empty is how
-// containers and scripts leave one out, so it counts as not set.
+// settings reads the environment and the file that --config or BRINK_CONFIG names. An empty variable counts as not set,
+// because containers and scripts often cannot omit one.
 func (sh *shell) settings(known []string) (*settings, error) {
 	s := &settings{env: map[string]string{}, known: known}
 	for _, pair := range sh.environ {
@@ -55,7 +55,7 @@ func (sh *shell) settings(known []string) (*settings, error) {
 	return s, s.checkKeys()
 }
 
-// apply sets the flags that the command line left alone, and returns all settings of the set with their sources.
+// apply sets the flags that the command line does not set, and returns all settings with their sources.
 func (s *settings) apply(flags *pflag.FlagSet) ([]setting, error) {
 	var all []setting
 	var first error
@@ -73,7 +73,7 @@ func (s *settings) apply(flags *pflag.FlagSet) ([]setting, error) {
 	return all, first
 }
 
-// fill sets one flag, and returns where its value comes from.
+// fill sets one flag, and returns the source of its value.
 func (s *settings) fill(f *pflag.Flag) (source string, err error) {
 	if f.Changed {
 		return "flag", nil
@@ -90,7 +90,7 @@ func (s *settings) fill(f *pflag.Flag) (source string, err error) {
 		if e := s.file.entry(f.Name); e != nil {
 			place := s.file.place(e)
 			if _, several := f.Value.(pflag.SliceValue); e.list && !several {
-				return "", &usageError{message: fmt.Sprintf("%s: %s has several values and takes one", place, f.Name)}
+				return "", &usageError{message: fmt.Sprintf("%s: %s has several values, want one", place, f.Name)}
 			}
 			return place, set(f, place+": "+f.Name, e.values)
 		}
@@ -108,20 +108,20 @@ func set(f *pflag.Flag, where string, values []string) error {
 	return nil
 }
 
-// checkKeys refuses keys of the file that no verb knows.
+// checkKeys refuses keys of the file that are not a setting of any verb.
 func (s *settings) checkKeys() error {
 	for _, e := range s.file.entries {
 		if !slices.Contains(s.known, e.name) {
 			return &usageError{
 				message: fmt.Sprintf("%s: no such setting: %s", s.file.place(&e), e.name),
-				hint:    suggest(e.name, s.known, "the keys of the file are the names of the flags"),
+				hint:    suggest(e.name, s.known, "the keys of the file are the names of flags, without the dashes"),
 			}
 		}
 	}
 	return nil
 }
 
-// unknownVariables returns a problem for each variable that begins like a setting and is none.
+// unknownVariables returns an error for each variable that has the prefix of settings but is not one.
 func (s *settings) unknownVariables() (problems []error) {
 	names := make([]string, 0, len(s.env))
 	for name := range s.env {
@@ -133,9 +133,9 @@ func (s *settings) unknownVariables() (problems []error) {
 		valid = append(valid, variable(name))
 	}
 	for _, name := range names {
-		if name != foreignVariables && !slices.Contains(valid, name) {
+		if name != foreignVariable && !slices.Contains(valid, name) {
 			problems = append(problems, &usageError{
-				message: fmt.Sprintf("%s in the environment is no setting", name),
+				message: fmt.Sprintf("unknown setting in the environment: %s", name),
 				hint:    suggest(name, valid, ""),
 			})
 		}
@@ -156,7 +156,7 @@ func knownSettings(root *cobra.Command) (names []string) {
 	return slices.Compact(names)
 }
 
-// isSetting reports whether the flag can be set elsewhere than on the command line.
+// isSetting reports whether the flag can also be set in the environment and in a file.
 func isSetting(flag string) bool { return flag != configFlag && flag != "help" }
 
 // variable returns the name of the environment variable of a flag.
@@ -183,7 +183,7 @@ func (sh *shell) readSettingsFile(path string) (*settingsFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
-	sh.secrets.learn(string(raw))
+	sh.secrets.addFrom(string(raw))
 	entries, err := parseSettings(raw)
 	if err != nil {
 		return nil, &usageError{message: fmt.Sprintf("%s: %v", path, err)}

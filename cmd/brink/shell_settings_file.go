@@ -7,10 +7,10 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// settingsFile is a YAML file of settings: one mapping, whose values are texts or lists of texts. A value is taken as
-// it is written, so that 10GiB, 0755 and no mean in a file what they mean on the command line.
+// settingsFile is a YAML file of settings: one mapping, whose values are strings or lists of strings. Values are not
+// converted, so that 10GiB, 0755 and no mean the same in a file as on the command line.
 type settingsFile struct {
-	name    string // for people
+	name    string // for messages
 	entries []entry
 }
 
@@ -29,11 +29,11 @@ func (f *settingsFile) entry(name string) *entry {
 	return nil
 }
 
-// place says where an entry stands, for people.
+// place returns the position of an entry, for messages.
 func (f *settingsFile) place(e *entry) string { return fmt.Sprintf("%s:%d", f.name, e.line) }
 
-// parseSettings reads a file of settings. An empty file holds none. It refuses whatever could be read in two ways: a
-// key that comes twice, an alias, a value in a value, a second document.
+// parseSettings parses a file of settings. An empty file is valid. It refuses everything ambiguous: a repeated key, an
+// alias, a nested value, a second document.
 func parseSettings(raw []byte) ([]entry, error) {
 	if len(raw) > maxSettingsFile {
 		return nil, fmt.Errorf("longer than %d bytes", maxSettingsFile)
@@ -90,7 +90,7 @@ func parseEntry(key, value *yaml.Node) (entry, error) {
 		case isNull(item):
 			return e, fmt.Errorf("line %d: %s has no value", item.Line, e.name)
 		case item.Kind != yaml.ScalarNode:
-			return e, fmt.Errorf("line %d: %s must be a text or a list of texts", item.Line, e.name)
+			return e, fmt.Errorf("line %d: %s must be a string or a list of strings", item.Line, e.name)
 		}
 		e.values = append(e.values, item.Value)
 	}

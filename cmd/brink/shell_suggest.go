@@ -2,8 +2,7 @@ package main
 
 import "fmt"
 
-// helpTemplate is the page that --help prints. Verbs that do nothing by themselves leave out what only concerns those
-// that do.
+// helpTemplate is the page that --help prints. Groups of verbs omit the parts that only concern verbs.
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}Usage:
@@ -32,11 +31,11 @@ Flags of all verbs:
 ` + exitTable + `
 {{- if .HasAvailableSubCommands}}
 
-"{{.CommandPath}} VERB --help" tells more about a verb.
+Use "{{.CommandPath}} VERB --help" for more information about a verb.
 {{- end}}
 `
 
-// suggest returns a hint that names the candidate nearest to name, or otherwise when none is near.
+// suggest returns a hint with the candidate most similar to name, or otherwise when none is similar.
 func suggest(name string, candidates []string, otherwise string) string {
 	best, least := "", max(2, len(name)/3)+1
 	for _, candidate := range candidates {
@@ -50,7 +49,7 @@ func suggest(name string, candidates []string, otherwise string) string {
 	return fmt.Sprintf("did you mean %s?", best)
 }
 
-// distance returns how many bytes must be inserted, removed or replaced to make b of a (Levenshtein).
+// distance returns how many bytes must be inserted, removed or replaced to turn a into b (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// table lines up rows of text in columns. The first row is the heading.
+// table aligns rows of text in columns. The first row is the heading.
 type table struct {
 	align string // one letter per column: 'l' for text, 'r' for numbers
 	rows  [][]string
 }
 
-// newTable returns a table of len(align) columns with that heading.
+// newTable returns a table of len(align) columns with the given heading.
 func newTable(align string, heading ...string) *table {
 	return &table{align: align, rows: [][]string{heading}}
 }

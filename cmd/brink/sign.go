@@ -14,16 +14,16 @@ import (
 	"brink/publish"
 )
 
-// signed is what the verb prints: all that the document says, and who has signed it.
+// signed is the output of the verb: the contents of the document, and the keys that have signed it.
 type signed struct {
 	File     string            `json:"file"`
 	Kind     string            `json:"kind"` // trust or manifest
 	Trust    *orgInfo          `json:"trust,omitempty"`
 	Manifest *channel.Manifest `json:"manifest,omitempty"`
-	Serves   []publish.Serving `json:"serves,omitempty"` // what the manifest gives to whom
+	Serves   []publish.Serving `json:"serves,omitempty"` // what the manifest serves to which devices
 	SignedBy []string          `json:"signed_by"`        // IDs of keys
-	// Complete says whether enough keys have signed: for a trust document by its own roots, for a manifest by the trust
-	// document that was given; null: none was.
+	// Complete says whether enough keys have signed: for a trust document according to itself, for a manifest according
+	// to the trust document in --trust; null if there is none.
 	Complete *bool  `json:"complete"`
 	Lacks    string `json:"lacks,omitempty"` // why it is not complete
 	DryRun   bool   `json:"dry_run"`
@@ -34,9 +34,9 @@ func signCommand(sh *shell) *cobra.Command {
 	var trustFile, out string
 	var dryRun bool
 	cmd := verb("sign FILE", "Add a signature to a trust document or channel manifest",
-		`For documents that keys on several machines have to sign: org update and the verbs that move channels write them
-with --half-signed. What the document says is printed; look at it, with --dry-run first, before you sign. A trust
-document is brought to nodes by brink org push, a manifest by brink channel push.`,
+		`It is for documents that keys on several machines must sign: org update and the verbs that change channels write
+them with --half-signed. The contents of the document are printed; review them with --dry-run before you sign. When
+enough keys have signed, send a trust document with brink org push, and a manifest with brink channel push.`,
 		`
   brink sign acme.trust.v2.json --key root-b.key --dry-run
   brink sign acme.trust.v2.json --key root-b.key
@@ -81,8 +81,8 @@ document is brought to nodes by brink org push, a manifest by brink channel push
 	cmd.Args = args("FILE")
 	keyFlag(cmd, &keys)
 	trustFlag(cmd, &trustFile,
-		"the org's trust document, a `FILE` or the document itself: tells whether a manifest lacks signatures")
-	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write to (default: in the place of the one that is signed)")
+		"the org's trust document, a `FILE` or its content, to check whether a manifest lacks signatures")
+	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write to (default: replace the signed one)")
 	dryRunFlag(cmd, &dryRun)
 	sh.printsJSON(cmd)
 	return cmd
@@ -152,7 +152,7 @@ func (s *signed) text(w io.Writer) {
 	}
 }
 
-// manifestText tells all of a manifest by which devices act.
+// manifestText prints everything in a manifest that devices act on.
 func (s *signed) manifestText(w io.Writer) {
 	m := s.Manifest
 	fmt.Fprintf(w, "channel %s of %s, sequence %d\n", m.Channel, m.App, m.Sequence)
@@ -166,7 +166,7 @@ func (s *signed) manifestText(w io.Writer) {
 		pairs = append(pairs, "native app", fmt.Sprintf("%s %s..%s", platform, limits.Min, limits.Max))
 	}
 	if m.Release.Mandatory {
-		pairs = append(pairs, "mandatory", "devices should not go on without the release")
+		pairs = append(pairs, "mandatory", "apps should install the release before they continue")
 	}
 	for i := range m.Release.Attachments {
 		a := &m.Release.Attachments[i]

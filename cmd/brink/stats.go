@@ -14,17 +14,17 @@ import (
 	"brink/node/tally"
 )
 
-// maxStats bounds the answer to a question for statistics: all that can be counted on the days that can be asked for
-// is more, and no table for people.
+// maxStats limits an answer with statistics, in bytes. The largest possible answer would be too long for a table.
 const maxStats = 64 << 20
 
 func statsCommand(sh *shell) *cobra.Command {
 	var node, app, version string
 	var days int
-	cmd := verb("stats", "Tell what devices did: checks, updates, versions, active devices",
-		`It asks the private address of a node (serve --admin), and tells what came to all nodes of its fleet. Days and months
-are those of UTC, and an event counts on the day on which it came. The number of devices is an estimate, off by about
-one per cent; a device is one that told an ID. Which devices were seen is a sample, by which versions can be compared.`,
+	cmd := verb("stats", "Show statistics of devices: checks, updates, versions, active devices",
+		`It connects to the private address of a node (serve --admin) and prints the sums over all nodes of its fleet. Days
+and months are in UTC, and an event counts on the day on which it is received. The number of devices is an estimate
+with an error of about one per cent, and includes only devices that sent an ID. SEEN is a sample of the devices, to
+compare versions by.`,
 		`
   brink stats --node http://127.0.0.1:9090 --app com.acme.shop
   brink stats --node http://127.0.0.1:9090 --app com.acme.shop --days 7 --version 1.5.0
@@ -44,10 +44,10 @@ one per cent; a device is one that told an ID. Which devices were seen is a samp
 			return sh.show(summary, func(w io.Writer) { summaryText(w, summary, days) })
 		})
 	flags := cmd.Flags()
-	flags.StringVar(&node, "node", "", "private `URL` of the node, as serve has it with --admin")
+	flags.StringVar(&node, "node", "", "private `URL` of the node (serve --admin)")
 	flags.StringVar(&app, "app", "", "`NAME` of the app")
-	flags.StringVar(&version, "version", "", "tell what was about this `VERSION` only")
-	flags.IntVar(&days, "days", 30, "`NUMBER` of days, today included: 1 to "+strconv.Itoa(tally.KeepDays))
+	flags.StringVar(&version, "version", "", "only events of this `VERSION`")
+	flags.IntVar(&days, "days", 30, "`NUMBER` of days including today, 1 to "+strconv.Itoa(tally.KeepDays))
 	required(cmd, "node", "app")
 	sh.printsJSON(cmd)
 	return cmd
@@ -56,13 +56,13 @@ one per cent; a device is one that told an ID. Which devices were seen is a samp
 func summaryText(w io.Writer, s tally.Summary, days int) {
 	fmt.Fprintf(w, "%s, %s, %s\n", s.App, count(days, "day"), count(len(s.Nodes), "node"))
 	if len(s.Silent) > 0 {
-		fmt.Fprintf(w, "  without what came to %s: not to be asked now\n", strings.Join(s.Silent, ", "))
+		fmt.Fprintf(w, "  without the events of %s, which cannot be reached\n", strings.Join(s.Silent, ", "))
 	}
 	for _, month := range s.Months {
-		fmt.Fprintf(w, "  about %s active in %s, whatever they run\n", count(month.Devices, "device"), month.Month)
+		fmt.Fprintf(w, "  about %s active in %s, of all versions\n", count(month.Devices, "device"), month.Month)
 	}
 	if len(s.Days) == 0 {
-		fmt.Fprintln(w, "  nothing was counted")
+		fmt.Fprintln(w, "  no events")
 		return
 	}
 	fmt.Fprintln(w)
@@ -96,7 +96,7 @@ func daysTable(s tally.Summary) *table {
 	return t
 }
 
-// versionsTable has a line for each version, the one that most devices ran on the newest day first.
+// versionsTable has a line for each version, starting with the one that most devices ran on the newest day.
 func versionsTable(s tally.Summary) *table {
 	type line struct {
 		version                string

@@ -11,8 +11,8 @@ import (
 
 func storeGCCommand(sh *shell) *cobra.Command {
 	var s storeFlags
-	cmd := verb("gc", "Remove what nothing refers to, and give disk space back",
-		"A running node does this by itself. Bundles are not evicted: that happens only when room is wanted.",
+	cmd := verb("gc", "Remove unreferenced data and free disk space",
+		"A running node does this by itself. Bundles are not evicted: that happens only when space is needed.",
 		"  brink store gc --data /var/lib/brink",
 		func(cmd *cobra.Command, _ []string) error {
 			return s.withStore(func(opened *store.Store) error {
@@ -22,7 +22,7 @@ func storeGCCommand(sh *shell) *cobra.Command {
 				}
 				return sh.show(report, func(w io.Writer) {
 					fmt.Fprintln(w, "garbage collected")
-					facts(w, "removed", human(report.Evicted), "given back", human(max(0, report.Disk))+" of the disk")
+					facts(w, "removed", human(report.Evicted), "freed", human(max(0, report.Disk))+" on disk")
 				})
 			})
 		})

@@ -11,8 +11,8 @@ import (
 
 func storeStatsCommand(sh *shell) *cobra.Command {
 	var s storeFlags
-	cmd := verb("stats", "Tell what a store holds",
-		"What is stored counts against the quota; the folder itself may be larger for a while, until space is given back.",
+	cmd := verb("stats", "Show what a store contains",
+		"Stored data counts against the quota. The folder may be larger for a while, until disk space is freed.",
 		"  brink store stats --data /var/lib/brink",
 		func(*cobra.Command, []string) error {
 			return s.withStore(func(opened *store.Store) error {
@@ -41,7 +41,7 @@ func statsText(w io.Writer, data string, stats store.Stats) {
 		pairs = append(pairs, "read-only", stats.ReadOnly)
 	}
 	if len(stats.Quarantine) > 0 {
-		pairs = append(pairs, "set aside", fmt.Sprintf("%s that were damaged", count(len(stats.Quarantine), "blob")))
+		pairs = append(pairs, "quarantine", fmt.Sprintf("damaged: %s", count(len(stats.Quarantine), "blob")))
 	}
 	if stats.BadRecords > 0 {
 		pairs = append(pairs, "bad records", fmt.Sprint(stats.BadRecords))

@@ -9,7 +9,7 @@ import (
 	"brink/store"
 )
 
-// verification is what store verify prints.
+// verification is the output of store verify.
 type verification struct {
 	OK bool `json:"ok"`
 	*store.Report
@@ -17,10 +17,9 @@ type verification struct {
 
 func storeVerifyCommand(sh *shell) *cobra.Command {
 	var s storeFlags
-	cmd := verb("verify", "Read everything in a store and check it",
-		`Every blob, every bundle and every signed record is read once. Damaged blobs are set aside, so that they are never
-served: a node fetches them again, and publishing a bundle again heals it too. The exit code is 7 when something is
-damaged.`,
+	cmd := verb("verify", "Verify everything in a store",
+		`Every blob, bundle and signed record is read once. Damaged blobs are quarantined, so that they are never served: a
+node fetches them again, and publishing a bundle again repairs it too. The exit code is 7 if anything is damaged.`,
 		"  brink store verify --data /var/lib/brink",
 		func(cmd *cobra.Command, _ []string) error {
 			return s.withStore(func(opened *store.Store) error {
@@ -36,7 +35,7 @@ damaged.`,
 					return err
 				}
 				return withHint(fmt.Errorf("%s: %w", s.data, store.ErrDamaged),
-					"start the node: it fills what it can reach; publish again what stays incomplete")
+					"start the node, which fetches missing data again; then publish the bundles that are still incomplete")
 			})
 		})
 	s.add(cmd)
@@ -47,7 +46,7 @@ damaged.`,
 func (v verification) text(w io.Writer) {
 	fmt.Fprintf(w, "read %s, %s\n", count(v.Blobs, "blob"), human(v.Bytes))
 	for _, d := range v.Damaged {
-		fmt.Fprintf(w, "  damaged blob, set aside: %s\n", d)
+		fmt.Fprintf(w, "  damaged blob, quarantined: %s\n", d)
 	}
 	for _, b := range v.Incomplete {
 		if b.NoIndex {
@@ -57,12 +56,12 @@ func (v verification) text(w io.Writer) {
 		fmt.Fprintf(w, "  bundle %s has lost %s\n", b.ID, count(b.Lost, "chunk"))
 	}
 	for _, name := range v.Records {
-		fmt.Fprintf(w, "  signed record that cannot be read: %s\n", name)
+		fmt.Fprintf(w, "  unreadable signed record: %s\n", name)
 	}
 	for _, table := range v.Tables {
-		fmt.Fprintf(w, "  database with a table that is damaged: %s\n", table)
+		fmt.Fprintf(w, "  damaged database table: %s\n", table)
 	}
 	if v.OK {
-		fmt.Fprintln(w, "all is as it was written")
+		fmt.Fprintln(w, "no damage found")
 	}
 }

@@ -10,12 +10,12 @@ import (
 	"brink/bundle"
 )
 
-// build says which build of the program this is. What a build does not know stays empty.
+// build describes this build of the program. Unknown fields are empty.
 type build struct {
 	Version  string `json:"version"` // of the module: a tag, a pseudo-version or "(devel)"
 	Revision string `json:"revision,omitempty"`
 	Time     string `json:"time,omitempty"` // of the revision, RFC 3339
-	Modified bool   `json:"modified"`       // the tree had changes that the revision has not
+	Modified bool   `json:"modified"`       // the working tree had uncommitted changes
 	Go       string `json:"go"`
 	Platform string `json:"platform"` // system/architecture
 	Bundle   int    `json:"bundle_schema"`
@@ -51,8 +51,8 @@ func readBuild() build {
 }
 
 func versionCommand(sh *shell) *cobra.Command {
-	cmd := verb("version", "Print which build this is",
-		"Builds with the same bundle schema make the same bundle of the same files.",
+	cmd := verb("version", "Print the version of this build",
+		"Builds with the same bundle schema make the same bundle from the same files.",
 		"  brink version\n  brink version --json",
 		func(*cobra.Command, []string) error {
 			b := readBuild()
