@@ -11,8 +11,8 @@ import (
 	"brink/protocol"
 )
 
-// answer is what a device reads of a [protocol.CheckAnswer]. All else follows from the manifest, and is not worth the
-// memory that a node could have it cost.
+// answer is the part of a [protocol.CheckAnswer] that a device uses. The rest follows from the manifest; decoding it
+// would let a node make the device allocate memory for nothing.
 type answer struct {
 	Decision       channel.Kind             `json:"decision"`
 	Reason         channel.Reason           `json:"reason"`
@@ -22,23 +22,23 @@ type answer struct {
 	Manifest       json.RawMessage          `json:"manifest"`
 }
 
-// readAnswer reads the answer to a check, whatever it is, with a few times its bytes of memory. It may leave the
-// manifest out if that is the one that was seen.
+// readAnswer reads the answer to a check. It allocates at most a small multiple of the answer's size. The manifest may
+// be missing if it is the one that the device has seen.
 func readAnswer(r io.Reader, seen digest.Digest) (answer, error) {
 	var a answer
 	raw, err := protocol.ReadAll(r, protocol.MaxCheckAnswer)
 	if err != nil {
-		return a, fmt.Errorf("answer: %w", err)
+		return a, fmt.Errorf("read the answer: %w", err)
 	}
 	if err := json.Unmarshal(raw, &a); err != nil {
-		return answer{}, fmt.Errorf("answer: %w", err)
+		return answer{}, fmt.Errorf("decode the answer: %w", err)
 	}
 	if len(a.Patch) > protocol.MaxInline {
-		return answer{}, fmt.Errorf("a patch of %d bytes, of which %d were asked for", len(a.Patch), protocol.MaxInline)
+		return answer{}, fmt.Errorf("the answer has a patch of %d bytes, want at most %d", len(a.Patch), protocol.MaxInline)
 	}
 	stays := a.Decision == channel.UpToDate || a.Decision == channel.None
 	if a.Manifest == nil && (seen.IsZero() || !stays) {
-		return answer{}, errors.New("an answer without a channel manifest")
+		return answer{}, errors.New("the answer has no channel manifest")
 	}
 	return a, nil
 }

@@ -9,12 +9,13 @@ import (
 	"brink/channel"
 )
 
-// encodingSlack is what an encoding may add to any archive, in bytes, beside one for each 128: more than zstd needs for
-// bytes that do not compress (3 for each block of 128 KiB), frame headers and the header of a patch.
+// encodingSlack is the number of bytes that an encoding may add to any archive, besides one for each 128 bytes. This is
+// more than zstd needs for incompressible data (3 bytes for each block of 128 KiB), frame headers and the header of a
+// patch.
 const encodingSlack = 64 << 10
 
-// maxEncoded bounds, in bytes, what the archive of a release may take on its way, in an encoding. What a node says of
-// lengths is not signed and counts for nothing beyond.
+// maxEncoded returns the maximum size, in bytes, of the archive of a release in an encoding. Lengths from a node are
+// not signed, and cannot exceed it.
 func maxEncoded(release *channel.Release, encoding string) int64 {
 	if encoding == "" || encoding == "identity" {
 		return release.Size
@@ -22,15 +23,15 @@ func maxEncoded(release *channel.Release, encoding string) int64 {
 	return release.Size + release.Size/128 + encodingSlack
 }
 
-// tooLong is the error of an answer that is longer than the signed release accounts for.
-func tooLong(most int64) error {
-	return fmt.Errorf("%w: more than the %d bytes that it can take", ErrDamaged, most)
+// tooLong returns the error for a response that is longer than the signed release allows.
+func tooLong(limit int64) error {
+	return fmt.Errorf("%w: it is longer than the maximum of %d bytes", ErrDamaged, limit)
 }
 
-// boundedReader gives an error in the place of the bytes beyond left.
+// boundedReader returns an error if r has more than left bytes.
 type boundedReader struct {
-	r          io.Reader
-	left, most int64
+	r           io.Reader
+	left, limit int64
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
@@ -42,18 +43,18 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	var one [1]byte
 	n, err := b.r.Read(one[:])
 	if n > 0 {
-		return 0, tooLong(b.most)
+		return 0, tooLong(b.limit)
 	}
 	return 0, err
 }
 
-// span is which bytes of a representation an answer carries.
+// span is the range of bytes of a representation in a response.
 type span struct {
 	first, last int64
-	total       int64 // of the representation; -1 if that is not told
+	total       int64 // of the representation; -1 if unknown
 }
 
-// parseSpan reads a Content-Range (RFC 9110, section 14.4).
+// parseSpan parses a Content-Range (RFC 9110, section 14.4).
 func parseSpan(field string) (span, bool) {
 	rest, bytes := strings.CutPrefix(field, "bytes ")
 	positions, total, sized := strings.Cut(rest, "/")
@@ -72,7 +73,7 @@ func parseSpan(field string) (span, bool) {
 	return s, good
 }
 
-// parseLength reads a number of digits alone.
+// parseLength parses a number that consists of digits only.
 func parseLength(s string) (int64, bool) {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {

@@ -259,7 +259,7 @@ func FuzzSplit(f *testing.F) {
 func TestBoundedReader_GivesWhatItMay(t *testing.T) {
 	t.Parallel()
 	for n := range 4 {
-		r := &boundedReader{r: strings.NewReader("abc"[:n]), left: 2, most: 2}
+		r := &boundedReader{r: strings.NewReader("abc"[:n]), left: 2, limit: 2}
 		got, err := io.ReadAll(r)
 		if want := "abc"[:min(n, 2)]; string(got) != want || errors.Is(err, ErrDamaged) != (n > 2) {
 			t.Errorf("of %d bytes came %q, %v", n, got, err)

@@ -1,29 +1,29 @@
-// Package client is the device's side: check, fetch, verify, apply, roll back. An app can embed it; it knows nothing of
-// the server's packages.
+// Package client implements the device's side: check, fetch, verify, apply, roll back. Apps can embed it; it does not
+// import the server's packages.
 //
-// The life of one [Client.Update]: the device tells a node what it is and runs. The node's answer carries the signed
-// channel manifest; the device checks the signature against the org's trust document, refuses what is older than what
-// it has seen, and decides for itself from the manifest ([channel.Resolve]). When there is something new it asks for
-// the archive, offering the archive it has as a dictionary, so that one response carries only what changed. The bytes
-// go through decoder and digest into a folder beside the running one; only when the digest is that of the signed
-// release is the folder given its name and the state replaced, which is the switch.
+// The life of one [Client.Update]: the device sends a description of itself and of what it runs to a node. The answer
+// contains the signed channel manifest. The device verifies the signature against the org's trust document, refuses a
+// manifest older than the last one it accepted, and decides from the manifest what to do ([channel.Resolve]). If there
+// is an update, it requests the archive and offers the archive it has as a dictionary, so that the response contains
+// only what changed. The bytes are decoded, hashed and written to a new folder. Only if the digest is that of the
+// signed release, the folder gets its final name and the state is replaced, which is the switch.
 //
-// The folder, all below [Config].Dir:
+// Everything is in the folder [Config].Dir:
 //
-//	bundles/<bundle>/   one installed bundle each: the current one, the previous one
-//	state.json          what is installed, and what was seen of each channel, replaced atomically: the truth
-//	current             a symbolic link to the current bundle, which follows the state; none while nothing is installed
-//	                    and the app runs what it came with, and none on Windows and where links are refused
-//	partial/            a download that was cut, to be resumed
-//	trust.json          the newest trust document that followed from the one that the app came with
-//	nodes.json          how long each of several nodes took to answer, and which failed; only saves time
-//	lock                held while a Client is open
+//	bundles/<bundle>/   one folder for each installed bundle: the current one and the previous one
+//	state.json          what is installed, and what was seen of each channel, replaced atomically: authoritative
+//	current             a symbolic link to the current bundle, derived from the state; missing while nothing is
+//	                    installed and the app runs its built-in bundle, on Windows, and where links are not permitted
+//	partial/            an interrupted download, to be resumed
+//	trust.json          the newest successor of the trust document that is built into the app
+//	nodes.json          how long each of several nodes took to answer, and which failed; an optimization only
+//	lock                locked while a Client is open
 //
-// An app opens its files below [Client.Path], which needs no link and does not change under it while it runs.
+// Apps open their files below [Client.Path], which does not need the link and does not change while the app runs.
 //
-// The invariant: a device is never worse off. Until the last step of an update nothing that the app runs is touched; a
-// kill at any point leaves either the old version or the new one, whole; and every failure of a patch falls back to the
-// full archive.
+// The invariant: an update never leaves a device worse off. Until the last step of an update nothing that the app runs
+// is changed; if the process is killed, either the old or the new version is complete; and if a patch fails, the device
+// fetches the full archive.
 package client
 
 import (
@@ -44,69 +44,69 @@ import (
 	"brink/protocol"
 )
 
-// Errors that callers can tell apart. A manifest that is refused is a [*channel.RefusedError], an answer of a node
-// that says no a [*protocol.Problem].
+// Errors that callers can distinguish. The error for a refused manifest is a [*channel.RefusedError], and that for an
+// error response of a node is a [*protocol.Problem].
 var (
-	// ErrLocked is returned when another process works in the same folder.
+	// ErrLocked is returned by New if another process uses the folder.
 	ErrLocked = errors.New("the folder is in use by another process")
-	// ErrNotInstalled is returned when something is asked of an installed version and there is none.
+	// ErrNotInstalled is returned by methods that need an installed version if there is none.
 	ErrNotInstalled = errors.New("nothing is installed")
-	// ErrNoNode is returned by Update when no node was given.
-	ErrNoNode = errors.New("no node given")
-	// ErrNoPrevious is returned by Rollback when no earlier version is kept.
-	ErrNoPrevious = errors.New("no previous version is kept")
-	// ErrDamaged is returned when a node's bytes are not those of the signed release, after all ways were tried.
-	ErrDamaged = errors.New("the node's bytes are not those of the signed release")
+	// ErrNoNode is returned by Update if the Config has no nodes.
+	ErrNoNode = errors.New("no node configured")
+	// ErrNoPrevious is returned by Rollback if there is no previous version.
+	ErrNoPrevious = errors.New("there is no previous version to go back to")
+	// ErrDamaged is returned if bytes from a node do not match the signed release, after all retries and fallbacks.
+	ErrDamaged = errors.New("the bytes from the node do not match the signed release")
 )
 
-// DefaultConnections is how many connections an archive comes over at once unless the Config says otherwise: the first
-// round trip of so many carries most patches whole (docs/performance.md).
+// DefaultConnections is the default number of parallel connections for an archive. Their first round trip is enough for
+// most patches (docs/performance.md).
 const DefaultConnections = 10
 
-// DefaultSignedEvery is how long a device goes by unsigned answers unless the Config says otherwise. A manifest is a
-// few kilobytes, so asking for it once a week costs nothing that counts.
+// DefaultSignedEvery is the default time for which a device accepts unsigned answers. A manifest is a few kilobytes, so
+// the cost of fetching it once a week is negligible.
 const DefaultSignedEvery = 7 * 24 * time.Hour
 
-// maxConnections bounds what a Config may say, for a node has others to serve.
+// maxConnections limits Config.Connections, to protect nodes.
 const maxConnections = 16
 
-// Config says where the device keeps its bundles and whom it asks.
+// Config is the configuration of a [Client].
 type Config struct {
 	Dir     string         // created if missing
-	Nodes   []string       // base URLs, of which the nearest is asked first, the others when it fails; Rollback needs none
+	Nodes   []string       // base URLs; the nearest is used first, the others when it fails; Rollback needs none
 	App     string         // the app that the device runs
 	Channel string         // the channel that it follows
-	Trust   []byte         // the org's trust document, as signed; later ones that follow from it come over the network
-	Device  channel.Device // what the device is; what it runs is filled in by the Client
-	Confirm bool           // take an update for well as soon as it is applied; otherwise call Confirm
-	// Connections bounds how many connections to a node an archive comes over at once, 1 to 16; default:
-	// DefaultConnections. Eager opens them while the node is still asked whether there is something new: it saves a round
-	// trip when there is, and costs the node connections when there is not. While nothing is installed they are always
-	// opened so. It is for the default of HTTP only.
+	Trust   []byte         // the org's trust document, as signed; its successors are fetched from nodes
+	Device  channel.Device // the properties of the device; the Client fills in what it runs
+	Confirm bool           // confirm each update as soon as it is applied; otherwise call Confirm
+	// Connections is the maximum number of parallel connections to a node for one archive, 1 to 16; default:
+	// DefaultConnections. Eager opens them during the check for an update: this saves a round trip if there is one, and
+	// costs the node unused connections if there is none. While nothing is installed, they are always opened early.
+	// Eager has no effect if HTTP is set.
 	Connections int
 	Eager       bool
-	// SignedEvery is after how long without a signed manifest the device asks for it even if it has seen it: until then an
-	// answer that nothing is new need not be signed. Default: DefaultSignedEvery.
+	// SignedEvery is the maximum time between signed manifests: until then the node may answer that nothing has changed
+	// without sending the manifest again. Default: DefaultSignedEvery.
 	SignedEvery time.Duration
-	// HTTP sends the requests; its CheckRedirect is not used, for redirects to other hosts are never followed.
-	HTTP   *http.Client     // default: one with connections of its own
+	// HTTP sends the requests. Its CheckRedirect is ignored: redirects to other hosts are never followed.
+	HTTP   *http.Client     // default: a client with its own connections
 	Logger *slog.Logger     // default: discards
 	Now    func() time.Time // default: time.Now
-	// Progress, if set, is called while an archive comes in, with the body bytes of it so far and in all; total is -1
-	// when the node does not say.
+	// Progress, if set, is called while an archive is received, with the number of body bytes so far and in total; total
+	// is -1 if unknown.
 	Progress func(received, total int64)
 
-	// What systems refuse: tests refuse it anywhere.
+	// Operations that some systems refuse, replaceable by tests.
 	symlink   func(root *os.Root, target, name string) error // default: symlink
 	removeAll func(root *os.Root, name string) error         // of an old bundle; default: os.Root.RemoveAll
 }
 
-// Validate reports everything that is wrong with the Config.
+// Validate returns an error with everything that is wrong with the Config.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error
 	if c.Dir == "" {
-		errs = append(errs, errors.New("no folder given"))
+		errs = append(errs, errors.New("no folder configured"))
 	}
 	for _, node := range c.Nodes {
 		if _, err := protocol.NodeURL(node); err != nil {
@@ -114,7 +114,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.App == "" || c.Channel == "" {
-		errs = append(errs, errors.New("app and channel must be given"))
+		errs = append(errs, errors.New("app and channel are required"))
 	}
 	if c.Connections < 1 || c.Connections > maxConnections {
 		errs = append(errs, fmt.Errorf("%d connections: want 1 to %d", c.Connections, maxConnections))
@@ -125,9 +125,9 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// withDefaults has the nodes in the form that paths are appended to.
+// withDefaults returns the Config with defaults, and with nodes in the form to which paths are appended.
 func (c Config) withDefaults() Config {
-	c.Nodes = slices.Clone(c.Nodes) // the caller's own stay as they are
+	c.Nodes = slices.Clone(c.Nodes) // do not change the caller's slice
 	for i, node := range c.Nodes {
 		if base, err := protocol.NodeURL(node); err == nil {
 			c.Nodes[i] = base
@@ -152,15 +152,15 @@ func (c Config) withDefaults() Config {
 type Client struct {
 	config Config
 	http   *http.Client
-	dialer *dialer // nil: the caller's http client has its own
+	dialer *dialer // nil: the HTTP client of the caller is used
 	trust  *channel.Trust
 	root   *os.Root
 	lock   *flock.Flock
 	state  state
 }
 
-// New opens the folder, makes good what a kill may have left half done, and returns the device. It returns [ErrLocked]
-// when another process has the folder open. Close it when done.
+// New opens the folder, completes an update that was interrupted, and returns the device. It returns [ErrLocked] if
+// another process has the folder open. The caller has to close the Client.
 func New(config Config) (*Client, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
@@ -180,7 +180,7 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// Close gives the folder free for others.
+// Close unlocks the folder and closes connections.
 func (c *Client) Close() error {
 	var errs []error
 	if c.root != nil {
@@ -193,35 +193,35 @@ func (c *Client) Close() error {
 	return errors.Join(errs...)
 }
 
-// Result tells what an Update or a Rollback did.
+// Result is the result of an Update or a Rollback.
 type Result struct {
 	App           string         `json:"app"`
 	Channel       string         `json:"channel"`
-	Version       string         `json:"version"` // installed now; empty: the app runs what it came with
+	Version       string         `json:"version"` // installed now; empty: the app runs its built-in bundle
 	Bundle        *digest.Digest `json:"bundle,omitempty"`
-	Path          string         `json:"path"`     // of the folder with the files of Version, as Client.Path has it
-	Sequence      uint64         `json:"sequence"` // of the channel manifest that decided
+	Path          string         `json:"path"`     // of the folder with the files of Version, as from Client.Path
+	Sequence      uint64         `json:"sequence"` // of the channel manifest
 	Previous      string         `json:"previous,omitempty"`
 	Decision      channel.Kind   `json:"decision"`
 	Reason        string         `json:"reason,omitempty"` // why there is no update, if that is not obvious
 	UpToDate      bool           `json:"up_to_date"`
-	Patched       bool           `json:"patched"`        // the archive came as a patch
-	Encoding      string         `json:"encoding"`       // of the archive as it came; empty when none came
-	Resumed       bool           `json:"resumed"`        // part of the archive was there from before
+	Patched       bool           `json:"patched"`        // the archive was received as a patch
+	Encoding      string         `json:"encoding"`       // of the archive as received; empty if none was
+	Resumed       bool           `json:"resumed"`        // an earlier download of the archive was resumed
 	BytesReceived int64          `json:"bytes_received"` // of all response bodies, as sent
 	Requests      int            `json:"requests"`
-	Parts         int            `json:"parts"` // in which the archive came at once, a request each; 0: it came whole
-	// SignedAge is how long ago, by the device's clock, a node last sent the manifest and its signature was checked: for
-	// so long the device has gone by the word of nodes alone. It is negative if that never was.
+	Parts         int            `json:"parts"` // parallel requests for parts of the archive; 0: a single request
+	// SignedAge is how long ago, by the device's clock, a signed manifest was last received and verified; since then the
+	// device has relied on unsigned answers. It is negative if none ever was.
 	SignedAge     time.Duration `json:"-"`
 	SignedAgeSecs float64       `json:"signed_age_seconds"`
 	Duration      time.Duration `json:"-"`
 	DurationMS    float64       `json:"duration_ms"`
 }
 
-// Update brings the folder to what the channel serves: it checks, and if there is something new fetches, verifies and
-// applies it. It asks the nodes in turn until one serves, the nearest first. When it fails, what was installed stays as
-// it was.
+// Update updates the folder to the release that the channel serves: it checks for an update, and fetches, verifies and
+// applies it if there is one. It tries one node after the other, the nearest first, until one succeeds. If Update
+// fails, the installed version is unchanged.
 func (c *Client) Update(ctx context.Context) (Result, error) {
 	start := c.config.Now()
 	var failures []error
@@ -229,14 +229,14 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	if len(c.config.Nodes) == 0 {
 		return Result{}, ErrNoNode
 	}
-	known := c.contacts()
+	known := c.loadContacts()
 	nodes := known.order(c.config.Nodes, start)
 	for i, node := range nodes {
 		t := &transfer{client: c, node: node, last: i == len(nodes)-1, traffic: counted}
 		result, err := t.run(ctx)
 		if err == nil {
 			if len(nodes) > 1 {
-				c.keep(known.learn(c.config.Nodes, node, t.wait, nodes[:i], c.config.Now()))
+				c.saveContacts(known.record(c.config.Nodes, node, t.wait, nodes[:i], c.config.Now()))
 			}
 			return c.finish(result, counted, start), nil
 		}
@@ -249,18 +249,18 @@ func (c *Client) Update(ctx context.Context) (Result, error) {
 	return c.finish(Result{}, counted, start), errors.Join(failures...)
 }
 
-// run is Update from one node.
+// run performs an Update from one node.
 func (t *transfer) run(ctx context.Context) (Result, error) {
 	c := t.client
 	if c.dialer != nil && c.config.Connections > 1 && (c.config.Eager || c.state.Current == nil) {
-		c.dialer.open(ctx, t.node, c.config.Connections)
-		defer c.dialer.drop()
+		c.dialer.openAhead(ctx, t.node, c.config.Connections)
+		defer c.dialer.closeUnused()
 	}
 	return t.update(ctx)
 }
 
-// Confirm tells that the installed version is well. Until then the version that was confirmed before is kept for
-// Rollback, whatever comes between.
+// Confirm records that the installed version works. Until then Rollback returns to the version that was confirmed last,
+// even after further updates.
 func (c *Client) Confirm() error {
 	if c.state.Current == nil {
 		return ErrNotInstalled
@@ -270,10 +270,10 @@ func (c *Client) Confirm() error {
 	return c.save(next)
 }
 
-// Rollback returns to the previous version, without a network, and remembers the one it leaves as failed: it is not
-// applied again until the channel serves something else. It returns [ErrNoPrevious] when none is kept, or when the root
-// keys have reset the channel since it was installed: a thief may have signed it, and no manifest would bring the
-// device up from there.
+// Rollback returns to the previous version, without a network, and records the current one as failed: it is not applied
+// again until the channel serves another one. It returns [ErrNoPrevious] if there is none, or if the root keys have
+// reset the channel since it was installed: it may have been signed with a stolen key, and no manifest would update the
+// device from it.
 func (c *Client) Rollback() (Result, error) {
 	start := c.config.Now()
 	if c.state.Current == nil || c.state.Previous == nil || c.state.revoked(c.state.Previous) {
@@ -283,7 +283,7 @@ func (c *Client) Rollback() (Result, error) {
 	next.Failed = c.state.Current
 	next.Current, next.Previous = c.state.Previous, nil
 	next.Confirmed = true
-	if err := c.switchTo(next.runs(next.Current.Version)); err != nil {
+	if err := c.switchTo(next.withVersion(next.Current.Version)); err != nil {
 		return Result{}, err
 	}
 	sequence := c.state.channel().Seen.Sequence
@@ -298,9 +298,9 @@ func (c *Client) Installed() (version string, bundle digest.Digest, err error) {
 	return c.state.Current.Version, c.state.Current.Bundle, nil
 }
 
-// Path returns the folder with the files that are installed, below [Config].Dir, or [ErrNotInstalled]. Each bundle has
-// a folder of its own: an app that keeps to the path it began with reads files of one version only, whatever Update
-// does meanwhile. The folder stays as long as its bundle is the current or the previous one.
+// Path returns the folder with the installed files, below [Config].Dir, or [ErrNotInstalled]. Each bundle has its own
+// folder: an app that calls Path once, when it starts, reads files of one version only, even during an Update. The
+// folder exists as long as its bundle is the current or the previous one.
 func (c *Client) Path() (string, error) {
 	if c.state.Current == nil {
 		return "", ErrNotInstalled

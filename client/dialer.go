@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// dialer opens the connections of a [http.Transport], also ahead: then an archive that comes over several of them waits
-// for no handshake.
+// dialer opens the connections of an [http.Transport]. It can open them early, so that parallel requests for an archive
+// do not wait for handshakes.
 type dialer struct {
 	net.Dialer
 
@@ -23,21 +23,21 @@ type dialer struct {
 	ahead map[target]*openings
 }
 
-// target is what a connection leads to.
+// target is the destination of a connection.
 type target struct {
 	address string // host and port
 	secure  bool   // TLS
 }
 
-// openings are connections that are opened ahead. Who takes one gets the first that is ready: one whose first packet
-// was lost takes a second longer.
+// openings are connections to one target that are opened early. They are used in the order in which they become ready,
+// because one whose first packet is lost takes a second longer.
 type openings struct {
 	cancel context.CancelFunc
-	left   int // not taken; under mu
+	left   int // number of unused ones; guarded by mu
 	ready  chan opened
 }
 
-// opened is what came of one.
+// opened is the result of opening one of them.
 type opened struct {
 	conn net.Conn
 	err  error
@@ -45,11 +45,11 @@ type opened struct {
 
 func (o opened) close() {
 	if o.conn != nil {
-		_ = o.conn.Close() // nothing went over it
+		_ = o.conn.Close() // it was never used
 	}
 }
 
-// Bounds of a connection that is opened ahead, for which no request waits yet, and of the head of an answer in bytes.
+// Timeouts for connections, and the maximum size of the head of a response in bytes.
 const (
 	dialTimeout      = answerWait
 	handshakeTimeout = answerWait
@@ -61,26 +61,26 @@ func newDialer() *dialer {
 	return &dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}, ahead: map[target]*openings{}}
 }
 
-// transport returns a transport whose connections d opens, and which keeps so many of them to one node.
+// transport returns a transport that uses d, and keeps up to the given number of idle connections to one node.
 func (d *dialer) transport(connections int) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxResponseHeaderBytes = maxHead
 	t.MaxIdleConnsPerHost = connections
 	d.proxy = t.Proxy
 	t.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-		return d.take(ctx, target{address: address})
+		return d.connect(ctx, target{address: address})
 	}
 	t.DialTLSContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-		return d.take(ctx, target{address: address, secure: true})
+		return d.connect(ctx, target{address: address, secure: true})
 	}
 	return t
 }
 
-// open opens n connections to a node ahead. They count for the next requests to it, until drop.
-func (d *dialer) open(ctx context.Context, node string, n int) {
+// openAhead starts to open n connections to a node. The next requests to it use them, until closeUnused is called.
+func (d *dialer) openAhead(ctx context.Context, node string, n int) {
 	u, err := url.Parse(node)
 	if err != nil {
-		return // whoever asks the node is told
+		return // the request to the node fails too
 	}
 	if via, err := d.proxy(&http.Request{URL: u}); err != nil || via != nil {
 		return
@@ -107,8 +107,8 @@ func (d *dialer) open(ctx context.Context, node string, n int) {
 	d.ahead[to] = all
 }
 
-// drop closes what was opened ahead and not taken, and waits for it.
-func (d *dialer) drop() {
+// closeUnused closes the early connections that were not used, and waits until all are closed.
+func (d *dialer) closeUnused() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, all := range d.ahead {
@@ -120,8 +120,8 @@ func (d *dialer) drop() {
 	clear(d.ahead)
 }
 
-// take returns a connection that was opened ahead, or else a new one.
-func (d *dialer) take(ctx context.Context, to target) (net.Conn, error) {
+// connect returns an early connection, or else opens a new one.
+func (d *dialer) connect(ctx context.Context, to target) (net.Conn, error) {
 	d.mu.Lock()
 	all := d.ahead[to]
 	if all == nil || all.left == 0 {
@@ -166,7 +166,7 @@ func (d *dialer) dial(ctx context.Context, to target) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = raw.Close() // the handshake's error says more
+		_ = raw.Close() // the error of the handshake is the relevant one
 		return nil, err
 	}
 	return conn, nil

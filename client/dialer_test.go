@@ -144,12 +144,12 @@ func TestDialer_Secure(t *testing.T) {
 	d.roots = x509.NewCertPool()
 	d.roots.AddCert(server.Certificate())
 	before := server.sofar()
-	d.open(t.Context(), server.URL, 2)
+	d.openAhead(t.Context(), server.URL, 2)
 	server.await(t, before+2, 2)
 	if err := get(); err != nil {
 		t.Fatal(err)
 	}
-	d.drop()
+	d.closeUnused()
 	server.await(t, before+2, 1)
 }
 
@@ -157,7 +157,7 @@ func TestDialer_OpensNothingBesideAProxy(t *testing.T) {
 	d := newDialer()
 	d.transport(2)
 	d.proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:1") }
-	d.open(t.Context(), "http://127.0.0.1:2", 2)
+	d.openAhead(t.Context(), "http://127.0.0.1:2", 2)
 	if len(d.ahead) > 0 {
 		t.Error("a connection was opened past the proxy")
 	}
@@ -174,16 +174,16 @@ func TestDialer_FailsLikeAnyOther(t *testing.T) {
 	d.transport(1)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	d.open(gone, "http://"+address, 1)
-	conn, err := d.take(t.Context(), target{address: address})
+	d.openAhead(gone, "http://"+address, 1)
+	conn, err := d.connect(t.Context(), target{address: address})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = conn.Close()
 	_ = listener.Close()
-	d.open(t.Context(), "http://"+address, 1)
-	if _, err := d.take(gone, target{address: address}); err == nil {
+	d.openAhead(t.Context(), "http://"+address, 1)
+	if _, err := d.connect(gone, target{address: address}); err == nil {
 		t.Error("a connection to nobody")
 	}
-	d.drop()
+	d.closeUnused()
 }

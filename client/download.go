@@ -18,16 +18,16 @@ import (
 	"brink/protocol"
 )
 
-// attempts is how often a download is taken up again before the next node is asked.
+// attempts is how often a download from a node is tried before the next node is used.
 const attempts = 3
 
-// partial describes a download that was cut: the bytes of one representation, from its start on.
+// partial describes an interrupted download: the first bytes of one representation.
 type partial struct {
 	Bundle   digest.Digest `json:"bundle"`
-	ETag     string        `json:"etag"` // strong: it names the representation's bytes, on any node
+	ETag     string        `json:"etag"` // strong: it identifies the representation on all nodes
 	Encoding string        `json:"encoding"`
-	Total    int64         `json:"total"` // bytes of the representation; -1 when not known
-	// Dictionary names the archive that a patch is to be applied to; zero for a full archive.
+	Total    int64         `json:"total"` // bytes of the representation; -1 if unknown
+	// Dictionary names the archive to which a patch applies; zero for a full archive.
 	Dictionary digest.SHA256 `json:"dictionary,omitzero"`
 }
 
@@ -36,11 +36,11 @@ const (
 	partialBody = partialDir + "/body"
 )
 
-// full fetches the whole archive, going on where a cut download ended.
-func (t *transfer) full(ctx context.Context, release *channel.Release, result *Result) error {
+// fetchFull fetches the full archive, and resumes an interrupted download of it.
+func (t *transfer) fetchFull(ctx context.Context, release *channel.Release, result *Result) error {
 	var failures []error
 	for range attempts {
-		err := t.fullOnce(ctx, release, result)
+		err := t.tryFull(ctx, release, result)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -48,11 +48,11 @@ func (t *transfer) full(ctx context.Context, release *channel.Release, result *R
 		fresh := !result.Resumed
 		refusal, refused := errors.AsType[*protocol.Problem](err)
 		switch {
-		case refused && refusal.Final(), t.leave(err):
+		case refused && refusal.Final(), t.tryNext(err):
 			return err
 		case errors.Is(err, ErrDamaged):
-			// What was kept may be at fault, not the node: once more, from the start.
-			if err := t.client.forget(); err != nil {
+			// The resumed part may be damaged rather than the node's bytes: try again from the start.
+			if err := t.client.removePartial(); err != nil {
 				return err
 			}
 			if fresh && !t.last {
@@ -63,16 +63,16 @@ func (t *transfer) full(ctx context.Context, release *channel.Release, result *R
 	return failures[len(failures)-1]
 }
 
-// leave reports whether a request that failed with err had better be sent to the next node.
-func (t *transfer) leave(err error) bool { return !t.last && errors.Is(err, ErrSlow) }
+// tryNext reports whether to try the next node after a request failed with err.
+func (t *transfer) tryNext(err error) bool { return !t.last && errors.Is(err, ErrSlow) }
 
-func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, result *Result) error {
+func (t *transfer) tryFull(ctx context.Context, release *channel.Release, result *Result) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.node+protocol.ArchivePath(release.Bundle), nil)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Accept-Encoding", "zstd")
-	have := t.kept(release)
+	have := t.resumable(release)
 	if have != nil && have.size > 0 {
 		req.Header.Set("Accept-Encoding", have.accept())
 		if !have.info.Dictionary.IsZero() {
@@ -81,7 +81,7 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have.size))
 		req.Header.Set("If-Range", have.info.ETag)
 	}
-	resp, err := t.archive(req, release, result)
+	resp, err := t.requestArchive(req, release, result)
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 	case http.StatusPartialContent:
 		if have == nil || !have.continues(resp) {
 			return errors.Join(
-				fmt.Errorf("a part that was not asked for: %q", resp.Header.Get("Content-Range")),
-				t.client.forget(),
+				fmt.Errorf("the node sent a range that was not requested: %q", resp.Header.Get("Content-Range")),
+				t.client.removePartial(),
 			)
 		}
 		result.Resumed = true
@@ -99,14 +99,14 @@ func (t *transfer) fullOnce(ctx context.Context, release *channel.Release, resul
 	case http.StatusRequestedRangeNotSatisfiable:
 		if have != nil && have.info.Total == have.size {
 			result.Resumed = true
-			return t.consume(ctx, release, have, nil, result) // it was all there, and only not unpacked
+			return t.consume(ctx, release, have, nil, result) // the download was complete, but not unpacked
 		}
-		return errors.Join(errors.New("the part that is kept is not of this archive"), t.client.forget())
+		return errors.Join(errors.New("the interrupted download is longer than the archive"), t.client.removePartial())
 	}
 	return t.receive(ctx, release, req, resp, result)
 }
 
-// receive takes a whole response to req, keeping its bytes in case it is cut.
+// receive receives a complete response to req, and saves its bytes in case it is interrupted.
 func (t *transfer) receive(
 	ctx context.Context,
 	release *channel.Release,
@@ -114,8 +114,8 @@ func (t *transfer) receive(
 	resp *http.Response,
 	result *Result,
 ) error {
-	if most := maxEncoded(release, resp.Header.Get("Content-Encoding")); resp.ContentLength > most {
-		return tooLong(most)
+	if limit := maxEncoded(release, resp.Header.Get("Content-Encoding")); resp.ContentLength > limit {
+		return tooLong(limit)
 	}
 	info := partial{
 		Bundle:   release.Bundle,
@@ -126,7 +126,7 @@ func (t *transfer) receive(
 	if info.Encoding == "dcz" && req.Header.Get("Available-Dictionary") != "" {
 		info.Dictionary = t.client.state.Current.SHA256
 	}
-	have, err := t.client.begin(info)
+	have, err := t.client.startPartial(info)
 	if err != nil {
 		return err
 	}
@@ -134,11 +134,11 @@ func (t *transfer) receive(
 	return t.consume(ctx, release, have, resp, result)
 }
 
-// consume reads the kept bytes and then those of resp, which it keeps too, through the decoder into a folder.
+// consume decodes the saved bytes followed by those of resp, which it saves too, and unpacks them into a folder.
 func (t *transfer) consume(
 	ctx context.Context,
 	release *channel.Release,
-	have *kept,
+	have *resumable,
 	resp *http.Response,
 	result *Result,
 ) error {
@@ -146,12 +146,12 @@ func (t *transfer) consume(
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // what it holds only saves bytes
+	defer func() { _ = file.Close() }() // losing the file only costs another download
 	source := io.Reader(io.NewSectionReader(file, 0, have.size))
 	if resp != nil {
 		appended := io.NewOffsetWriter(file, have.size)
-		most := maxEncoded(release, have.info.Encoding)
-		body := &boundedReader{r: t.progress(resp), left: most - have.size, most: most}
+		limit := maxEncoded(release, have.info.Encoding)
+		body := &boundedReader{r: t.progress(resp), left: limit - have.size, limit: limit}
 		source = io.MultiReader(source, io.TeeReader(body, appended))
 	}
 	plain, err := t.decode(have.info, source, release.Size)
@@ -166,14 +166,14 @@ func (t *transfer) consume(
 	if result.Encoding == "" {
 		result.Encoding = "identity"
 	}
-	return t.client.forget()
+	return t.client.removePartial()
 }
 
-// minWindow is the window in bytes that every decoder of zstd has to accept (RFC 9659), and the one that nodes use.
+// minWindow is the window size in bytes that every zstd decoder must accept (RFC 9659), and the one that nodes use.
 const minWindow = 8 << 20
 
-// decode returns the plain bytes of a representation, of which there should be size. Its memory is bounded by that, and
-// not by what the frame says.
+// decode returns a reader for the decoded bytes of a representation, whose expected number is size. Its memory depends
+// on size, and not on what the frame header says.
 func (t *transfer) decode(info partial, r io.Reader, size int64) (io.ReadCloser, error) {
 	switch info.Encoding {
 	case "dcz":
@@ -191,10 +191,10 @@ func (t *transfer) decode(info partial, r io.Reader, size int64) (io.ReadCloser,
 		}
 		return damagedReader{ReadCloser: decoder.IOReadCloser(), source: source}, nil
 	}
-	return nil, fmt.Errorf("content encoding %q was not asked for", info.Encoding)
+	return nil, fmt.Errorf("the node sent content encoding %q, which was not requested", info.Encoding)
 }
 
-// damagedReader tells an error of the decoder, after which the download starts over, from one of the transfer.
+// damagedReader distinguishes errors of the decoder, after which the download starts over, from those of the transfer.
 type damagedReader struct {
 	io.ReadCloser
 
@@ -209,26 +209,27 @@ func (d damagedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// kept is what there is of a download that was cut.
-type kept struct {
+// resumable is an interrupted download that can be resumed.
+type resumable struct {
 	info partial
 	size int64 // bytes of the body file
 }
 
-// accept returns the Accept-Encoding that asks for the same representation again.
-func (k *kept) accept() string {
+// accept returns the Accept-Encoding that requests the same representation again.
+func (k *resumable) accept() string {
 	switch k.info.Encoding {
 	case "":
 		return "identity"
 	case "dcz":
-		return "dcz, zstd" // without the patch, a node would send the archive as it is
+		return "dcz, zstd" // with dcz alone, a node without the patch would send the archive uncompressed
 	}
 	return k.info.Encoding
 }
 
-// kept returns what is kept of the archive of a release, if it can be gone on with: a patch needs what it was made for.
-func (t *transfer) kept(release *channel.Release) *kept {
-	have := t.client.partial(release)
+// resumable returns the interrupted download of the archive of a release, or nil. A patch is resumable only if its
+// dictionary is still installed.
+func (t *transfer) resumable(release *channel.Release) *resumable {
+	have := t.client.loadPartial(release)
 	if have == nil || have.info.Dictionary.IsZero() {
 		return have
 	}
@@ -238,16 +239,16 @@ func (t *transfer) kept(release *channel.Release) *kept {
 	return have
 }
 
-// continues reports whether resp goes on exactly where the kept bytes end, with the same representation.
-func (k *kept) continues(resp *http.Response) bool {
+// continues reports whether resp continues exactly where the saved bytes end, with the same representation.
+func (k *resumable) continues(resp *http.Response) bool {
 	s, ok := parseSpan(resp.Header.Get("Content-Range"))
 	return ok && s.first == k.size && (s.total == -1 || k.info.Total == -1 || s.total == k.info.Total) &&
 		resp.Header.Get("ETag") == k.info.ETag && resp.Header.Get("Content-Encoding") == k.info.Encoding
 }
 
-// partial returns what is kept of the archive of a release, or nil. What cannot be made sense of counts as nothing: it
-// only saves bytes.
-func (c *Client) partial(release *channel.Release) *kept {
+// loadPartial returns the interrupted download of the archive of a release, or nil. It ignores one that is invalid: the
+// only cost is another download.
+func (c *Client) loadPartial(release *channel.Release) *resumable {
 	raw, err := c.root.ReadFile(partialInfo)
 	if err != nil {
 		return nil
@@ -260,10 +261,10 @@ func (c *Client) partial(release *channel.Release) *kept {
 	if err != nil || body.Size() > maxEncoded(release, info.Encoding) {
 		return nil
 	}
-	return &kept{info: info, size: body.Size()}
+	return &resumable{info: info, size: body.Size()}
 }
 
-// decodePartial reads the description of a download. It says no to one that cannot be gone on with.
+// decodePartial decodes the description of a download. It returns false for one that cannot be resumed.
 func decodePartial(raw []byte) (partial, bool) {
 	var info partial
 	if len(raw) > maxState || json.Unmarshal(raw, &info) != nil {
@@ -274,25 +275,25 @@ func decodePartial(raw []byte) (partial, bool) {
 	return info, known && patch != info.Dictionary.IsZero() && strings.HasPrefix(info.ETag, `"`) && info.Total >= -1
 }
 
-// begin starts to keep a download. The info is in place before the first byte of the body, so that bytes never count
-// for another representation.
-func (c *Client) begin(info partial) (*kept, error) {
-	if err := c.forget(); err != nil {
+// startPartial prepares saving a download. It writes the info before the first byte of the body, so that bytes are
+// never attributed to another representation.
+func (c *Client) startPartial(info partial) (*resumable, error) {
+	if err := c.removePartial(); err != nil {
 		return nil, err
 	}
 	raw, err := json.Marshal(info)
 	if err != nil {
 		return nil, err
 	}
-	return &kept{info: info}, c.root.WriteFile(partialInfo, raw, 0o644)
+	return &resumable{info: info}, c.root.WriteFile(partialInfo, raw, 0o644)
 }
 
-// forget drops what is kept of a download.
-func (c *Client) forget() error {
+// removePartial removes the saved download.
+func (c *Client) removePartial() error {
 	return errors.Join(c.root.RemoveAll(partialBody), c.root.RemoveAll(partialInfo))
 }
 
-// progress returns the body of resp, reporting how far it has come.
+// progress returns the body of resp as a reader that reports progress.
 func (t *transfer) progress(resp *http.Response) io.Reader {
 	report := t.client.config.Progress
 	if report == nil {

@@ -7,16 +7,16 @@ import (
 	"runtime"
 )
 
-// currentLink is for those who do not ask the Client or read the state. Nothing in this package reads through it.
+// currentLink is for programs that do not use this package. Nothing in this package reads through it.
 const currentLink = "current"
 
-// link makes the link say what the state says: nothing while the app runs what it came with. Where links are refused
-// there is none either, for one that lies is worse.
-func (c *Client) link() error {
+// updateLink updates the link according to the state. It removes it while the app runs its built-in bundle, and where
+// links are refused, because an outdated link is worse than none.
+func (c *Client) updateLink() error {
 	now, err := c.root.Readlink(currentLink)
 	there := err == nil
 	if c.state.Current == nil {
-		return c.unlink(there)
+		return c.removeLink(there)
 	}
 	target := bundleDir(c.state.Current.Bundle)
 	if there && now == target {
@@ -30,22 +30,22 @@ func (c *Client) link() error {
 	case err == nil:
 		return c.root.Rename(fresh, currentLink)
 	case refused(err):
-		return c.unlink(there)
+		return c.removeLink(there)
 	default:
 		return err
 	}
 }
 
-// unlink removes the link if it is there.
-func (c *Client) unlink(there bool) error {
+// removeLink removes the link if it exists.
+func (c *Client) removeLink(there bool) error {
 	if !there {
 		return nil
 	}
 	return c.root.Remove(currentLink)
 }
 
-// symlink makes a symbolic link below root. On Windows it makes none, although it could in developer mode: an app that
-// relied on the link would work for those who develop it, and for nobody else.
+// symlink makes a symbolic link below root. On Windows it always fails, although it could succeed in developer mode: an
+// app that relied on the link would work for its developers, but not for its users.
 func symlink(root *os.Root, target, name string) error {
 	if runtime.GOOS == "windows" {
 		return errors.ErrUnsupported
@@ -53,8 +53,8 @@ func symlink(root *os.Root, target, name string) error {
 	return root.Symlink(target, name)
 }
 
-// refused reports whether there are no links here: FAT and Android's shared storage answer EPERM (symlink(2)),
-// sandboxes EACCES, EPERM or ENOSYS. It is not the folder that refuses to be written to: the state was, just before.
+// refused reports whether links are not supported here: FAT and Android's shared storage return EPERM (symlink(2)),
+// sandboxes EACCES, EPERM or ENOSYS. The folder itself is writable: the state was written just before.
 func refused(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission)
 }

@@ -10,35 +10,35 @@ import (
 	"time"
 )
 
-// A device that is given several nodes asks the one first that began to answer soonest when it was asked last. It gets
-// to know them one by one: with each Update it asks one that it does not know.
+// A device with several nodes uses the one first that answered fastest in its last measurement. It measures them one by
+// one: each Update uses a node without a recent measurement, if there is one.
 
 const (
-	// nodesFile holds contacts. It only saves time, and is not synced.
+	// nodesFile contains the contacts. It is only an optimization, and is not synced.
 	nodesFile = "nodes.json"
-	// measureEvery is how long a measure is good for. Devices move, and so do the routes to nodes.
+	// measureEvery is how long a measurement is valid. Devices move, and routes to nodes change.
 	measureEvery = 24 * time.Hour
-	// leastPenalty is for how long a node goes last that failed where another did not. It doubles with each failure in a
-	// row, up to mostPenalty.
-	leastPenalty = 10 * time.Minute
-	mostPenalty  = 24 * time.Hour
+	// minPenalty is how long a node is used last after it failed and another did not. It doubles with each consecutive
+	// failure, up to maxPenalty.
+	minPenalty = 10 * time.Minute
+	maxPenalty = 24 * time.Hour
 )
 
-// contact is what a device knows of a node from having asked it.
+// contact is what a device knows about a node from earlier requests.
 type contact struct {
 	Node     string        `json:"node"` // its base URL
-	Wait     time.Duration `json:"wait"` // for the beginning of the answer to a check, in nanoseconds
+	Wait     time.Duration `json:"wait"` // for the head of the answer to a check, in nanoseconds
 	Measured time.Time     `json:"measured,omitzero"`
-	Failed   time.Time     `json:"failed,omitzero"` // the last time; zero if it has done well since
+	Failed   time.Time     `json:"failed,omitzero"` // the last time; zero if it has succeeded since
 	Failures int           `json:"failures,omitempty"`
 }
 
-// rank says in which of the groups a node is: 0 not known, or not well enough; 1 known; 2 to be avoided. Times to come
-// are those of a clock that was set back, and count for nothing.
+// rank returns the group of a node: 0 without a recent measurement, 1 with one, 2 to be used last. Times in the future
+// come from a clock that was set back, and are ignored.
 func (c contact) rank(now time.Time) int {
-	penalty := mostPenalty
-	if c.Failures < 8 { // 2^8 times the least is beyond the most
-		penalty = min(leastPenalty<<max(c.Failures-1, 0), mostPenalty)
+	penalty := maxPenalty
+	if c.Failures < 8 { // 2^8 times the minimum exceeds the maximum
+		penalty = min(minPenalty<<max(c.Failures-1, 0), maxPenalty)
 	}
 	within := func(at time.Time, span time.Duration) bool {
 		age := now.Sub(at)
@@ -53,10 +53,10 @@ func (c contact) rank(now time.Time) int {
 	return 0
 }
 
-// contacts is what a device knows of its nodes.
+// contacts is what a device knows about its nodes.
 type contacts []contact
 
-// of returns what is known of a node.
+// of returns the contact of a node, which may be empty.
 func (all contacts) of(node string) contact {
 	if i := slices.IndexFunc(all, func(c contact) bool { return c.Node == node }); i >= 0 {
 		return all[i]
@@ -64,7 +64,7 @@ func (all contacts) of(node string) contact {
 	return contact{Node: node}
 }
 
-// order returns the nodes in the order in which to ask them. Those that nothing tells apart stay as they were given.
+// order returns the nodes in the order in which to use them. The sort is stable.
 func (all contacts) order(nodes []string, now time.Time) []string {
 	return slices.SortedStableFunc(slices.Values(nodes), func(a, b string) int {
 		one, other := all.of(a), all.of(b)
@@ -76,9 +76,9 @@ func (all contacts) order(nodes []string, now time.Time) []string {
 	})
 }
 
-// learn returns what is known after an Update that one of the nodes served: it began to answer after wait, and failed
-// are those that had been asked before it.
-func (all contacts) learn(nodes []string, served string, wait time.Duration, failed []string, now time.Time) contacts {
+// record returns the contacts after an Update that one of the nodes served. It answered after wait; failed are the
+// nodes that were tried before it.
+func (all contacts) record(nodes []string, served string, wait time.Duration, failed []string, now time.Time) contacts {
 	next := make(contacts, len(nodes))
 	for i, node := range nodes {
 		c := all.of(node)
@@ -86,18 +86,18 @@ func (all contacts) learn(nodes []string, served string, wait time.Duration, fai
 		case node == served:
 			c = contact{Node: node, Wait: wait, Measured: now}
 		case slices.Contains(failed, node):
-			c.Failed, c.Failures = now, min(c.Failures, mostFailures)+1
+			c.Failed, c.Failures = now, min(c.Failures, maxFailures)+1
 		}
 		next[i] = c
 	}
 	return next
 }
 
-// mostFailures is from where on more make no difference.
-const mostFailures = 100
+// maxFailures limits the count of failures; more make no difference.
+const maxFailures = 100
 
-// contacts reads what is known of nodes. Nothing is known if it cannot be read.
-func (c *Client) contacts() contacts {
+// loadContacts loads the contacts. It returns none if the file cannot be read.
+func (c *Client) loadContacts() contacts {
 	if len(c.config.Nodes) < 2 {
 		return nil
 	}
@@ -107,7 +107,7 @@ func (c *Client) contacts() contacts {
 	}
 	all, err := decodeContacts(raw)
 	if err != nil {
-		c.config.Logger.Warn("what is known of nodes cannot be read", "error", err)
+		c.config.Logger.Warn("the measurements of nodes cannot be loaded", "error", err)
 	}
 	return all
 }
@@ -123,11 +123,12 @@ func decodeContacts(raw []byte) (contacts, error) {
 	return all, nil
 }
 
-// UnmarshalJSON reads a list one by one and refuses a contact without a node: empty ones take many times their bytes.
+// UnmarshalJSON decodes the elements one by one and refuses contacts without a node, because empty ones would need many
+// times their encoded size in memory.
 func (all *contacts) UnmarshalJSON(raw []byte) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := d.Token(); err != nil || open != json.Delim('[') {
-		return errors.Join(err, errors.New("no list of contacts"))
+		return errors.Join(err, errors.New("want a list of contacts"))
 	}
 	*all = nil
 	for d.More() {
@@ -136,15 +137,15 @@ func (all *contacts) UnmarshalJSON(raw []byte) error {
 			return err
 		}
 		if c.Node == "" {
-			return errors.New("a contact without a node")
+			return errors.New("a contact has no node")
 		}
 		*all = append(*all, c)
 	}
 	return nil
 }
 
-// keep writes what is known of nodes. A device that can not only asks them in a worse order.
-func (c *Client) keep(all contacts) {
+// saveContacts writes the contacts. If it fails, the device only uses its nodes in a worse order.
+func (c *Client) saveContacts(all contacts) {
 	const fresh = nodesFile + ".new"
 	raw, err := json.Marshal(all)
 	if err == nil {
@@ -154,6 +155,6 @@ func (c *Client) keep(all contacts) {
 		err = c.root.Rename(fresh, nodesFile)
 	}
 	if err != nil {
-		c.config.Logger.Warn("what is known of nodes cannot be kept", "error", err)
+		c.config.Logger.Warn("the measurements of nodes cannot be saved", "error", err)
 	}
 }

@@ -41,14 +41,14 @@ func TestContacts_Order(t *testing.T) {
 			{Node: "b", Wait: 1, Measured: now, Failed: ago(time.Minute), Failures: 1},
 			{Node: "c", Wait: 2, Measured: now},
 		}, []string{"d", "c", "a", "b"}},
-		"it failed a while ago": {contacts{{Node: "c", Failed: ago(leastPenalty), Failures: 1}}, given},
+		"it failed a while ago": {contacts{{Node: "c", Failed: ago(minPenalty), Failures: 1}}, given},
 		"it failed a while ago again": {
-			contacts{{Node: "c", Failed: ago(leastPenalty), Failures: 2}}, []string{"a", "b", "d", "c"},
+			contacts{{Node: "c", Failed: ago(minPenalty), Failures: 2}}, []string{"a", "b", "d", "c"},
 		},
 		"it fails for ever": {
-			contacts{{Node: "c", Failed: ago(mostPenalty - 1), Failures: math.MaxInt}}, []string{"a", "b", "d", "c"},
+			contacts{{Node: "c", Failed: ago(maxPenalty - 1), Failures: math.MaxInt}}, []string{"a", "b", "d", "c"},
 		},
-		"but not never": {contacts{{Node: "c", Failed: ago(mostPenalty), Failures: math.MaxInt}}, given},
+		"but not never": {contacts{{Node: "c", Failed: ago(maxPenalty), Failures: math.MaxInt}}, given},
 	} {
 		if diff := cmp.Diff(test.want, test.known.order(given, now)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -94,7 +94,7 @@ func TestClient_PrefersTheNearestNode(t *testing.T) {
 		asked("away", "near")
 		asked("away")
 		all["near"].(*distant).down = false
-		now = now.Add(leastPenalty)
+		now = now.Add(minPenalty)
 		asked("near")
 		now = now.Add(measureEvery)
 		asked("far")

@@ -10,67 +10,67 @@ import (
 	"time"
 )
 
-// ErrSlow is returned when a node took too long to answer, or sent too little for too long.
+// ErrSlow is returned if a node took too long to answer, or sent too slowly for too long.
 var ErrSlow = errors.New("the node is too slow")
 
-// A device waits for a node as long as bytes come at a rate that is of use, and not for ever: otherwise one node could
-// keep it from asking the others. Time that the device itself takes does not count.
+// A device waits for a node only as long as bytes arrive at a useful rate: otherwise one node could prevent it from
+// using the others. Time that the device itself needs does not count.
 const (
-	// answerWait is how long a node may take to begin an answer, with the connection that it takes.
+	// answerWait is the timeout for the head of a response, including connecting.
 	answerWait = 10 * time.Second
-	// silence is how long nothing may come of an answer while another node is known, lastSilence with the last one.
+	// silence is the maximum time without a byte of a response if there is another node, lastSilence if there is none.
 	silence     = 15 * time.Second
 	lastSilence = 30 * time.Second
-	// leastRate is the rate in bytes per second that all answers under way have to keep up together, and grace for how
-	// long in all they may stay below it. They are those by which a node judges a device (package node/internal/wire).
-	leastRate = 1 << 10
-	grace     = 30 * time.Second
-	// checkWait bounds the whole of a check, whose answer is small.
+	// minRate is the minimum rate of all concurrent responses together, in bytes per second, and grace is how long in
+	// total they may stay below it. A node applies the same limits to a device (package node/internal/wire).
+	minRate = 1 << 10
+	grace   = 30 * time.Second
+	// checkWait is the timeout for a whole check, whose answer is small.
 	checkWait = 30 * time.Second
 )
 
-// pace is how an answer comes in. It is arithmetic only and reads no clock.
+// pace measures how fast a response arrives. It does arithmetic only, and reads no clock.
 type pace struct {
-	silence time.Duration // that is borne
-	quiet   time.Duration // since something last came
-	credit  time.Duration // that may still be waited for below the least rate; never more than grace
+	silence time.Duration // maximum time without a byte
+	quiet   time.Duration // time since the last byte
+	credit  time.Duration // how long the rate may still be below the minimum; at most grace
 }
 
 func newPace(silence time.Duration) pace { return pace{silence: silence, credit: grace} }
 
-// add takes note that waiting for d brought n bytes, while so many answers were under way.
-func (p *pace) add(d time.Duration, n int, answers int64) {
+// record records that n bytes arrived after waiting for d, with the given number of concurrent responses.
+func (p *pace) record(d time.Duration, n int, answers int64) {
 	p.quiet += d
 	if n > 0 {
 		p.quiet = 0
 	}
-	earned := time.Duration(n) * time.Second * time.Duration(answers) / leastRate
-	// What came fast once earns nothing beyond the grace: a node could send most of an archive at once, and the rest in
-	// as many hours as that took in kilobytes.
+	earned := time.Duration(n) * time.Second * time.Duration(answers) / minRate
+	// The credit never exceeds the grace: otherwise a node that sends most of an archive fast could take hours for the
+	// rest.
 	p.credit = min(p.credit-d+earned, grace)
 }
 
-// left returns how long may be waited without a byte, and the error if none comes.
+// left returns how long to wait for the next byte, and the error if none arrives.
 func (p *pace) left() (time.Duration, error) {
 	if still := p.silence - p.quiet; still <= p.credit {
-		return still, fmt.Errorf("%w: nothing came for %v", ErrSlow, p.silence)
+		return still, fmt.Errorf("%w: it sent nothing for %v", ErrSlow, p.silence)
 	}
-	return p.credit, fmt.Errorf("%w: less than %d bytes a second", ErrSlow, leastRate)
+	return p.credit, fmt.Errorf("%w: it sent less than %d bytes per second", ErrSlow, minRate)
 }
 
-// pacedBody is the body of an answer, which ends with [ErrSlow] when it comes too slowly.
+// pacedBody is the body of a response. Reading it fails with [ErrSlow] if it arrives too slowly.
 type pacedBody struct {
 	io.ReadCloser
 
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	pace    pace
-	answers *atomic.Int64 // under way, this one among them until it has ended
-	left    int64         // bytes to come; negative if that is not known
+	answers *atomic.Int64 // number of concurrent responses, including this one until it has ended
+	left    int64         // remaining bytes; negative if unknown
 	ended   bool
 }
 
-// send sends a request and returns the answer, both within the limits of time.
+// send sends a request and returns the response, with timeouts for its head and its body.
 func (t *transfer) send(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	late := fmt.Errorf("%w: no answer within %v", ErrSlow, answerWait)
@@ -82,18 +82,18 @@ func (t *transfer) send(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	most := silence
+	limit := silence
 	if t.last {
-		most = lastSilence
+		limit = lastSilence
 	}
 	t.answers.Add(1)
 	resp.Body = &pacedBody{
-		ReadCloser: resp.Body, ctx: ctx, cancel: cancel, pace: newPace(most), answers: &t.answers, left: resp.ContentLength,
+		ReadCloser: resp.Body, ctx: ctx, cancel: cancel, pace: newPace(limit), answers: &t.answers, left: resp.ContentLength,
 	}
 	return resp, nil
 }
 
-// reason returns why a request failed with err: the limit that ended it, if one did.
+// reason returns the timeout that cancelled a request, or else err.
 func reason(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrSlow) {
 		return cause
@@ -111,7 +111,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	start := time.Now()
 	n, err := b.ReadCloser.Read(p)
 	timer.Stop()
-	b.pace.add(time.Since(start), n, b.answers.Load())
+	b.pace.record(time.Since(start), n, b.answers.Load())
 	if b.left -= int64(n); err != nil || b.left == 0 {
 		b.end()
 	}
@@ -121,7 +121,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end has the answer count no more.
+// end removes the response from the number of concurrent ones.
 func (b *pacedBody) end() {
 	if !b.ended {
 		b.ended = true

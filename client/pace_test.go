@@ -128,7 +128,7 @@ func TestClient_LeavesASlowNode(t *testing.T) {
 	for name, bad := range map[string]*slow{
 		"no answer to the check":     {only: check, mute: true},
 		"the check drips":            {only: check, every: 2 * time.Second, piece: 1},
-		"the check goes on for ever": {only: check, every: time.Second, piece: 2 * leastRate, pad: 100_000},
+		"the check goes on for ever": {only: check, every: time.Second, piece: 2 * minRate, pad: 100_000},
 		"the check falls silent":     {only: check, pass: 10},
 		"no answer to the archive":   {only: archive, mute: true},
 		"the archive falls silent":   {only: archive, pass: 5000},
@@ -256,7 +256,7 @@ func TestClient_WaitsForASlowLink(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				link := &slow{
 					handler: http.HandlerFunc(node.serve), only: archive,
-					every: time.Second, piece: 2 * leastRate / connections,
+					every: time.Second, piece: 2 * minRate / connections,
 				}
 				c := device(t, node, dir, asking(hosts{"slow": link}, connections, now, "slow"))
 				update(t, c)
@@ -276,12 +276,12 @@ func TestPace_JudgesWhatCameLately(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, answers := newPace(silence), rapid.Int64Range(1, maxConnections).Draw(t, "answers")
 		for range rapid.IntRange(0, 20).Draw(t, "bursts") {
-			p.add(0, rapid.IntRange(0, 1<<20).Draw(t, "burst"), answers)
+			p.record(0, rapid.IntRange(0, 1<<20).Draw(t, "burst"), answers)
 		}
 		step := time.Duration(rapid.Int64Range(int64(silence/1000), int64(silence)-1).Draw(t, "step"))
-		rate := rapid.IntRange(0, 4*leastRate).Draw(t, "rate")
+		rate := rapid.IntRange(0, 4*minRate).Draw(t, "rate")
 		bytes := int(step.Seconds() * float64(rate) / float64(answers))
-		earned := time.Duration(bytes) * time.Second * time.Duration(answers) / leastRate
+		earned := time.Duration(bytes) * time.Second * time.Duration(answers) / minRate
 		if earned < step && earned > step*3/4 {
 			t.Skip("takes long to tell")
 		}
@@ -290,7 +290,7 @@ func TestPace_JudgesWhatCameLately(t *testing.T) {
 			if left, _ := p.left(); left <= 0 {
 				break
 			}
-			p.add(step, bytes, answers)
+			p.record(step, bytes, answers)
 			waited += step
 		}
 		if left, err := p.left(); (earned >= step) != (left > 0) {

@@ -16,35 +16,35 @@ import (
 	"brink/protocol"
 )
 
-// A connection begins slowly: ten packets in its first round trip (RFC 6928), twice as many in each that follows (RFC
-// 5681). Several begin side by side, so an archive takes fewer round trips in parts than as a whole.
+// TCP starts slowly: ten packets in the first round trip of a connection (RFC 6928), and twice as many in each of the
+// following (RFC 5681). Several connections start in parallel, so an archive needs fewer round trips in parts.
 const (
-	// minPart is the size in bytes that the first round trip carries, with the head of the answer. Smaller parts are not
+	// minPart is how many bytes fit into the first round trip, besides the head of the response. Smaller parts are not
 	// worth a connection.
 	minPart = 13 << 10
-	// maxPart bounds, in bytes, what is held of a part until its turn comes. The last part has what is beyond it, over a
-	// connection that is up to speed by then.
+	// maxPart limits the size of all parts but the last, and so the bytes of a part that are buffered until the parts
+	// before it are read. The last part has the rest, over a connection that is no longer in slow start.
 	maxPart = 1 << 20
 )
 
-// leastPatience is what a kernel waits before it takes a packet for lost and sends it again (Linux: TCP_RTO_MIN).
-const leastPatience = 200 * time.Millisecond
+// minPatience is how long a kernel waits before it retransmits a lost packet (Linux: TCP_RTO_MIN).
+const minPatience = 200 * time.Millisecond
 
-// part is some of a representation, asked for over a connection of its own.
+// part is a range of a representation, requested over its own connection.
 type part struct {
-	from, to int64 // its first byte that was not read yet, and the one behind its last
+	from, to int64 // the first byte that is not read yet, and the end
 	cancel   context.CancelFunc
 
-	done chan struct{} // closed when the answer is there, and of all but the first part what is held of it
+	done chan struct{} // closed when the head of the response is received and, except for the first part, buffered bytes
 	etag string
-	body io.Reader // nil: err says why
+	body io.Reader // nil if err is not
 	resp *http.Response
 	err  error
 
-	again bool // whether it was asked for once more
+	again bool // this is the second request for it
 }
 
-// split cuts size bytes into parts for at most so many connections.
+// split splits size bytes into parts, at most one per connection.
 func split(size int64, connections int) []*part {
 	n := max(min((size+minPart-1)/minPart, int64(connections)), 1)
 	length := min((size+n-1)/n, maxPart)
@@ -57,12 +57,12 @@ func split(size int64, connections int) []*part {
 	return parts
 }
 
-// archive sends a request for an archive. If it is for all of it, and the node has told how long it is in an encoding
-// that the request takes, that is asked for in parts at once, and the answer is as if it had come whole. A length that
-// the signed release does not account for is no hint.
-func (t *transfer) archive(req *http.Request, release *channel.Release, result *Result) (*http.Response, error) {
+// requestArchive sends a request for an archive. If it is for the whole archive, and the node's hint has its length in
+// an encoding that the request accepts, it requests parts in parallel and returns them as one response. It ignores a
+// hint whose length exceeds what the signed release allows.
+func (t *transfer) requestArchive(req *http.Request, release *channel.Release, result *Result) (*http.Response, error) {
 	hint := t.hint
-	t.hint = protocol.Representation{} // it is good for one attempt
+	t.hint = protocol.Representation{} // it is used only once
 	wanted := hint.Size <= maxEncoded(release, hint.Encoding) && req.Header.Get("Range") == "" &&
 		slices.Contains(strings.Split(req.Header.Get("Accept-Encoding"), ", "), hint.Encoding)
 	if parts := split(hint.Size, t.client.config.Connections); wanted && len(parts) > 1 {
@@ -71,26 +71,26 @@ func (t *transfer) archive(req *http.Request, release *channel.Release, result *
 			result.Parts = len(parts)
 			return resp, nil
 		}
-		if req.Context().Err() != nil || t.leave(err) {
+		if req.Context().Err() != nil || t.tryNext(err) {
 			return nil, err
 		}
-		t.client.config.Logger.Warn("no answer in parts, asking for the whole", "error", err)
+		t.client.config.Logger.Warn("download in parts failed, requesting the whole archive", "error", err)
 	}
 	result.Parts = 0
 	return t.do(req)
 }
 
-// join asks for all parts of a representation, and returns when the answer for the first one is there.
+// join requests all parts of a representation, and returns when the response for the first one has started.
 func (t *transfer) join(req *http.Request, of protocol.Representation, parts []*part) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(req.Context())
 	j := &joined{transfer: t, req: req.Clone(ctx), size: of.Size, left: parts, start: time.Now(), cancel: cancel}
 	j.req.Header.Set("Accept-Encoding", of.Encoding)
 	first := parts[0]
-	j.ask(first, 0)
+	j.request(first, 0)
 	for _, p := range parts[1:] {
-		j.ask(p, maxPart)
+		j.request(p, maxPart)
 	}
-	if err := j.settle(first); err != nil {
+	if err := j.wait(first); err != nil {
 		_ = j.Close() // always nil
 		return nil, err
 	}
@@ -103,25 +103,25 @@ func (t *transfer) join(req *http.Request, of protocol.Representation, parts []*
 	return &whole, nil
 }
 
-// joined is the body of an answer that comes in parts. What cannot be had of a part is asked for once more, when its
-// turn has come.
+// joined is the body of a response that consists of several parts. A part that fails is requested once more when it is
+// to be read.
 type joined struct {
 	transfer *transfer
 	req      *http.Request
 	size     int64
-	etag     string  // of the first part: all have to be of the same representation
-	left     []*part // the first is being read
+	etag     string  // of the first part; all parts must have the same
+	left     []*part // the unread ones, starting with the current one
 	start    time.Time
 
-	cancel context.CancelFunc
-	asking sync.WaitGroup
+	cancel   context.CancelFunc
+	requests sync.WaitGroup
 }
 
-// ask asks for a part, or what is left of it, and has at most hold bytes of it read at once.
-func (j *joined) ask(p *part, hold int64) {
+// request requests a part, or the rest of it, and buffers at most hold bytes.
+func (j *joined) request(p *part, hold int64) {
 	ctx, cancel := context.WithCancel(j.req.Context())
 	p.cancel, p.done = cancel, make(chan struct{})
-	j.asking.Go(func() {
+	j.requests.Go(func() {
 		defer close(p.done)
 		p.err = j.receive(ctx, p, hold)
 	})
@@ -135,40 +135,40 @@ func (j *joined) receive(ctx context.Context, p *part, hold int64) (err error) {
 	}
 	got, ok := parseSpan(p.resp.Header.Get("Content-Range"))
 	if want := (span{p.from, p.to - 1, j.size}); !ok || p.resp.StatusCode != http.StatusPartialContent || got != want {
-		return fmt.Errorf("bytes %d-%d of %d were asked for, and %s %q came",
+		return fmt.Errorf("requested bytes %d-%d of %d, got %s with Content-Range %q",
 			want.first, want.last, want.total, p.resp.Status, p.resp.Header.Get("Content-Range"))
 	}
 	p.etag = p.resp.Header.Get("ETag")
 	head := make([]byte, min(hold, p.to-p.from))
-	n, _ := io.ReadFull(p.resp.Body, head) // the body tells its error again to who reads on
+	n, _ := io.ReadFull(p.resp.Body, head) // the next read of the body returns the error again
 	p.body = io.MultiReader(bytes.NewReader(head[:n]), p.resp.Body)
 	return nil
 }
 
-// settle waits for a part, and asks for it once more if it cannot be had.
-func (j *joined) settle(p *part) error {
+// wait waits for the response for a part, and requests it once more if that fails.
+func (j *joined) wait(p *part) error {
 	j.await(p)
 	err := p.err
 	if err == nil && j.etag != "" && p.etag != j.etag {
-		err = fmt.Errorf("a part of %s among those of %s", p.etag, j.etag)
+		err = fmt.Errorf("the part has ETag %s, want %s", p.etag, j.etag)
 	}
 	if err != nil && !p.again && j.req.Context().Err() == nil {
-		j.askAgain(p, err)
-		return j.settle(p)
+		j.requestAgain(p, err)
+		return j.wait(p)
 	}
 	return err
 }
 
-func (j *joined) askAgain(p *part, reason error) {
-	j.transfer.client.config.Logger.Warn("part failed, asking once more", "from", p.from, "to", p.to, "error", reason)
+func (j *joined) requestAgain(p *part, reason error) {
+	j.transfer.client.config.Logger.Warn("part failed, requesting it again", "from", p.from, "to", p.to, "error", reason)
 	p.close()
 	*p = part{from: p.from, to: p.to, again: true}
-	j.ask(p, 0)
+	j.request(p, 0)
 }
 
-// await waits for the first part that is left. If it is not there when all others have been for as long as they took,
-// it is given up, but only once: most likely the first packet of its connection was lost, which takes a second to show.
-// Less than leastPatience is no loss.
+// await waits for the current part. It cancels the request, but only the first one for the part, if it takes twice as
+// long as all others: most likely the first packet of its connection was lost, which takes a second to be detected. It
+// waits for at least minPatience.
 func (j *joined) await(p *part) {
 	if p.again {
 		<-p.done
@@ -181,7 +181,7 @@ func (j *joined) await(p *part) {
 		case <-other.done:
 		}
 	}
-	patience := time.NewTimer(max(time.Since(j.start), leastPatience))
+	patience := time.NewTimer(max(time.Since(j.start), minPatience))
 	defer patience.Stop()
 	select {
 	case <-p.done:
@@ -200,7 +200,7 @@ func (j *joined) Read(b []byte) (int, error) {
 			j.left = j.left[1:]
 			continue
 		}
-		if err := j.settle(p); err != nil {
+		if err := j.wait(p); err != nil {
 			return 0, err
 		}
 		n, err := p.body.Read(b[:min(int64(len(b)), p.to-p.from)])
@@ -214,23 +214,23 @@ func (j *joined) Read(b []byte) (int, error) {
 		if p.again {
 			return 0, err
 		}
-		j.askAgain(p, err)
+		j.requestAgain(p, err)
 	}
 	return 0, io.EOF
 }
 
-// close gives the connection of a part free. Nobody asks for the part any more.
+// close releases the connection of a part. The part is not used any more.
 func (p *part) close() {
 	p.cancel()
 	if p.resp != nil {
-		_ = p.resp.Body.Close() // all that was wanted of it has been read, or never will be
+		_ = p.resp.Body.Close() // no more bytes are needed
 	}
 }
 
-// Close ends what is still on its way.
+// Close cancels outstanding requests.
 func (j *joined) Close() error {
 	j.cancel()
-	j.asking.Wait()
+	j.requests.Wait()
 	for _, p := range j.left {
 		p.close()
 	}

@@ -10,44 +10,44 @@ import (
 	"brink/digest"
 )
 
-// maxChannels bounds how many channels a device remembers. Beyond it the one that was left longest ago is forgotten,
-// and a device that comes back to that one accepts what a new device would.
+// maxChannels limits how many channels a device remembers. The least recently followed one is removed; when the device
+// returns to that one, it accepts the same manifests as a new device.
 const maxChannels = 64
 
-// followed is what a device remembers of one channel. It outlives a change to another channel and back, for otherwise
-// whoever can change the channel could have an old manifest accepted.
+// followed is what a device remembers of one channel. It is retained while the device follows another channel:
+// otherwise switching channels back and forth would make it accept an old manifest.
 type followed struct {
-	Seen    channel.State `json:"seen"`             // its Version is that of Current, for the channel that is followed
-	Trust   digest.Digest `json:"trust"`            // of the trust document by which Seen was accepted
-	Expires time.Time     `json:"expires,omitzero"` // of the manifest that was seen; zero: never
-	Signed  time.Time     `json:"signed,omitzero"`  // when that manifest last came and its signature was checked
-	Settled bool          `json:"settled"`          // the device has done what the manifest asks of it
+	Seen      channel.State `json:"seen"`             // for the current channel, its Version is that of Current
+	Trust     digest.Digest `json:"trust"`            // of the trust document by which Seen was accepted
+	Expires   time.Time     `json:"expires,omitzero"` // of the accepted manifest; zero: never
+	Signed    time.Time     `json:"signed,omitzero"`  // when that manifest was last received and verified
+	Completed bool          `json:"settled"`          // the device runs what the manifest requires
 }
 
-// minFollowed is the length in bytes below which nothing followed is written: it has two digests.
+// minFollowed is the minimum length of an encoded followed, in bytes: it contains two digests.
 const minFollowed = 2*digest.TextSize + len(`{"seen":{"statement":""},"trust":""}`)
 
-// UnmarshalJSON refuses what is too short, so that a list takes no more memory than a few times its bytes.
+// UnmarshalJSON refuses values that are too short, so that a list needs at most a small multiple of its size in memory.
 func (f *followed) UnmarshalJSON(raw []byte) error {
 	if len(raw) < minFollowed {
-		return errors.New("a channel of which nothing is remembered")
+		return errors.New("the entry of a channel is too short")
 	}
 	type fields followed
 	return json.Unmarshal(raw, (*fields)(f))
 }
 
-// channel returns what is remembered of the channel that is followed.
+// channel returns the entry of the current channel.
 func (s state) channel() followed { return s.Channels[0] }
 
-// with returns the state with f in the place of what was remembered of the channel that is followed.
+// with returns the state with f as the entry of the current channel.
 func (s state) with(f followed) state {
 	s.Channels = slices.Clone(s.Channels)
 	s.Channels[0] = f
 	return s
 }
 
-// turnTo returns the state of a device that follows the channel from now on.
-func (s state) turnTo(name string) state {
+// withChannel returns the state of a device that follows the named channel from now on.
+func (s state) withChannel(name string) state {
 	if len(s.Channels) > 0 && s.Channels[0].Seen.Channel == name {
 		return s
 	}
@@ -57,16 +57,16 @@ func (s state) turnTo(name string) state {
 		f = rest[i]
 		rest = slices.Delete(rest, i, i+1)
 	}
-	// Without a version the channel may take the device to a lower one, which is what a change of channel is for. What
-	// the device has to do for it is not known before its manifest comes.
-	f.Seen.Version, f.Settled = "", false
+	// Without a Version the new channel may also serve a lower one. Whether the device runs what the channel requires is
+	// unknown until its manifest is received.
+	f.Seen.Version, f.Completed = "", false
 	rest = rest[:min(len(rest), maxChannels-1)]
 	s.Channels = append([]followed{f}, rest...)
 	return s
 }
 
-// accept takes note of a manifest whose signature is good: it returns the state that it leads to if the device has seen
-// nothing newer. The device keeps it before it acts on the manifest.
+// accept returns the state after a verified manifest, or an error if the device has seen a newer one. The device saves
+// that state before it acts on the manifest.
 func (s state) accept(m *channel.Manifest, trust digest.Digest, now time.Time) (state, error) {
 	f := s.channel()
 	seen, err := f.Seen.Accept(m)
@@ -76,16 +76,16 @@ func (s state) accept(m *channel.Manifest, trust digest.Digest, now time.Time) (
 	return s.with(followed{Seen: seen, Trust: trust, Expires: m.Expires, Signed: now}), nil
 }
 
-// settled returns the state of a device that runs the version and has nothing more to do for the manifest.
-func (s state) settled(version string) state {
+// completed returns the state of a device that runs the version, as the manifest requires.
+func (s state) completed(version string) state {
 	f := s.channel()
-	f.Seen.Version, f.Settled = version, true
+	f.Seen.Version, f.Completed = version, true
 	return s.with(f)
 }
 
-// runs returns the state of a device that went to the version by itself. A channel that it has not moved to yet may
-// still take it to a lower one.
-func (s state) runs(version string) state {
+// withVersion returns the state of a device that changed to the version without a manifest. A channel that the device
+// has not updated from yet may still serve a lower one.
+func (s state) withVersion(version string) state {
 	f := s.channel()
 	if f.Seen.Version != "" {
 		f.Seen.Version = version
@@ -93,8 +93,8 @@ func (s state) runs(version string) state {
 	return s.with(f)
 }
 
-// signedAge returns how long ago the manifest came whose signature was checked last; ok is false if none ever did, or
-// if the clock says that it will.
+// signedAge returns how long ago a signed manifest was last received and verified. It returns false if none ever was,
+// or if that time is in the future.
 func (f followed) signedAge(now time.Time) (age time.Duration, ok bool) {
 	age = now.Sub(f.Signed)
 	return age, !f.Signed.IsZero() && age >= 0

@@ -200,7 +200,7 @@ func TestState_RemembersABoundedNumberOfChannels(t *testing.T) {
 	t.Parallel()
 	s := state{App: testApp}
 	for i := range 2 * maxChannels {
-		s = s.turnTo(fmt.Sprint(i))
+		s = s.withChannel(fmt.Sprint(i))
 		f := s.channel()
 		f.Seen.Sequence = uint64(i)
 		s = s.with(f)
@@ -208,11 +208,11 @@ func TestState_RemembersABoundedNumberOfChannels(t *testing.T) {
 	if len(s.Channels) != maxChannels {
 		t.Errorf("%d channels are remembered, want %d", len(s.Channels), maxChannels)
 	}
-	if back := s.turnTo(fmt.Sprint(maxChannels + 1)); back.channel().Seen.Sequence != maxChannels+1 ||
+	if back := s.withChannel(fmt.Sprint(maxChannels + 1)); back.channel().Seen.Sequence != maxChannels+1 ||
 		len(back.Channels) != maxChannels || s.channel().Seen.Sequence != 2*maxChannels-1 {
 		t.Errorf("back on a channel: %+v", back.channel())
 	}
-	if first := s.turnTo("0"); first.channel().Seen.Sequence != 0 || len(first.Channels) != maxChannels {
+	if first := s.withChannel("0"); first.channel().Seen.Sequence != 0 || len(first.Channels) != maxChannels {
 		t.Errorf("on one that was forgotten: %+v", first.channel())
 	}
 }

@@ -19,29 +19,29 @@ import (
 
 const stateSchema = 2
 
-// maxState bounds, in bytes, what is read of a state file.
+// maxState limits the size of a state file, in bytes.
 const maxState = 1 << 20
 
-// state is what the device remembers. The file is replaced as a whole, never written in place. Values are not changed:
-// whoever wants another state makes one.
+// state is what the device remembers. The file is replaced atomically, never written in place. Values are immutable.
 type state struct {
 	Schema    int        `json:"schema"`
 	App       string     `json:"app"`
-	Channels  []followed `json:"channels"` // that is followed first, then those before; at most maxChannels
+	Channels  []followed `json:"channels"` // the current one, then earlier ones; at most maxChannels
 	Current   *installed `json:"current,omitempty"`
-	Previous  *installed `json:"previous,omitempty"` // kept for Rollback; without Current only for who still runs it
-	Confirmed bool       `json:"confirmed"`          // Current was reported to be well
-	Failed    *installed `json:"failed,omitempty"`   // what Rollback left; not to be applied again
+	Previous  *installed `json:"previous,omitempty"` // for Rollback; without Current only because an app may still run it
+	Confirmed bool       `json:"confirmed"`          // Current is confirmed to work
+	Failed    *installed `json:"failed,omitempty"`   // the one that Rollback left; not to be applied again
 }
 
-// builtIn returns the state of a device that goes back to what its native app came with. What it ran is kept until the
-// next update, for the app may be running, but Rollback does not bring it back: the channel has withdrawn it.
+// builtIn returns the state of a device that goes back to its built-in bundle. The files of the current bundle remain
+// until the next update, because the app may be running, but Rollback does not return to it: the channel has withdrawn
+// it.
 func (s state) builtIn() state {
 	if s.Current != nil {
 		s.Previous = s.Current
 	}
 	s.Current, s.Confirmed = nil, true
-	return s.settled("")
+	return s.completed("")
 }
 
 // installed is a bundle below bundles/.
@@ -50,13 +50,13 @@ type installed struct {
 	Bundle  digest.Digest `json:"bundle"`
 	SHA256  digest.SHA256 `json:"sha256"` // of the archive: its name as a dictionary
 	Size    int64         `json:"size"`   // of the archive, in bytes
-	// Channel is the one that served it, and Epoch that of the manifest (channel.Epoch).
+	// Channel is the channel that served it, and Epoch is the epoch of the manifest (channel.Epoch).
 	Channel string `json:"channel,omitempty"`
 	Epoch   uint64 `json:"epoch,omitempty"`
 }
 
-// revoked reports whether a release was served in an epoch of its channel that the root keys have ended since: whoever
-// held a stolen key may have signed it.
+// revoked reports whether a release was served in an epoch of its channel that the root keys have ended since: it may
+// have been signed with a stolen key.
 func (s state) revoked(i *installed) bool {
 	return slices.ContainsFunc(s.Channels, func(f followed) bool {
 		return f.Seen.Channel == i.Channel && channel.EpochOf(f.Seen.Sequence) > i.Epoch
@@ -72,7 +72,7 @@ const (
 
 func bundleDir(id digest.Digest) string { return bundlesDir + "/" + id.String() }
 
-// path is where an installed bundle is for those who have no root: below Config.Dir.
+// path returns the folder of an installed bundle as a path that starts with Config.Dir.
 func (c *Client) path(one *installed) string {
 	return filepath.Join(c.config.Dir, filepath.FromSlash(bundleDir(one.Bundle)))
 }
@@ -98,19 +98,19 @@ func (c *Client) open() error {
 	if c.trust, err = c.loadTrust(); err != nil {
 		return err
 	}
-	if c.state, err = c.load(); err != nil {
+	if c.state, err = c.loadState(); err != nil {
 		return err
 	}
-	// A kill may have come between writing the state and switching the link, or left folders that nobody needs.
-	return c.follow()
+	// An earlier process may have been killed before it updated the link or removed old bundles.
+	return c.applyState()
 }
 
-// load reads the state. A folder without one is empty; one that cannot be read is an error, and never taken for empty:
-// it says which manifests were seen.
-func (c *Client) load() (state, error) {
+// loadState loads the state. Nothing is installed if there is none. A state that cannot be read is an error, because it
+// records which manifests were seen.
+func (c *Client) loadState() (state, error) {
 	raw, err := c.root.ReadFile(stateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return state{Schema: stateSchema, App: c.config.App}.turnTo(c.config.Channel), nil
+		return state{Schema: stateSchema, App: c.config.App}.withChannel(c.config.Channel), nil
 	}
 	if err != nil {
 		return state{}, err
@@ -120,9 +120,9 @@ func (c *Client) load() (state, error) {
 		return state{}, err
 	}
 	if s.App != c.config.App {
-		return state{}, fmt.Errorf("it holds app %s, not %s", s.App, c.config.App)
+		return state{}, fmt.Errorf("the folder belongs to app %s, not %s", s.App, c.config.App)
 	}
-	return s.turnTo(c.config.Channel), nil
+	return s.withChannel(c.config.Channel), nil
 }
 
 func decodeState(raw []byte) (state, error) {
@@ -134,29 +134,29 @@ func decodeState(raw []byte) (state, error) {
 		return state{}, fmt.Errorf("%s: %w", stateFile, err)
 	}
 	if s.Schema != stateSchema {
-		return state{}, fmt.Errorf("%s has schema %d, this program knows %d", stateFile, s.Schema, stateSchema)
+		return state{}, fmt.Errorf("%s has schema %d, this program supports only %d", stateFile, s.Schema, stateSchema)
 	}
 	return s, nil
 }
 
-// save believes the state and writes it durably. What is believed of a state that could not be written is still right:
-// it only ever refuses more than the one on disk.
+// save sets the state and writes it durably. If writing fails, the new state is still safe to use: it never accepts
+// manifests that the one on disk refuses.
 func (c *Client) save(next state) error {
 	c.state = next
-	return c.store(next)
+	return c.writeState(next)
 }
 
-// saveAside is save that does not wait for the disk: wait does, and has to be called before the device acts on the
-// state, writes another one or returns.
-func (c *Client) saveAside(next state) (wait func() error) {
+// startSave is save without waiting for the disk. The caller must call wait before it acts on the state, writes another
+// one or returns.
+func (c *Client) startSave(next state) (wait func() error) {
 	c.state = next
 	done := make(chan error, 1)
-	go func() { done <- c.store(next) }()
+	go func() { done <- c.writeState(next) }()
 	return func() error { return <-done }
 }
 
-// store makes a state the one that counts, durably.
-func (c *Client) store(next state) error {
+// writeState replaces the state file durably.
+func (c *Client) writeState(next state) error {
 	raw, err := encodeState(next)
 	if err == nil {
 		err = durable.ReplaceIn(c.root, stateFile, raw, 0o644)
@@ -167,8 +167,8 @@ func (c *Client) store(next state) error {
 	return nil
 }
 
-// freshState is where switchTo writes a state before it replaces the one before. Its name is that of
-// [durable.ReplaceIn], so that what a crash leaves is overwritten by either.
+// freshState is the temporary file of switchTo. It has the same name as that of [durable.ReplaceIn], so that each of
+// them overwrites what the other leaves behind in a crash.
 const freshState = stateFile + ".new"
 
 func encodeState(s state) ([]byte, error) {
@@ -176,16 +176,16 @@ func encodeState(s state) ([]byte, error) {
 	return append(raw, '\n'), err
 }
 
-// switchTo makes next the state, which is the switch, and has the link follow it. The folders that next names are
-// whole, and what is in them is on disk. The state comes first: from its last byte on, opening the folder finishes
-// what is left.
+// switchTo replaces the state by next, which is the switch, and then updates the link. The folders that next refers to
+// must be complete and their contents durable. After the state is replaced, New completes the rest if the process is
+// killed.
 func (c *Client) switchTo(next state) error {
 	raw, err := encodeState(next)
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	// The names of the folders have to be durable before the state is that speaks of them. Nothing says in which order
-	// its two writes become so: they go together.
+	// The names of the folders must be durable before the state that refers to them. The content of the new state file
+	// is not in use until it is renamed, so both are synced in parallel.
 	var group errgroup.Group
 	group.Go(func() error { return durable.SyncFolder(c.root, bundlesDir) })
 	group.Go(func() error { return durable.Write(c.root, freshState, raw, 0o644) })
@@ -196,23 +196,23 @@ func (c *Client) switchTo(next state) error {
 		return fmt.Errorf("save state: %w", err)
 	}
 	c.state = next
-	return c.follow()
+	return c.applyState()
 }
 
-// follow makes the link say what the state says, both durably, and then removes what neither names any more. Whichever
-// of the two a power loss spares, what it names is still there.
-func (c *Client) follow() error {
-	if err := c.link(); err != nil {
-		return fmt.Errorf("switch: %w", err)
+// applyState updates the link according to the state, makes both durable, and then removes what neither refers to. If
+// power is lost before that, the folders that the old link or state refers to still exist.
+func (c *Client) applyState() error {
+	if err := c.updateLink(); err != nil {
+		return fmt.Errorf("update the link to the current bundle: %w", err)
 	}
 	if err := durable.SyncFolder(c.root, "."); err != nil {
-		return fmt.Errorf("switch: %w", err)
+		return fmt.Errorf("sync the folder: %w", err)
 	}
 	return c.sweep()
 }
 
-// sweep removes the bundles and downloads that nothing needs any more. One that cannot be removed is left to the next
-// sweep: Windows lets nobody remove what an app has open, and the switch is done already.
+// sweep removes bundles that are no longer needed. One that cannot be removed is left to the next sweep: on Windows, an
+// app may have its files open, and the switch is already complete.
 func (c *Client) sweep() error {
 	keep := map[string]bool{}
 	for _, one := range []*installed{c.state.Current, c.state.Previous} {
@@ -229,7 +229,7 @@ func (c *Client) sweep() error {
 			continue
 		}
 		if err := c.config.removeAll(c.root, bundlesDir+"/"+entry.Name()); err != nil {
-			c.config.Logger.Warn("an old bundle stays until later", "bundle", entry.Name(), "error", err)
+			c.config.Logger.Warn("cannot remove old bundle, will try again", "bundle", entry.Name(), "error", err)
 		}
 	}
 	return nil

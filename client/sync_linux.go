@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startSync has the kernel write what is in a file to the disk, without waiting for it. That it does is a matter of
-// speed: whoever needs the file to be durable still has to sync it.
+// startSync starts writing the contents of a file to disk, without waiting. This is only an optimization: the file is
+// durable only after it is synced.
 func startSync(file *os.File) {
 	conn, err := file.SyscallConn()
 	if err != nil {

@@ -4,5 +4,5 @@ package client
 
 import "os"
 
-// startSync would begin what Sync waits for; only Linux has a call for that.
+// startSync does nothing: only Linux has a call to start writing a file to disk.
 func startSync(*os.File) {}

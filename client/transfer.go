@@ -17,43 +17,43 @@ import (
 	"brink/protocol"
 )
 
-// traffic counts what one Update costs.
+// traffic counts the requests and the received bytes of one Update.
 type traffic struct{ requests, received atomic.Int64 }
 
 // transfer is one Update from one node.
 type transfer struct {
 	client  *Client
 	node    string
-	last    bool // no other node is asked after this one
+	last    bool // there is no other node to try after this one
 	traffic *traffic
 	base    base
-	answers atomic.Int64  // under way
-	wait    time.Duration // for the beginning of the answer to the check
-	inline  []byte        // patch that came with the answer to the check; nil if none did
+	answers atomic.Int64  // number of concurrent responses
+	wait    time.Duration // for the head of the answer to the check
+	inline  []byte        // patch in the answer to the check; nil if there is none
 	hint    protocol.Representation
 }
 
-// update runs the whole of Update against one node.
+// update checks for an update, fetches and applies it.
 func (t *transfer) update(ctx context.Context) (Result, error) {
 	c := t.client
-	// The installed files are read while the node is asked: both take about as long.
+	// The installed files are read during the check: both take about the same time.
 	reading := make(chan base, 1)
 	go func() { reading <- c.readBase(ctx) }()
-	answer, err := t.check(ctx, c.seen())
+	answer, err := t.check(ctx, c.seenManifest())
 	t.base = <-reading
 	if err == nil && answer.Manifest == nil && answer.Trust > c.trust.Version() && t.advance(ctx) {
-		// By the later document what was seen may count no more.
+		// The newer document may not allow the manifest that was seen.
 		answer, err = t.check(ctx, digest.Digest{})
 	}
 	if err == nil && answer.Manifest == nil {
-		if c.state.Current == nil || t.base.sound {
+		if c.state.Current == nil || t.base.intact {
 			upToDate := answer.Decision == channel.UpToDate
 			return Result{
 				Sequence: c.state.channel().Seen.Sequence, Decision: answer.Decision, Reason: string(answer.Reason),
 				UpToDate: upToDate,
 			}, nil
 		}
-		// What is installed has to be mended, for which the manifest must say what it was.
+		// The installed files are damaged. To repair them, the device needs the manifest.
 		answer, err = t.check(ctx, digest.Digest{})
 	}
 	if err != nil {
@@ -71,9 +71,9 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("channel manifest: %w", err)
 	}
-	// From here on nothing older is accepted: not from the next node, if this one cannot go on, and not after a restart.
+	// From now on nothing older is accepted, neither from the next node, if this one fails, nor after a restart.
 	c.state = next
-	decision := c.decide(m, t.base.sound)
+	decision := c.decide(m, t.base.intact)
 	result := Result{Sequence: m.Sequence, Decision: decision.Kind, Reason: string(decision.Reason)}
 	if decision.Kind == channel.BuiltIn {
 		return result, c.switchTo(next.builtIn())
@@ -83,16 +83,16 @@ func (t *transfer) update(ctx context.Context) (Result, error) {
 		if decision.Release != nil {
 			result.Decision, result.Reason = channel.None, ReasonRolledBackHere
 		}
-		return result, c.save(next.settled(next.channel().Seen.Version))
+		return result, c.save(next.completed(next.channel().Seen.Version))
 	}
 	return t.apply(ctx, decision.Release, next, result)
 }
 
-// apply installs a release and makes it the current one; next is the state that the manifest has led to.
+// apply installs a release and makes it the current one; next is the state after the manifest.
 func (t *transfer) apply(ctx context.Context, release *channel.Release, next state, result Result) (Result, error) {
 	c := t.client
-	// The disk is waited for while the node is: nothing that comes takes effect before.
-	wait := c.saveAside(next)
+	// The state is saved in parallel to the download, and is durable before the release takes effect.
+	wait := c.startSave(next)
 	err := t.install(ctx, release, &result)
 	if err != nil {
 		err = fmt.Errorf("release %s: %w", release.Version, err)
@@ -115,11 +115,11 @@ func (t *transfer) apply(ctx context.Context, release *channel.Release, next sta
 		next.Previous = nil
 	}
 	next.Confirmed, next.Failed = c.config.Confirm, nil
-	return result, c.switchTo(next.settled(release.Version))
+	return result, c.switchTo(next.completed(release.Version))
 }
 
-// ReasonRolledBackHere is the reason in a Result when a device stays although its channel has a release for it: it was
-// rolled back on this device.
+// ReasonRolledBackHere is the reason in a Result if the channel has a release for the device, but that was rolled back
+// on this device.
 const ReasonRolledBackHere = "rolled_back_here"
 
 // failed reports whether release was rolled back on this device.
@@ -127,28 +127,28 @@ func (c *Client) failed(release *channel.Release) bool {
 	return c.state.Failed != nil && c.state.Failed.Bundle == release.Bundle
 }
 
-// seen names the manifest that need not be sent again: the one that was accepted last, as long as it is good, the trust
-// document is the same, the device has done what it asks for, and it was checked lately. Otherwise an unsigned word
-// would stand where a signature should.
-func (c *Client) seen() digest.Digest {
+// seenManifest returns the digest of the manifest that need not be sent again: the last accepted one, if it is valid,
+// the trust document is the same, the device runs what it requires, and it was verified recently. Otherwise the device
+// would rely on an unsigned answer where it needs a signature.
+func (c *Client) seenManifest() digest.Digest {
 	now, f := c.config.Now(), c.state.channel()
 	age, ok := f.signedAge(now)
 	expired := !f.Expires.IsZero() && !now.Before(f.Expires)
-	if !ok || age >= c.config.SignedEvery || !f.Settled || f.Trust != c.trust.Digest() || expired ||
+	if !ok || age >= c.config.SignedEvery || !f.Completed || f.Trust != c.trust.Digest() || expired ||
 		c.trust.CheckExpiry(now) != nil {
 		return digest.Digest{}
 	}
 	return f.Seen.Statement
 }
 
-// decide returns what the device has to do. Files that are not sound, that is not what was installed, are installed
-// anew: those of the next release if there is one, and otherwise the same ones, whatever the channel says about who may
-// take which step. A release that the manifest does not know any more gives way to what a new device gets.
-func (c *Client) decide(m *channel.Manifest, sound bool) channel.Decision {
+// decide returns what the device has to do. If its files are not intact, it installs the next release if there is one,
+// and otherwise the same release again, regardless of the channel's rules. If the manifest no longer has that release,
+// the device gets what a new device gets.
+func (c *Client) decide(m *channel.Manifest, intact bool) channel.Decision {
 	device, now := c.device(), c.config.Now()
 	decision := channel.Resolve(m, device, now)
 	switch {
-	case sound, decision.Release != nil, decision.Kind == channel.BuiltIn, decision.Reason == channel.ReasonExpired,
+	case intact, decision.Release != nil, decision.Kind == channel.BuiltIn, decision.Reason == channel.ReasonExpired,
 		c.state.Current == nil:
 		return decision
 	}
@@ -161,8 +161,7 @@ func (c *Client) decide(m *channel.Manifest, sound bool) channel.Decision {
 	return channel.Resolve(m, device, now)
 }
 
-// device returns the configured device with what it runs now. While nothing is installed, that is what its native app
-// came with.
+// device returns the configured device with what it runs now. While nothing is installed, that is its built-in bundle.
 func (c *Client) device() channel.Device {
 	device := c.config.Device
 	device.BuiltIn = c.state.Current == nil
@@ -172,7 +171,7 @@ func (c *Client) device() channel.Device {
 	return device
 }
 
-// check asks the node. What it answers is unchecked. It may leave the manifest out if that is the one that was seen.
+// check checks for an update. The answer is not verified. It may omit the manifest if that is the one that was seen.
 func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error) {
 	device := t.client.device()
 	request := protocol.CheckRequest{
@@ -181,12 +180,12 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error
 		Device:  protocol.Device(device),
 		Parts:   t.client.config.Connections > 1,
 	}
-	// A device that has rolled back would get the patch to what it left with every check.
+	// After a rollback, every answer would contain the patch to the release that was rolled back.
 	state := &t.client.state
 	if current := state.Current; current != nil && current.Size <= bundle.MaxPatch && state.Failed == nil {
 		request.Dictionary, request.Inline = current.SHA256, protocol.MaxInline
 	}
-	late := fmt.Errorf("%w: no whole answer within %v", ErrSlow, checkWait)
+	late := fmt.Errorf("%w: no complete answer within %v", ErrSlow, checkWait)
 	ctx, cancel := context.WithTimeoutCause(ctx, checkWait, late)
 	defer cancel()
 	body, err := json.Marshal(request)
@@ -209,8 +208,8 @@ func (t *transfer) check(ctx context.Context, seen digest.Digest) (answer, error
 	return readAnswer(resp.Body, seen)
 }
 
-// do sends a request and returns the answer when its status is 200, 206 or 416, its body counted; anything else becomes
-// a [*protocol.Problem].
+// do sends a request, counts it and the bytes of its response, and returns the response if its status is 200, 206 or
+// 416. For any other status it returns a [*protocol.Problem].
 func (t *transfer) do(req *http.Request) (*http.Response, error) {
 	t.traffic.requests.Add(1)
 	resp, err := t.send(req)

@@ -14,21 +14,21 @@ import (
 	"brink/protocol"
 )
 
-// trustFile holds a keptTrust.
+// trustFile contains a savedTrust.
 const trustFile = "trust.json"
 
-// maxTrustFile bounds, in bytes, what is read of trustFile.
+// maxTrustFile limits the size of trustFile, in bytes.
 const maxTrustFile = channel.MaxTrust + 1<<10
 
-// keptTrust is the newest trust document that the device has verified, and the one that it followed from: a native app
-// that comes with another document starts over from that.
-type keptTrust struct {
-	From     digest.Digest   `json:"from"`     // of the document that the app came with
+// savedTrust is the newest trust document that the device has verified, and the digest of the configured one that it
+// succeeds. It is ignored if the app is configured with another document.
+type savedTrust struct {
+	From     digest.Digest   `json:"from"`     // of the configured document
 	Document json.RawMessage `json:"document"` // the envelope, byte for byte as it was signed
 }
 
-// loadTrust returns the trust document to go by: the one that the app came with, or a later one that followed from it.
-// It looks at no clock, so that what is installed can be confirmed and left at any time.
+// loadTrust returns the trust document in force: the configured one or its newest successor. It does not check whether
+// it has expired, so that Confirm and Rollback always work.
 func (c *Client) loadTrust() (*channel.Trust, error) {
 	given, err := channel.LoadTrust(c.config.Trust)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *Client) loadTrust() (*channel.Trust, error) {
 		return nil, fmt.Errorf("%s: %w", trustFile, err)
 	}
 	if from != given.Digest() || later.Org() != given.Org() || later.Version() < given.Version() {
-		return given, nil // the app was rebuilt with a document of its own
+		return given, nil // the app was built with another document since
 	}
 	return later, nil
 }
@@ -55,7 +55,7 @@ func decodeTrust(raw []byte) (*channel.Trust, digest.Digest, error) {
 	if len(raw) > maxTrustFile {
 		return nil, digest.Digest{}, fmt.Errorf("longer than %d bytes", maxTrustFile)
 	}
-	var k keptTrust
+	var k savedTrust
 	if err := json.Unmarshal(raw, &k); err != nil {
 		return nil, digest.Digest{}, err
 	}
@@ -63,21 +63,21 @@ func decodeTrust(raw []byte) (*channel.Trust, digest.Digest, error) {
 	return t, k.From, err
 }
 
-// keepTrust makes a trust document the one that the device goes by, durably.
-func (c *Client) keepTrust(next *channel.Trust) error {
-	raw, err := json.Marshal(keptTrust{From: digest.Sum(c.config.Trust), Document: next.Raw()})
+// saveTrust makes a trust document the one in force, durably.
+func (c *Client) saveTrust(next *channel.Trust) error {
+	raw, err := json.Marshal(savedTrust{From: digest.Sum(c.config.Trust), Document: next.Raw()})
 	if err != nil {
 		return err
 	}
 	if err := durable.ReplaceIn(c.root, trustFile, raw, 0o644); err != nil {
-		return fmt.Errorf("keep trust document: %w", err)
+		return fmt.Errorf("save trust document: %w", err)
 	}
 	c.trust = next
 	return nil
 }
 
-// verify checks a manifest by the trust document. One that it refuses may be allowed by a later document, which is
-// fetched then, as it is when the node says that there is one.
+// verify verifies the manifest in an answer against the trust document. It fetches a newer document first if the node
+// has one, and also if the current one does not allow the manifest.
 func (t *transfer) verify(ctx context.Context, answer *answer) (*channel.Manifest, error) {
 	c := t.client
 	newer := answer.Trust > c.trust.Version()
@@ -98,13 +98,13 @@ func (t *transfer) verify(ctx context.Context, answer *answer) (*channel.Manifes
 	return nil, err
 }
 
-// advance takes the newest trust document that the node has, if it follows from the one that the device goes by, and
-// reports whether that is another one now. A node that has none to offer, or a wrong one, is no reason to stop: what
-// it says is checked by the document that there is.
+// advance fetches the newest trust document from the node, puts it in force if it is a valid successor of the current
+// one, and reports whether it did. Failing to do so is not an error: the current document is still used to verify what
+// the node sends.
 func (t *transfer) advance(ctx context.Context) bool {
 	c := t.client
 	org := c.trust.Org()
-	// For the whole walk: a node may name a version that is far ahead, and have each one before it wait.
+	// The timeout is for all requests together: a node could name a far later version and delay each one before it.
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
 	newest, err := t.document(ctx, protocol.TrustPath(org))
@@ -117,10 +117,10 @@ func (t *transfer) advance(ctx context.Context) bool {
 		return t.document(ctx, protocol.TrustVersionPath(org, version))
 	})
 	if err == nil && next != before {
-		err = c.keepTrust(next)
+		err = c.saveTrust(next)
 	}
 	if err != nil {
-		c.config.Logger.Warn("the node's trust document is not taken", "node", t.node, "error", err)
+		c.config.Logger.Warn("refused the node's trust document", "node", t.node, "error", err)
 		return false
 	}
 	return next != before

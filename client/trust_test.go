@@ -140,7 +140,7 @@ func FuzzDecodeTrust(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	good, err := json.Marshal(keptTrust{From: digest.Sum(document), Document: document})
+	good, err := json.Marshal(savedTrust{From: digest.Sum(document), Document: document})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func FuzzDecodeTrust(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := json.Marshal(keptTrust{From: from, Document: trust.Raw()})
+		again, err := json.Marshal(savedTrust{From: from, Document: trust.Raw()})
 		if err != nil {
 			t.Fatal(err)
 		}

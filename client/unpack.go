@@ -13,8 +13,8 @@ import (
 	"brink/digest"
 )
 
-// unpack reads the archive of release from r into a folder of its own, checks it, and gives the folder its name. Unless
-// every byte is that of the signed release nothing remains, and the error is [ErrDamaged] or one of reading r.
+// unpack unpacks the archive of release from r to a new folder, verifies it, and gives the folder its final name. If a
+// byte differs from the signed release, the folder is removed, and the error is [ErrDamaged] or one of reading r.
 func (c *Client) unpack(ctx context.Context, release *channel.Release, r io.Reader) error {
 	return c.unpackBy(release, func(into *folder) error { return into.unpack(ctx, release, r) })
 }
@@ -24,9 +24,9 @@ func (c *Client) unpackBytes(ctx context.Context, release *channel.Release, arch
 	return c.unpackBy(release, func(into *folder) error { return into.unpackBytes(ctx, release, archive) })
 }
 
-// unpack reads the archive of release from r into the folder. Files are made before the digest is known, for while the
-// rest is on its way that takes no time. Their number, that of their folders and their bytes are at most what the
-// signed release accounts for.
+// unpack unpacks the archive of release from r to the folder. It writes files before the digest is verified, to use the
+// time while the rest is received. The number of files and folders and their bytes do not exceed what the signed
+// release allows.
 func (f *folder) unpack(ctx context.Context, release *channel.Release, r io.Reader) error {
 	h := digest.NewHasher()
 	source := &sourceReader{r: io.LimitReader(r, release.Size+1)}
@@ -35,13 +35,12 @@ func (f *folder) unpack(ctx context.Context, release *channel.Release, r io.Read
 		return f.copy(name, content)
 	})
 	if source.err != nil {
-		return source.err // the transfer broke: what was read is right as far as it goes
+		return source.err // the transfer failed; the archive may be undamaged so far
 	}
 	return verdict(err, h.Digest(), release)
 }
 
-// unpackBytes is unpack for an archive that is in memory. Its files are written side by side, while the archive is
-// checked.
+// unpackBytes is unpack for an archive that is in memory. It writes files in parallel, while the digest is computed.
 func (f *folder) unpackBytes(ctx context.Context, release *channel.Release, archive []byte) error {
 	sum := make(chan digest.Digest, 1)
 	go func() { sum <- digest.Sum(archive) }()
@@ -56,7 +55,7 @@ func (f *folder) unpackBytes(ctx context.Context, release *channel.Release, arch
 	return verdict(err, <-sum, release)
 }
 
-// verdict says whether an archive that was read with err is that of release.
+// verdict returns the error for an archive that was read with err and has the digest sum.
 func verdict(err error, sum digest.Digest, release *channel.Release) error {
 	switch {
 	case errors.Is(err, bundle.ErrMalformed) || errors.Is(err, io.ErrUnexpectedEOF):
@@ -69,8 +68,8 @@ func verdict(err error, sum digest.Digest, release *channel.Release) error {
 	return nil
 }
 
-// unpackBy lets write fill a folder and check what it writes, makes that durable and gives the folder its name, which
-// switchTo makes durable. When something fails nothing remains.
+// unpackBy calls write with a new folder, syncs what it writes, and gives the folder its final name, which switchTo
+// makes durable. If anything fails, the folder is removed.
 func (c *Client) unpackBy(release *channel.Release, write func(*folder) error) error {
 	name := bundleDir(release.Bundle)
 	fresh := name + ".new"
@@ -82,7 +81,7 @@ func (c *Client) unpackBy(release *channel.Release, write func(*folder) error) e
 	}
 	err := c.fill(fresh, write)
 	if err == nil {
-		err = c.settle(fresh, name)
+		err = c.moveInto(fresh, name)
 	}
 	if err != nil {
 		return errors.Join(err, c.root.RemoveAll(fresh))
@@ -103,17 +102,17 @@ func (c *Client) fill(fresh string, write func(*folder) error) error {
 	return errors.Join(err, into.close(), root.Close())
 }
 
-// settle gives a whole folder its name. Whatever had the name before is not what it should be.
-func (c *Client) settle(fresh, name string) error {
-	// A damaged folder steps aside before the whole one steps in, and sweep removes it. A kill in between, two system
-	// calls apart, is mended by the next Update.
+// moveInto gives a complete folder its final name. An existing folder with that name is damaged.
+func (c *Client) moveInto(fresh, name string) error {
+	// The damaged folder is renamed first, and sweep removes it. If the process is killed between the two calls, the next
+	// Update repairs it.
 	if err := c.root.Rename(name, name+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return c.root.Rename(fresh, name)
 }
 
-// sourceReader remembers an error of the transfer, to tell it from one of the archive.
+// sourceReader records an error of the transfer, to distinguish it from one of the archive.
 type sourceReader struct {
 	r   io.Reader
 	err error

@@ -27,7 +27,7 @@ them fails with exit code 4. Data from the node is accepted only if the trust do
 		`
   brink publish ./www --node http://127.0.0.1:8080 --key ci.key --trust acme.trust.json \
       --app com.acme.shop --version 1.0.0 --channel production
-  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      with other settings in brink.yaml or BRINK_*
+  brink publish ./www --exclude '*.map' --version 1.0.1 --dry-run      all other settings in brink.yaml or BRINK_*
   brink publish ./www --version 1.1.0 --percent 5 …                    with a rollout: see brink channel rollout
   brink publish ./www --origin s3://acme-ota --trust acme.trust.json … to a bucket instead of a node`+examples,
 		func(cmd *cobra.Command, args []string) error {
