@@ -13,8 +13,8 @@ import (
 	"brink/channel"
 )
 
-// attach makes the attachments of the release of the files in a folder, and adds to release those and others that it
-// keeps. The caller must close the maker when they are sent.
+// attach makes the attachments of a release, and adds them to it together with those that it retains. The caller must
+// close the maker after they are sent.
 func (s *session) attach(
 	ctx context.Context, r Request, files fs.FS, ix *bundle.Index, current served, release *channel.Release,
 ) (*maker, error) {
@@ -49,9 +49,9 @@ func (s *session) attach(
 	return m, nil
 }
 
-// sendAttachments makes the attachments complete on the node, each by the same way as the release.
+// sendAttachments uploads the attachments, in the same way as the release.
 func (s *session) sendAttachments(ctx context.Context, r Request, m *maker) error {
-	for i, a := range m.made { // they come first in the result, in the same order
+	for i, a := range m.made { // they are the first in the result, in the same order
 		one := &session{Publisher: s.Publisher, trust: s.trust, result: &Result{}}
 		for range a.Index.Chunks() {
 			one.result.Chunks++
@@ -61,13 +61,13 @@ func (s *session) sendAttachments(ctx context.Context, r Request, m *maker) erro
 		s.result.Attachments[i].Chunks = one.result.Chunks
 		s.result.Attachments[i].ChunksSent = one.result.ChunksSent
 		if err != nil {
-			return fmt.Errorf("upload of attachment %s: %w", a.kind, err)
+			return fmt.Errorf("upload attachment %s: %w", a.kind, err)
 		}
 	}
 	return nil
 }
 
-// sameAttachments reports whether two releases have the same ones, in whatever order.
+// sameAttachments reports whether two releases have the same attachments, in any order.
 func sameAttachments(a, b *channel.Release) bool {
 	differs := func(x channel.Attachment) bool {
 		y := b.Attachment(x.Kind)
@@ -76,22 +76,22 @@ func sameAttachments(a, b *channel.Release) bool {
 	return len(a.Attachments) == len(b.Attachments) && !slices.ContainsFunc(a.Attachments, differs)
 }
 
-// attached is an attachment that was made, ready to be sent.
+// attached is an attachment that is ready to be sent.
 type attached struct {
 	Content
 
 	kind string
 }
 
-// maker makes the attachments of one release, in a temporary folder that only this user can read. It holds no more than
-// a few buffers in memory, whatever the size of the files.
+// maker makes the attachments of one release in a temporary folder that only this user can read. Its memory does not
+// depend on the size of the files.
 type maker struct {
 	source Source
 
-	dir     string     // the temporary folder; empty when nothing had to be made
+	dir     string     // the temporary folder; empty if nothing has to be made
 	root    *os.Root   // of it
-	made    []attached // what is published
-	folders []*os.Root // one for each step that was made
+	made    []attached // to be published
+	folders []*os.Root // one for each step
 }
 
 func (m *maker) open() error {
@@ -125,7 +125,7 @@ func (m *maker) Close() error {
 	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
 }
 
-// make takes the steps that are needed.
+// make performs the steps that are needed.
 func (m *maker) make(ctx context.Context, steps []step, progress func(Event)) error {
 	var content, total, done int64
 	for i := range m.source.Release.Index.Files {
@@ -158,7 +158,7 @@ func (m *maker) make(ctx context.Context, steps []step, progress func(Event)) er
 	return nil
 }
 
-// step takes one step, in a folder of its own.
+// step performs one step in its own folder.
 func (m *maker) step(ctx context.Context, s step, name string) (Content, error) {
 	if err := m.root.Mkdir(name, 0o700); err != nil {
 		return Content{}, err

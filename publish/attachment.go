@@ -15,17 +15,18 @@ import (
 	"brink/protocol"
 )
 
-// Attacher makes the attachments of one kind. Its methods are called one after the other, by one Publish at a time.
+// Attacher makes the attachments of one kind. A Publish calls its methods sequentially, and only one Publish may use it
+// at a time.
 type Attacher interface {
 	// Kind is the name of the attachment in the channel manifest.
 	Kind() string
-	// Check reports what is wrong with the Attacher itself. It is called before anything is read or sent.
+	// Check returns an error if the Attacher is invalid. It is called before anything is read or sent.
 	Check() error
-	// Plan says what becomes of the attachment of a release. An error, such as an [*AttachmentError], refuses the
+	// Plan decides whether to make the attachment for a release. An error, such as an [*AttachmentError], refuses the
 	// release. It is called before anything is made or sent.
 	Plan(before Before) (Plan, error)
-	// Attach writes the files of the attachment to dir, which is empty. The same release must give the same files: that
-	// is how a repeated Publish finds what is there. It may block. It keeps neither src nor dir.
+	// Attach writes the files of the attachment to dir, which is empty. It must be deterministic, so that a repeated
+	// Publish finds what was sent before. It may block. It must not retain src or dir.
 	Attach(ctx context.Context, src *Source, dir *os.Root) error
 }
 
@@ -33,47 +34,47 @@ type Attacher interface {
 type Before struct {
 	Version  string // of the release that it serves; empty: none
 	Attached bool   // that release has an attachment of the kind
-	Same     bool   // it is the release that is published, so it is taken over as it is
+	Same     bool   // it is the release that is published, and remains as it is
 }
 
-// Plan is what becomes of the attachment of one kind.
+// Plan is the decision of an [Attacher] for one release.
 type Plan struct {
 	Action Action
 	// From is the kind of an attachment that this one is made from, empty for none. That one is made first, even if it is
-	// not published itself. Its Attacher has to come before in [Request].Attachments.
+	// not published itself. Its Attacher must precede this one in [Request].Attachments.
 	From string
-	// Reads says that Attach reads all files of the release once and tells it by [Source.Done].
+	// Reads says that Attach reads all files of the release once and reports progress with [Source.Done].
 	Reads bool
 }
 
-// Action is what a Publish does about an attachment.
+// Action is what a Publish does with an attachment.
 type Action int
 
 // The actions.
 const (
-	Keep Action = iota // a release that is served already keeps the one that it has; any other has none
+	Keep Action = iota // if the channel already serves the release, its attachment is unchanged; otherwise it has none
 	Make
 	Drop // the release has none, even if it had one
 )
 
-// Choice says whether a release gets something.
+// Choice says whether a release has an attachment.
 type Choice int
 
 // The choices.
 const (
-	AsBefore Choice = iota // if the release that the channel serves now has it
+	AsBefore Choice = iota // if the release that the channel serves now has one
 	Wanted
 	Unwanted
 )
 
-// AttachmentError tells why a release cannot be published with an attachment.
+// AttachmentError is the reason why a release cannot be published with an attachment.
 type AttachmentError struct {
 	Kind   string // of the attachment
 	Reason string // for people
 	Hint   string // for people: what to do about it; may be empty
 }
 
-// Error names the kind and the reason. The hint is left to whoever has room to show it.
+// Error returns the kind and the reason, without the hint.
 func (e *AttachmentError) Error() string { return fmt.Sprintf("attachment %s: %s", e.Kind, e.Reason) }
 
 // Attached is an attachment of a release that was published.
@@ -81,7 +82,7 @@ type Attached struct {
 	Kind       string        `json:"kind"`
 	Bundle     digest.Digest `json:"bundle"`
 	Bytes      int64         `json:"bytes"`       // of its archive
-	Chunks     int           `json:"chunks"`      // distinct ones; 0 when it was published before and not made again
+	Chunks     int           `json:"chunks"`      // distinct ones; 0 if it was published before and not made again
 	ChunksSent int           `json:"chunks_sent"` // that the node lacked
 }
 
@@ -98,17 +99,17 @@ type Source struct {
 	From    Content // of the attachment that [Plan].From names
 
 	spool    *os.File    // one file of the release, compressed
-	progress func(int64) // nil: nobody wants to know
+	progress func(int64) // may be nil
 }
 
-// Done tells that size bytes of the release were read for good.
+// Done reports as progress that size bytes of the release are processed.
 func (s *Source) Done(size int64) {
 	if s.progress != nil {
 		s.progress(size)
 	}
 }
 
-// Read gives do the content of a file of the release, and makes sure that it is what was indexed.
+// Read calls do with the content of a file of the release, and verifies it against the index.
 func (s *Source) Read(ctx context.Context, f *bundle.File, do func(io.Reader) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -128,7 +129,8 @@ func (s *Source) Read(ctx context.Context, f *bundle.File, do func(io.Reader) er
 	return nil
 }
 
-// Compress returns what through makes of a file of the release. It is kept in a temporary file until the next call.
+// Compress returns a file of the release compressed with the writer that through returns. The result is in a temporary
+// file and is valid until the next call.
 func (s *Source) Compress(
 	ctx context.Context, f *bundle.File, through func(w io.Writer) io.WriteCloser,
 ) (*io.SectionReader, error) {
@@ -147,7 +149,7 @@ func (s *Source) Compress(
 	return io.NewSectionReader(s.spool, 0, size), err
 }
 
-// attachers are those of the request, after one that makes zips as before if none of them is for zips.
+// attachers returns the attachers of the request. If none is for zips, it adds a default Zip in front.
 func (r *Request) attachers() []Attacher {
 	if slices.ContainsFunc(r.Attachments, func(a Attacher) bool { return a.Kind() == protocol.AttachmentZip }) {
 		return r.Attachments
@@ -155,12 +157,12 @@ func (r *Request) attachers() []Attacher {
 	return append([]Attacher{Zip{}}, r.Attachments...)
 }
 
-// checkAttachments reports what is wrong with the attachers.
+// checkAttachments returns an error if an attacher is invalid.
 func (r *Request) checkAttachments() error {
 	kinds := map[string]bool{}
 	for _, a := range r.Attachments {
 		if kinds[a.Kind()] {
-			return fmt.Errorf("two attachments of the kind %s are given", a.Kind())
+			return fmt.Errorf("two attachments have the kind %s", a.Kind())
 		}
 		kinds[a.Kind()] = true
 		if err := a.Check(); err != nil {
@@ -175,10 +177,10 @@ type step struct {
 	Attacher
 	Plan
 
-	needed bool // it is made, be it for another only
+	needed bool // it is made, possibly only for another one
 }
 
-// plan asks all attachers what they are going to do about a release that comes after now.
+// plan returns the plans of all attachers for a release that follows now.
 func (r *Request) plan(now *channel.Release, again, lapsed bool) ([]step, error) {
 	var steps []step
 	answered := map[string]bool{}
@@ -195,18 +197,18 @@ func (r *Request) plan(now *channel.Release, again, lapsed bool) ([]step, error)
 		if s := &steps[i]; s.needed && s.From != "" {
 			from := slices.IndexFunc(steps[:i], func(other step) bool { return other.Kind() == s.From })
 			if from < 0 {
-				return nil, fmt.Errorf("attachment %s is made from %s, and nothing before it makes that", s.Kind(), s.From)
+				return nil, fmt.Errorf("attachment %s is made from %s, which no attacher before it makes", s.Kind(), s.From)
 			}
 			steps[from].needed = true
 		}
 	}
 	for _, old := range now.Attachments {
-		// Whoever needs it would be left behind. What a lapsed manifest says is no reason to refuse anything.
+		// Devices that need it would get no more updates. A lapsed manifest is not trusted, so it is ignored.
 		if !again && !lapsed && !answered[old.Kind] {
 			return nil, &AttachmentError{
 				Kind:   old.Kind,
-				Reason: fmt.Sprintf("version %s has it, and nothing is given that makes it for the next", now.Version),
-				Hint:   "publish with what made it",
+				Reason: fmt.Sprintf("version %s has it, and the new release would not", now.Version),
+				Hint:   "publish with the same options as version " + now.Version,
 			}
 		}
 	}

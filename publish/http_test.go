@@ -38,7 +38,7 @@ func TestSession_FollowsNoRedirectElsewhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = (&session{Publisher: p, result: &Result{}}).get(t.Context(), "/v1/apps/a", 1)
+			_, err = (&session{Publisher: p, result: &Result{}}).fetch(t.Context(), "/v1/apps/a", 1)
 			if (err == nil) != test.good || !test.good && transport.last != test.node {
 				t.Errorf("a request went to %s: %v", transport.last, err)
 			}

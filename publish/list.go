@@ -13,12 +13,12 @@ import (
 // Place names a channel of an app.
 type Place struct{ App, Channel string }
 
-// maxPlaces bounds the channels of one org, so that a list that never ends is an error.
+// maxPlaces limits the channels of one org, so that an endless list is an error.
 const maxPlaces = 100_000
 
-// Renewable returns the channels of the trust document's org which the node or the origin names and which the keys may
-// renew, by app and channel. Nothing is signed on their word: what they leave out is not renewed, and what they make up
-// is refused by [Publisher.Renew].
+// Renewable returns the channels of the trust document's org that the node or the origin lists and that the keys may
+// renew, sorted by app and channel. The list is not trusted: channels that it omits are not renewed, and channels that
+// do not exist are refused by [Publisher.Renew].
 func (p *Publisher) Renewable(ctx context.Context) (places []Place, err error) {
 	_, err = p.run(Result{}, func(s *session) error {
 		if err := s.advanceTrust(ctx); err != nil {
@@ -29,16 +29,16 @@ func (p *Publisher) Renewable(ctx context.Context) (places []Place, err error) {
 			return err
 		}
 		if s.config.Origin != nil {
-			places, err = s.atOrigin(ctx, listing)
+			places, err = s.listOrigin(ctx, listing)
 			return err
 		}
-		places, err = s.atNode(ctx, raw, listing)
+		places, err = s.listNode(ctx, raw, listing)
 		return err
 	})
 	return places, err
 }
 
-// signListing returns a listing as it is signed and as it is read.
+// signListing returns a listing in signed and in decoded form.
 func (s *session) signListing() ([]byte, *channel.Listing, error) {
 	now := s.config.Now()
 	raw, err := channel.SignListing(s.trust.Org(), now, s.config.Keys...)
@@ -49,8 +49,8 @@ func (s *session) signListing() ([]byte, *channel.Listing, error) {
 	return raw, listing, err
 }
 
-// atNode fetches all pages of what the node lists.
-func (s *session) atNode(ctx context.Context, raw []byte, listing *channel.Listing) (places []Place, err error) {
+// listNode fetches all pages of the node's list.
+func (s *session) listNode(ctx context.Context, raw []byte, listing *channel.Listing) (places []Place, err error) {
 	org := s.trust.Org()
 	var last protocol.Cursor
 	for next, seen := "", 0; ; {
@@ -84,14 +84,14 @@ func (s *session) atNode(ctx context.Context, raw []byte, listing *channel.Listi
 			return nil, fmt.Errorf("the node's list has more than %d channels", maxPlaces)
 		}
 		if len(page.Channels) == 0 || page.Next != last.String() {
-			return nil, errors.New("the node's list of channels does not go on where it ends")
+			return nil, errors.New("the node's list of channels does not continue after its last channel")
 		}
 		next = page.Next
 	}
 }
 
-// atOrigin returns what the origin names, without the channels that another org has published to.
-func (s *session) atOrigin(ctx context.Context, listing *channel.Listing) (places []Place, err error) {
+// listOrigin returns the channels that the origin lists, without those of other orgs.
+func (s *session) listOrigin(ctx context.Context, listing *channel.Listing) (places []Place, err error) {
 	all, err := s.config.Origin.Channels(ctx)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (s *session) atOrigin(ctx context.Context, listing *channel.Listing) (place
 		if err != nil {
 			return nil, fmt.Errorf("app %s: channel %s: %w", at.App, at.Channel, err)
 		}
-		// One that cannot be read is for Renew to tell.
+		// A manifest that cannot be parsed is included, so that Renew reports it.
 		if m, err := channel.ParseManifest(raw); raw == nil || err == nil && m.Org != s.trust.Org() {
 			continue
 		}

@@ -12,26 +12,26 @@ import (
 	"brink/protocol"
 )
 
-// served is a channel as the node has it.
+// served is the state of a channel on the node.
 type served struct {
-	manifest *channel.Manifest // serves nothing when the channel is new
-	tag      string            // entity tag; empty when the channel is new
-	lapsed   bool              // nobody must believe the manifest: its keys are not allowed any more
+	manifest *channel.Manifest // serves nothing if the channel is new
+	tag      string            // entity tag; empty if the channel is new
+	lapsed   bool              // the manifest must not be trusted: its keys are no longer allowed
 }
 
-// signed fetches the manifest of a channel, nil when nothing was published to it.
-func (s *session) signed(ctx context.Context, app, name string) ([]byte, error) {
+// fetchManifest fetches the signed manifest of a channel, nil if nothing has been published to it.
+func (s *session) fetchManifest(ctx context.Context, app, name string) ([]byte, error) {
 	if s.config.Origin != nil {
 		return s.config.Origin.Manifest(ctx, app, name)
 	}
-	raw, err := s.get(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
+	raw, err := s.fetch(ctx, protocol.ChannelPath(app, name), channel.MaxManifest)
 	if protocol.CodeOf(err) == protocol.CodeUnknownChannel {
 		return nil, nil
 	}
 	return raw, err
 }
 
-// channels fetches the names of the channels of an app.
+// channels returns the names of the channels of an app.
 func (s *session) channels(ctx context.Context, app string) ([]string, error) {
 	if s.config.Origin != nil {
 		all, err := s.config.Origin.Channels(ctx)
@@ -44,7 +44,7 @@ func (s *session) channels(ctx context.Context, app string) ([]string, error) {
 		return names, err
 	}
 	var answer protocol.App
-	raw, err := s.get(ctx, protocol.AppPath(app), maxList)
+	raw, err := s.fetch(ctx, protocol.AppPath(app), maxList)
 	if err := decode(raw, err, &answer); err != nil {
 		return nil, err
 	}
@@ -55,13 +55,13 @@ func (s *session) channels(ctx context.Context, app string) ([]string, error) {
 	return names, nil
 }
 
-// maxList bounds, in bytes, the list of an app's channels.
+// maxList limits the list of an app's channels, in bytes.
 const maxList = 8 << 20
 
-// manifest fetches a channel, checked. When it is refused the error comes with what is there, which nobody must
-// believe.
+// manifest fetches and verifies the manifest of a channel. If it is refused, the error comes with the unverified
+// manifest.
 func (s *session) manifest(ctx context.Context, app, name string) (served, error) {
-	raw, err := s.signed(ctx, app, name)
+	raw, err := s.fetchManifest(ctx, app, name)
 	if err != nil {
 		return served{}, fmt.Errorf("channel %s: %w", name, err)
 	}
@@ -75,7 +75,7 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	if err := unchecked.CheckFor(app, name); err != nil {
 		return served{}, fmt.Errorf("channel %s: %w", name, err)
 	}
-	// It is checked as of its own time: one that has expired is no reason not to publish its successor.
+	// It is verified as of its own time, because an expired manifest may have a successor.
 	m, err := s.trust.VerifyManifest(raw, unchecked.Issued)
 	if err != nil {
 		return served{manifest: unchecked, tag: protocol.Tag(unchecked.Digest())}, fmt.Errorf("channel %s: %w", name, err)
@@ -83,10 +83,10 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
 }
 
-// current fetches the channel that r is for. One whose manifest lapsed is returned as well, for [Request.Anew] only.
+// current fetches the channel of r. A channel whose manifest has lapsed is returned only for [Request.Anew].
 func (s *session) current(ctx context.Context, r Request) (served, error) {
 	now, err := s.manifest(ctx, r.App, r.Channel)
-	if err := s.expected(now); err != nil {
+	if err := s.checkSequence(now); err != nil {
 		return served{}, err
 	}
 	now.lapsed = channel.CodeOf(err) == channel.CodeUnknownKey || channel.CodeOf(err) == channel.CodeWrongRole ||
@@ -94,26 +94,27 @@ func (s *session) current(ctx context.Context, r Request) (served, error) {
 		channel.CodeOf(err) == channel.CodeWrongEpoch
 	switch {
 	case now.lapsed && r.Anew:
-		return now, s.confirmed(now)
+		return now, s.checkLapsed(now)
 	case now.lapsed:
 		return served{}, fmt.Errorf("%w; %w", err, ErrLapsed)
 	}
 	return now, err
 }
 
-// confirmed returns nil if somebody said from which sequence a lapsed channel goes on: nothing vouches for the one that
-// the other side tells. In a new epoch that one makes no difference.
-func (s *session) confirmed(lapsed served) error {
+// checkLapsed returns an error if the sequence of a lapsed channel is needed and was not confirmed by
+// Config.ExpectSequence, because the one that the node reports is not signed by a valid key. In a new epoch it is not
+// needed.
+func (s *session) checkLapsed(lapsed served) error {
 	m := lapsed.manifest
 	if s.config.ExpectSequence != nil || channel.EpochOf(m.Sequence) < s.trust.Epoch(m.App, m.Channel) {
 		return nil
 	}
-	return fmt.Errorf("%w: no key of yours vouches for the sequence that channel %s is said to be at, %d; if that can "+
-		"be, expect it", ErrSequence, m.Channel, m.Sequence)
+	return fmt.Errorf("%w: the sequence of channel %s, %d, is not signed by a key that is allowed; if it is plausible, "+
+		"expect it", ErrSequence, m.Channel, m.Sequence)
 }
 
-// expected returns nil if the channel is at Config.ExpectSequence.
-func (s *session) expected(current served) error {
+// checkSequence returns an error if the channel is not at Config.ExpectSequence.
+func (s *session) checkSequence(current served) error {
 	want := s.config.ExpectSequence
 	if want == nil || current.manifest == nil || current.manifest.Sequence == *want {
 		return nil
@@ -122,8 +123,8 @@ func (s *session) expected(current served) error {
 		current.manifest.Sequence, *want)
 }
 
-// next returns the manifest that serves the release on top of the current one; nil when the channel serves it already,
-// with these attachments.
+// next returns the manifest that serves the release and follows the current one; nil if the channel already serves the
+// release with these attachments.
 func (s *session) next(r Request, current served, release channel.Release) (next *channel.Manifest, err error) {
 	now := s.config.Now()
 	switch {
@@ -144,19 +145,19 @@ func (s *session) next(r Request, current served, release channel.Release) (next
 		return nil, err
 	}
 	next.Sequence = max(next.Sequence, r.Above+1, s.trust.FirstSequence(r.App, r.Channel))
-	s.limit(current, next)
+	s.setExpiry(current, next)
 	return next, nil
 }
 
-// attachTo returns the manifest that serves what m serves, with other attachments.
+// attachTo returns the manifest that serves the release of m with other attachments.
 func attachTo(m *channel.Manifest, attachments []channel.Attachment, now time.Time) (*channel.Manifest, error) {
 	release := m.Release
 	release.Attachments = attachments
 	return m.Amend(release, now)
 }
 
-// sign returns the manifest that next is, signed and checked: what the keys may not say should not cost an upload. A
-// nil next changes nothing and needs no signature.
+// sign signs next and verifies that the keys may sign it, before anything is uploaded. A nil next changes nothing and
+// needs no signature.
 func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	if next == nil {
 		s.result.Sequence, s.result.Unchanged = current.manifest.Sequence, true
@@ -181,8 +182,8 @@ func (s *session) sign(current served, next *channel.Manifest) ([]byte, error) {
 	return raw, err
 }
 
-// limit sets when a manifest that follows current expires.
-func (s *session) limit(current served, next *channel.Manifest) {
+// setExpiry sets when next, which follows current, expires.
+func (s *session) setExpiry(current served, next *channel.Manifest) {
 	life := s.config.Life
 	if life == 0 && (current.manifest.Sequence == 0 || current.lapsed) {
 		life = DefaultLife
@@ -198,7 +199,7 @@ func (s *session) limit(current served, next *channel.Manifest) {
 	}
 }
 
-// move puts a signed manifest in the place of current.
+// move replaces current by a signed manifest.
 func (s *session) move(ctx context.Context, current served, raw []byte) error {
 	if s.result.DryRun {
 		return nil
@@ -210,11 +211,11 @@ func (s *session) move(ctx context.Context, current served, raw []byte) error {
 		if !s.config.replicated() || current.manifest.Raw() == nil {
 			return nil
 		}
-		raw = current.manifest.Raw() // the same once more: the node answers who holds it
+		raw = current.manifest.Raw() // send the same again: the node answers which nodes have it
 	}
 	s.config.Progress(Event{Stage: Moving, Total: -1})
 	if s.config.Origin != nil {
-		return s.moveAt(ctx, raw)
+		return s.moveOrigin(ctx, raw)
 	}
 	req, err := s.request(ctx, http.MethodPut, protocol.ChannelPath(s.result.App, s.result.Channel), raw)
 	if err != nil {
@@ -239,10 +240,10 @@ func (s *session) move(ctx context.Context, current served, raw []byte) error {
 		return err
 	}
 	s.result.Replicas = answer.Replicas
-	return s.config.enough(answer.Replicas)
+	return s.config.checkReplicas(answer.Replicas)
 }
 
-// Promote lets the channel to serve the release that the channel from serves. Errors are those of [Publisher.Publish].
+// Promote makes the channel to serve the release of the channel from. Errors are those of [Publisher.Publish].
 func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bool) (Result, error) {
 	return p.promote(ctx, app, from, to, dryRun, func(target, source *channel.Manifest) (*channel.Manifest, error) {
 		next, err := target.Promote(source, p.config.Now())
@@ -253,12 +254,12 @@ func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bo
 	})
 }
 
-// RollOut is Promote to some devices first, see [channel.Manifest.Roll]; some.From is filled in.
+// RollOut is Promote with a rollout, see [channel.Manifest.Roll]. It fills in rollout.From.
 func (p *Publisher) RollOut(
-	ctx context.Context, app, from, to string, some channel.Rollout, dryRun bool,
+	ctx context.Context, app, from, to string, rollout channel.Rollout, dryRun bool,
 ) (Result, error) {
 	return p.promote(ctx, app, from, to, dryRun, func(target, source *channel.Manifest) (*channel.Manifest, error) {
-		return target.Roll(source.Release, some, p.config.Now())
+		return target.Roll(source.Release, rollout, p.config.Now())
 	})
 }
 
@@ -266,7 +267,7 @@ func (p *Publisher) promote(
 	ctx context.Context,
 	app, from, to string,
 	dryRun bool,
-	turn func(target, source *channel.Manifest) (*channel.Manifest, error),
+	edit func(target, source *channel.Manifest) (*channel.Manifest, error),
 ) (Result, error) {
 	return p.change(ctx, app, to, dryRun, func(s *session, target *channel.Manifest) (*channel.Manifest, error) {
 		source, err := s.manifest(ctx, app, from)
@@ -276,34 +277,34 @@ func (p *Publisher) promote(
 		if source.manifest.Sequence == 0 {
 			return nil, fmt.Errorf("channel %s: %w", from, ErrUnpublished)
 		}
-		return turn(target, source.manifest)
+		return edit(target, source.manifest)
 	})
 }
 
-// RollBack lets the channel serve an earlier release again: the one of the version given, or the one before when
-// version is empty. Devices that run the release it leaves go back too. Errors are those of [Publisher.Publish].
+// RollBack makes the channel serve an earlier release again: the one with the version, or the previous one if version
+// is empty. Devices that run a later release go back too. Errors are those of [Publisher.Publish].
 func (p *Publisher) RollBack(ctx context.Context, app, name, version string, dryRun bool) (Result, error) {
 	return p.change(ctx, app, name, dryRun, func(_ *session, target *channel.Manifest) (*channel.Manifest, error) {
 		return target.RollBack(version, p.config.Now())
 	})
 }
 
-// Changed is what a Change did, or would have done.
+// Changed is the result of a Change, or what it would be.
 type Changed struct {
 	Result
 
-	Before *channel.Manifest // as it was in force
-	After  *channel.Manifest // as it is in force now, or would be; Before when that is unchanged
+	Before *channel.Manifest // the manifest before the change
+	After  *channel.Manifest // the manifest after the change; Before if it is unchanged
 }
 
-// Change moves a channel, to which something was published before, to what turn makes of its manifest: any of the
-// operations of [channel.Manifest], or several. It returns [ErrUnpublished] for a channel that serves nothing yet;
-// otherwise errors are those of turn and of [Publisher.Publish].
+// Change replaces the manifest of a channel with the result of edit, which applies one or more operations of
+// [channel.Manifest]. It returns [ErrUnpublished] for a channel that serves nothing yet; other errors are those of edit
+// and of [Publisher.Publish].
 func (p *Publisher) Change(
 	ctx context.Context,
 	app, name string,
 	dryRun bool,
-	turn func(*channel.Manifest) (*channel.Manifest, error),
+	edit func(*channel.Manifest) (*channel.Manifest, error),
 ) (Changed, error) {
 	var c Changed
 	var err error
@@ -311,7 +312,7 @@ func (p *Publisher) Change(
 		if m.Sequence == 0 {
 			return nil, fmt.Errorf("channel %s: %w", name, ErrUnpublished)
 		}
-		next, err := turn(m)
+		next, err := edit(m)
 		if c.Before, c.After = m, next; next == nil {
 			c.After = m
 		}
@@ -320,12 +321,12 @@ func (p *Publisher) Change(
 	return c, err
 }
 
-// change moves a channel to what turn makes of it.
+// change replaces the manifest of a channel with the result of edit.
 func (p *Publisher) change(
 	ctx context.Context,
 	app, name string,
 	dryRun bool,
-	turn func(*session, *channel.Manifest) (*channel.Manifest, error),
+	edit func(*session, *channel.Manifest) (*channel.Manifest, error),
 ) (Result, error) {
 	return p.run(Result{App: app, Channel: name, DryRun: dryRun}, func(s *session) error {
 		if err := s.resolveTrust(ctx, app); err != nil {
@@ -335,10 +336,10 @@ func (p *Publisher) change(
 		if err != nil {
 			return err
 		}
-		if err := s.expected(current); err != nil {
+		if err := s.checkSequence(current); err != nil {
 			return err
 		}
-		next, err := turn(s, current.manifest)
+		next, err := edit(s, current.manifest)
 		if err != nil && !errors.Is(err, channel.ErrUnchanged) {
 			return err
 		}
@@ -346,7 +347,7 @@ func (p *Publisher) change(
 		if next != nil {
 			serves = next
 			next.Sequence = max(next.Sequence, s.trust.FirstSequence(app, name))
-			s.limit(current, next)
+			s.setExpiry(current, next)
 		}
 		s.result.Version, s.result.Bundle = serves.Release.Version, serves.Release.Bundle
 		s.result.Files, s.result.Bytes = serves.Release.Files, serves.Release.Size
@@ -358,7 +359,7 @@ func (p *Publisher) change(
 	})
 }
 
-// Channel returns the manifest of a channel that is in force on the node, checked against the org's trust document.
+// Channel returns the manifest of a channel in force on the node, verified against the org's trust document.
 func (p *Publisher) Channel(ctx context.Context, app, name string) (*channel.Manifest, error) {
 	var current served
 	_, err := p.run(Result{}, func(s *session) error {

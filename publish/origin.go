@@ -11,43 +11,42 @@ import (
 	"brink/digest"
 )
 
-// Origin is a place that keeps releases for nodes, such as a bucket: what can be published to while no node runs. All
-// methods may block, and doing one again with the same is no error.
+// Origin stores releases for nodes, such as a bucket. It can be published to without a running node. All methods may
+// block and are idempotent.
 type Origin interface {
-	// Trust returns the newest trust document of the org there, and nil if there is none. The caller owns the bytes.
+	// Trust returns the newest trust document of the org, or nil if there is none. The caller owns the bytes.
 	Trust(ctx context.Context, org string) ([]byte, error)
-	// TrustVersion returns one version of the trust document, and nil if that is not there. The caller owns the bytes.
+	// TrustVersion returns one version of the trust document, or nil if there is none. The caller owns the bytes.
 	TrustVersion(ctx context.Context, org string, version uint64) ([]byte, error)
-	// PutTrust puts a trust document there, unless it or a later one is. On return it is durable.
+	// PutTrust stores a trust document, unless the origin has it or a later one. On return it is durable.
 	PutTrust(ctx context.Context, raw []byte) error
-	// Channels returns the channels to which something was published, of all apps and orgs, by app and channel.
+	// Channels returns the channels to which something was published, of all apps and orgs, sorted by app and channel.
 	Channels(ctx context.Context) ([]Place, error)
-	// Manifest returns the signed manifest of a channel, and nil when nothing was published to it. The caller owns the
-	// bytes.
+	// Manifest returns the signed manifest of a channel, or nil if nothing was published to it. The caller owns the bytes.
 	Manifest(ctx context.Context, app, channel string) ([]byte, error)
-	// Upload makes a bundle complete. It calls Frame for each chunk that is lacking, one after the other, and uses its
-	// bytes until it calls it again. With dryRun it changes nothing. On return the bundle is durable.
+	// Upload uploads the missing chunks of a bundle. It calls frame for each of them sequentially, and uses the returned
+	// bytes only until the next call. With dryRun it changes nothing. On return the bundle is durable.
 	Upload(ctx context.Context, ix *bundle.Index, intent []byte, dryRun bool, frame Frame) (Uploaded, error)
-	// Move puts a manifest that was read from signed bytes in force, [ErrConflict] if another has its sequence or a
-	// higher one. On return it is durable.
+	// Move puts a manifest, which was parsed from signed bytes, in force. It returns [ErrConflict] if another one has the
+	// same or a higher sequence. On return it is durable.
 	Move(ctx context.Context, m *channel.Manifest) error
 }
 
-// Frame returns a chunk of what is published as a frame.
+// Frame returns a chunk of the published bundle as a frame.
 type Frame func(ctx context.Context, c bundle.Chunk) (bundle.Frame, error)
 
-// Uploaded says what an upload to an [Origin] wrote.
+// Uploaded is what an upload to an [Origin] wrote.
 type Uploaded struct {
-	Chunks int   // that were lacking
-	Bytes  int64 // of all that was written
+	Chunks int   // that were missing
+	Bytes  int64 // in total
 }
 
-// uploadTo makes the bundle complete at the origin.
+// uploadTo uploads the bundle to the origin.
 func (s *session) uploadTo(ctx context.Context, r Request, ix *bundle.Index, intent []byte, files fs.FS) error {
 	codec, chunks := bundle.NewCodec(), bundle.NewFolderChunks(files, ix)
 	var total, done int64
 	for c := range ix.Chunks() {
-		total += c.Size // an origin does not say beforehand what it lacks
+		total += c.Size // an origin does not report in advance which chunks are missing
 	}
 	up, err := s.config.Origin.Upload(ctx, ix, intent, r.DryRun,
 		func(ctx context.Context, c bundle.Chunk) (bundle.Frame, error) {
@@ -68,8 +67,8 @@ func (s *session) uploadTo(ctx context.Context, r Request, ix *bundle.Index, int
 	return err
 }
 
-// moveAt puts a signed manifest in force at the origin.
-func (s *session) moveAt(ctx context.Context, raw []byte) error {
+// moveOrigin puts a signed manifest in force at the origin.
+func (s *session) moveOrigin(ctx context.Context, raw []byte) error {
 	m, err := channel.ParseManifest(raw)
 	if err != nil {
 		return err
@@ -82,4 +81,4 @@ func (s *session) moveAt(ctx context.Context, raw []byte) error {
 }
 
 // errTwoPlaces is returned by Validate.
-var errTwoPlaces = errors.New("a node and an origin are given: a release is published to one of them")
+var errTwoPlaces = errors.New("a node and an origin are configured: a release is published to one of them")

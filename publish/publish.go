@@ -1,19 +1,18 @@
-// Package publish is the publisher's side: index a folder, sign, send what the node lacks, move the channel. It knows
-// nothing of the server's packages.
+// Package publish implements the publisher's side: index a folder, sign, send the missing chunks, move the channel. It
+// does not import the server's packages.
 //
-// The life of one [Publisher.Publish]: the folder is read once and becomes an index. The publisher signs the bundle
-// intent (which bundle, which index, for which app) and posts both; the node answers which chunks it lacks, and only
-// those are sent, in one stream. Then the channel manifest that the node has is fetched, checked, extended by the
-// release, signed and put back, on the condition that nobody else has moved the channel meanwhile.
+// The life of one [Publisher.Publish]: the folder is read once to build an index. The publisher signs a bundle intent
+// (which bundle, which index, for which app) and posts both; the node answers which chunks are missing, and only those
+// are sent, in one stream. Then the current channel manifest is fetched from the node, verified, extended by the
+// release, signed and put back, on the condition that nobody else has moved the channel in the meantime.
 //
-// A release can have attachments, which an [Attacher] of each kind makes: a [Zip] of its files, or what one service
-// wants, such as package publish/capgo. They are made in a temporary folder, from files that are checked against the
-// index again, and each is a bundle that goes the same way before the channel moves. All of them come out the same when
-// they are made again, which is what lets a repeated Publish find them, or heal them.
+// A release can have attachments, each made by an [Attacher]: a [Zip] of its files, or the format of another service,
+// such as package publish/capgo. They are made in a temporary folder, from files that are verified against the index
+// again, and each is a bundle that is uploaded in the same way before the channel moves. They are deterministic, so
+// that a repeated Publish finds or repairs them.
 //
-// The invariant: nothing here is trusted by the node but the signatures, and nothing that the node says is signed
-// without having been checked against the org's trust document that the publisher holds itself ([Config].Trust), or a
-// successor that its roots signed.
+// The invariant: the node trusts only signatures, and the publisher signs data from the node only after verifying it
+// against its own copy of the org's trust document ([Config].Trust), or a successor that its roots have signed.
 package publish
 
 import (
@@ -31,68 +30,68 @@ import (
 	"brink/protocol"
 )
 
-// ErrConflict is returned when somebody else has moved the channel at the same time. What they published stands; doing
-// it again puts this release on top of theirs.
+// ErrConflict is returned if somebody else has moved the channel at the same time. Their change is in force; publishing
+// again applies this one after it.
 var ErrConflict = errors.New("the channel was moved by someone else at the same time")
 
-// ErrLapsed is returned for a channel whose manifest was signed by keys that the trust document does not allow, beside
-// the [*channel.RefusedError] that says which.
+// ErrLapsed is returned for a channel whose manifest was signed by keys that the trust document does not allow,
+// together with the [*channel.RefusedError] that says which.
 var ErrLapsed = errors.New("if its key was taken out of the trust document, publish anew")
 
-// ErrForeignTrust is returned when a node or an origin has a trust document that does not follow from [Config].Trust,
-// beside the [*channel.RefusedError] that says why: it is of somebody else who calls himself by the org's name, or the
-// publisher's own was replaced in a way that its roots did not sign.
+// ErrForeignTrust is returned if a node or an origin has a trust document that does not follow from [Config].Trust,
+// together with the [*channel.RefusedError] that says why: it belongs to another org of the same name, or it replaced
+// the publisher's document without a signature of its roots.
 var ErrForeignTrust = errors.New("the trust document there does not follow from yours")
 
-// ErrSequence is returned when a channel is not at [Config].ExpectSequence. Nothing was signed.
-var ErrSequence = errors.New("the channel is not at the sequence that was expected")
+// ErrSequence is returned if a channel is not at [Config].ExpectSequence. Nothing was signed.
+var ErrSequence = errors.New("the channel is not at the expected sequence")
 
-// ErrUnpublished is returned for a channel to which nothing was published yet.
+// ErrUnpublished is returned for a channel to which nothing has been published yet.
 var ErrUnpublished = errors.New("nothing was published to it yet")
 
-// Config says which node to publish to and by whose keys.
+// Config is the configuration of a [Publisher].
 type Config struct {
 	Node     string               // base URL
 	Origin   Origin               // instead of a node
 	Trust    []byte               // the org's trust document, as signed; required
-	Keys     []channel.PrivateKey // as many as the role's threshold asks for
-	HTTP     *http.Client         // default: one with a time limit for the first byte of an answer, none for the whole
+	Keys     []channel.PrivateKey // as many as the threshold of the role requires
+	HTTP     *http.Client         // default: a client with a timeout for the head of a response, but not for the body
 	Now      func() time.Time     // default: time.Now
-	Progress func(Event)          // if set, called by one goroutine at a time, and must not block
+	Progress func(Event)          // if set, called by one goroutine at a time; must not block
 
-	// Advanced, if set, is called with a successor of Trust that the other side has and Trust's roots agree to, before
-	// anything is signed: keep it in the place of Trust.
+	// Advanced, if set, is called with a successor of Trust that the node or origin has and Trust's roots have signed,
+	// before anything else is signed. The caller should save it and use it as Trust from then on.
 	Advanced func(*channel.Trust)
 
-	// Life is how long a manifest is good for. 0: as long as the one before, or DefaultLife for the first of a channel,
-	// but for ever in the org that is for development. Forever: it never expires.
+	// Life is how long a manifest is valid. 0: as long as the previous one; the first of a channel is valid for
+	// DefaultLife, or Forever in the org for development. Forever: it never expires.
 	Life time.Duration
 
-	// ExpectSequence, if set, is the sequence that the channel has to be at before it moves, 0 if nothing was published
-	// to it yet; otherwise ErrSequence.
+	// ExpectSequence, if set, is the sequence at which the channel must be before it moves, 0 if nothing has been
+	// published to it yet; otherwise the error is ErrSequence.
 	ExpectSequence *uint64
-	// HalfSigned, if set, is given a channel manifest that needs more signatures than Keys give, in the place of the
-	// error [channel.CodeNotEnoughSignatures]. Nothing moves. Once others have added theirs with [channel.Cosign],
-	// [Publisher.Push] moves the channel. A bundle is uploaded before that only where a role of Keys alone may.
+	// HalfSigned, if set, is called with a channel manifest that needs more signatures than those of Keys, instead of
+	// returning the error [channel.CodeNotEnoughSignatures]. The channel does not move. After other keys have signed with
+	// [channel.Cosign], [Publisher.Push] moves it. The bundle is uploaded first, for which Keys must satisfy a role.
 	HalfSigned func(manifest []byte) error
 
-	// Replicas and Regions are on how many nodes of a fleet, and in how many regions, a release is to be durable before
-	// what moves a channel returns; less than 2: the node that answers is enough. With fewer the error is a
-	// [*ReplicasError], and the channel has moved all the same.
+	// Replicas and Regions are on how many nodes of a fleet, and in how many regions, a release must be durable before
+	// a method that moves a channel returns; less than 2: only on the node that answers. If there are fewer, the channel
+	// moves nevertheless, and the error is a [*ReplicasError].
 	Replicas, Regions int
 }
 
-// DefaultLife is how long the manifest of a channel is good for unless the publisher says otherwise.
+// DefaultLife is the default validity of the first manifest of a channel.
 const DefaultLife = 90 * 24 * time.Hour
 
-// Forever is a life that does not end.
+// Forever is the life of manifests that never expire.
 const Forever time.Duration = -1
 
-// Event tells how far a Publish has come.
+// Event reports the progress of a Publish.
 type Event struct {
 	Stage Stage
 	Done  int64 // bytes
-	Total int64 // bytes; -1 when not known yet
+	Total int64 // bytes; -1 if unknown
 }
 
 // Stage is what a Publish is doing.
@@ -106,7 +105,7 @@ const (
 	Moving    Stage = "moving the channel"
 )
 
-// Validate reports everything that is wrong with the Config.
+// Validate returns an error with everything that is wrong with the Config.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Origin != nil && c.Node != "" {
@@ -118,25 +117,25 @@ func (c Config) Validate() error {
 		}
 	}
 	if len(c.Trust) == 0 {
-		errs = append(errs, errors.New("no trust document given: what a node says is believed by it alone"))
+		errs = append(errs, errors.New("no trust document configured: it is needed to verify what a node sends"))
 	}
 	if c.Replicas < 0 || c.Replicas > protocol.MaxReplicas || c.Regions < 0 || c.Regions > protocol.MaxReplicas {
 		errs = append(errs, fmt.Errorf("replicas and regions: want at most %d", protocol.MaxReplicas))
 	}
 	if c.Origin != nil && c.replicated() {
-		errs = append(errs, errors.New("an origin has no replicas: give a node, or leave them out"))
+		errs = append(errs, errors.New("replicas and regions cannot be set for an origin, only for a node"))
 	}
 	return errors.Join(errs...)
 }
 
-// withDefaults has the node in the form that paths are appended to.
+// withDefaults returns the Config with defaults, and with the node in the form to which paths are appended.
 func (c Config) withDefaults() Config {
 	if base, err := protocol.NodeURL(c.Node); err == nil {
 		c.Node = base
 	}
 	if c.HTTP == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.ResponseHeaderTimeout = 5 * time.Minute // a node checks a large bundle as a whole before it answers
+		transport.ResponseHeaderTimeout = 5 * time.Minute // a node verifies a whole bundle before it answers
 		c.HTTP = &http.Client{Transport: transport}
 	}
 	if c.Now == nil {
@@ -151,7 +150,7 @@ func (c Config) withDefaults() Config {
 // Publisher publishes to one node. It is safe for concurrent use if Config.Progress is.
 type Publisher struct {
 	config Config
-	trust  *channel.Trust // the publisher's own
+	trust  *channel.Trust // the configured one
 }
 
 // New returns a Publisher.
@@ -174,66 +173,66 @@ type Request struct {
 	App       string
 	Version   string // semantic version
 	Channel   string
-	Link      string // where people read about the release
+	Link      string // URL of a page about the release
 	Comment   string
 	Mandatory bool
-	Native    map[channel.Platform]channel.Limit // native apps that can run it; a platform that is not in it: all
-	// Attachments make the attachments of the release, each of another kind. Without a [Zip] among them the release gets
-	// one if the release before has one. Of any other kind that the release before has, one must be here: it makes the
-	// next, or says that there is none; otherwise the release is refused.
+	Native    map[channel.Platform]channel.Limit // native apps that can run it; a platform without an entry: all
+	// Attachments make the attachments of the release, each of a different kind. Without a [Zip] among them the release
+	// has a zip if the previous release has one. For any other kind that the previous release has, there must be an
+	// Attacher here, which makes the next attachment or drops it; otherwise the release is refused.
 	Attachments []Attacher
-	// Rollout, if set, gives the release to some devices first, see [channel.Manifest.Roll]; its From is filled in. It
-	// does not go with Anew, which knows of nothing that the others could get.
+	// Rollout, if set, starts a rollout, see [channel.Manifest.Roll]; Publish fills in its From. It cannot be combined
+	// with Anew, which has no previous release for the other devices.
 	Rollout *channel.Rollout
-	// Anew publishes to a channel whose manifest was signed by a key that the trust document does not allow any more, or
-	// was lost: nothing of it is believed but its sequence and version, see [channel.Manifest.Anew].
+	// Anew starts a channel over whose manifest was lost or was signed by a key that the trust document no longer allows:
+	// only its sequence and version are used, see [channel.Manifest.Anew].
 	Anew bool
-	// Above is a sequence that the new manifest has to be above: what devices have seen of a channel that was lost.
+	// Above is the last sequence that devices have seen of a lost channel. The sequence of the new manifest is higher.
 	Above  uint64
-	DryRun bool // do all but upload and move the channel
+	DryRun bool // do everything except uploading and moving the channel
 }
 
-// Result tells what a Publish, a Promote or a Rollback did, or would have done.
+// Result is the result of a Publish, a Promote or a Rollback, or what it would be.
 type Result struct {
 	App        string        `json:"app"`
 	Channel    string        `json:"channel"`
 	Version    string        `json:"version"`
 	Bundle     digest.Digest `json:"bundle"`
-	Sequence   uint64        `json:"sequence"` // of the channel manifest that is in force now
+	Sequence   uint64        `json:"sequence"` // of the channel manifest in force now
 	Files      int           `json:"files"`
 	Bytes      int64         `json:"bytes"`             // of the archive
 	Chunks     int           `json:"chunks"`            // distinct ones in the bundle
 	ChunksSent int           `json:"chunks_sent"`       // that the node lacked
 	BytesSent  int64         `json:"bytes_sent"`        // of all request bodies
 	Unchanged  bool          `json:"unchanged"`         // the channel served this release already
-	Expires    *time.Time    `json:"expires,omitempty"` // when the manifest ends; nil: never
-	Serves     []Serving     `json:"serves,omitempty"`  // what the manifest that was signed gives to whom
+	Expires    *time.Time    `json:"expires,omitempty"` // when the manifest expires; nil: never
+	Serves     []Serving     `json:"serves,omitempty"`  // what the signed manifest serves to which devices
 
-	Attachments []Attached `json:"attachments,omitempty"` // of the release: not counted above but in BytesSent
+	Attachments []Attached `json:"attachments,omitempty"` // of the release; above, only BytesSent includes them
 
 	Rollout *channel.Rollout `json:"rollout,omitempty"`  // nil: the release is for all devices
-	BuiltIn bool             `json:"built_in,omitempty"` // devices outside of Rollout go back to the built-in
+	BuiltIn bool             `json:"built_in,omitempty"` // devices outside of Rollout go back to their built-in bundle
 
-	// Replicas are the nodes that hold it durably, when several were asked for.
+	// Replicas are the nodes on which it is durable, if several were requested.
 	Replicas []protocol.Replica `json:"replicas,omitempty"`
 
-	HalfSigned bool    `json:"half_signed,omitempty"` // nothing moved: more keys have to sign, see Config.HalfSigned
+	HalfSigned bool    `json:"half_signed,omitempty"` // nothing moved: more keys must sign, see Config.HalfSigned
 	DryRun     bool    `json:"dry_run"`
 	DurationMS float64 `json:"duration_ms"`
 }
 
-// Publish makes the folder a release of the app and lets the channel serve it. It is safe to repeat: what is there
-// already is not sent again, and a channel that serves the release already is left as it is. It returns [ErrConflict]
-// when somebody else moved the channel meanwhile, a [*channel.RefusedError] for what signatures and rules forbid, an
-// [*AttachmentError] for attachments that cannot be, and a [*protocol.Problem] for all else that the node refuses.
-// When it returns nil the release and its attachments are durable on the node.
+// Publish publishes the folder as a release of the app, which the channel serves from then on. It is idempotent: chunks
+// that the node has are not sent again, and a channel that serves the release already is not changed. It returns
+// [ErrConflict] if somebody else moved the channel at the same time, a [*channel.RefusedError] if signatures or rules
+// forbid it, an [*AttachmentError] if an attachment cannot be made, and a [*protocol.Problem] for other errors of the
+// node. If it returns nil, the release and its attachments are durable on the node.
 func (p *Publisher) Publish(ctx context.Context, r Request) (Result, error) {
 	return p.run(Result{App: r.App, Channel: r.Channel, Version: r.Version, DryRun: r.DryRun}, func(s *session) error {
 		return s.publish(ctx, r)
 	})
 }
 
-// run does one piece of work and adds to its result how long it took.
+// run calls work with a new session and adds the duration to its result.
 func (p *Publisher) run(result Result, work func(*session) error) (Result, error) {
 	start := p.config.Now()
 	err := work(&session{Publisher: p, result: &result})
@@ -245,13 +244,13 @@ func (p *Publisher) run(result Result, work func(*session) error) (Result, error
 type session struct {
 	*Publisher
 	result *Result
-	trust  *channel.Trust // the publisher's own, or its newest successor; set by advanceTrust
-	shared bool           // the other side has that very document
+	trust  *channel.Trust // the configured one, or its newest successor; set by advanceTrust
+	shared bool           // the node or origin has the same document
 }
 
 func (s *session) publish(ctx context.Context, r Request) error {
 	if r.Anew && r.Rollout != nil {
-		return errors.New("a channel that is published anew cannot be rolled out: there is nothing for the other devices")
+		return errors.New("a channel that starts over cannot have a rollout: there is no previous release for other devices")
 	}
 	if err := r.checkAttachments(); err != nil {
 		return err
@@ -269,8 +268,7 @@ func (s *session) publish(ctx context.Context, r Request) error {
 		return err
 	}
 	release := s.release(r, ix)
-	// The channel is looked at, and its next manifest signed, first: what cannot be should not cost an upload, nor the
-	// making of attachments.
+	// The next manifest is made before attachments are made and anything is uploaded, to find errors early.
 	current, err := s.current(ctx, r)
 	if err != nil {
 		return err
@@ -285,8 +283,7 @@ func (s *session) publish(ctx context.Context, r Request) error {
 	return errors.Join(s.put(ctx, r, root.FS(), ix, current, release, made), made.Close())
 }
 
-// put signs the manifest that serves the release, makes the release and its attachments complete on the node, and moves
-// the channel.
+// put signs the manifest that serves the release, uploads the release and its attachments, and moves the channel.
 func (s *session) put(
 	ctx context.Context,
 	r Request,
@@ -321,8 +318,8 @@ func (s *session) put(
 	return nil
 }
 
-// serves reports whether the channel serves the release by now: an earlier try, whose answer was lost, or somebody
-// with the same files in their hands was faster. That is what was wanted.
+// serves reports whether the channel serves the release already, because of an earlier attempt whose answer was lost,
+// or because somebody else has published the same files. Then the conflict is not an error.
 func (s *session) serves(ctx context.Context, release channel.Release) bool {
 	now, err := s.manifest(ctx, s.result.App, s.result.Channel)
 	if err != nil || now.manifest.Release.Version != release.Version || now.manifest.Release.Bundle != release.Bundle ||
@@ -333,7 +330,7 @@ func (s *session) serves(ctx context.Context, release channel.Release) bool {
 	return true
 }
 
-// read makes the index of the folder.
+// read builds the index of the folder.
 func (s *session) read(ctx context.Context, root *os.Root, exclude []string) (*bundle.Index, error) {
 	var done int64
 	ix, err := bundle.Folder{

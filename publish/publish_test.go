@@ -305,7 +305,7 @@ func TestPublisher_RefusesToSendWhatIsNotOfTheBundle(t *testing.T) {
 	n.demand = func(*bundle.Index) protocol.Demand {
 		return protocol.Demand{Missing: []digest.Digest{digest.Sum([]byte("/etc/shadow"))}, Upload: "/v1/uploads/one"}
 	}
-	if _, err := n.publish(); err == nil || !strings.Contains(err.Error(), "not of this bundle") || n.called("PUT") != 0 {
+	if _, err := n.publish(); err == nil || !strings.Contains(err.Error(), "not part of the bundle") || n.called("PUT") != 0 {
 		t.Errorf("Publish = %v, %v", err, n.calls)
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"brink/channel"
 )
 
-// Push moves a channel to a manifest that was signed before, by keys on several machines: see Config.HalfSigned. Its
-// bundles have to be where it goes. It has to follow what the channel serves now: if the channel has moved since the
-// manifest was made, that is [ErrConflict]. Otherwise errors are those of [Publisher.Publish]. It needs no keys.
+// Push moves a channel to a manifest that keys on several machines have signed, see Config.HalfSigned. It needs no
+// keys. The bundles of the manifest must have been uploaded. It returns [ErrConflict] if the channel has moved since
+// the manifest was made; other errors are those of [Publisher.Publish].
 func (p *Publisher) Push(ctx context.Context, manifest []byte, dryRun bool) (Result, error) {
 	m, err := channel.ParseManifest(manifest)
 	if err != nil {
@@ -33,7 +33,7 @@ func (p *Publisher) Push(ctx context.Context, manifest []byte, dryRun bool) (Res
 		if err != nil {
 			return err
 		}
-		if err := s.expected(current); err != nil {
+		if err := s.checkSequence(current); err != nil {
 			return err
 		}
 		if current.manifest.Statement() == m.Statement() {
@@ -41,8 +41,8 @@ func (p *Publisher) Push(ctx context.Context, manifest []byte, dryRun bool) (Res
 			return nil
 		}
 		if m.Previous != current.manifest.Published() {
-			return fmt.Errorf("%w: channel %s is at sequence %d, which the manifest does not follow", ErrConflict, m.Channel,
-				current.manifest.Sequence)
+			return fmt.Errorf("%w: the manifest does not follow sequence %d of channel %s", ErrConflict,
+				current.manifest.Sequence, m.Channel)
 		}
 		return s.move(ctx, current, manifest)
 	})

@@ -8,21 +8,21 @@ import (
 	"brink/channel"
 )
 
-// Renewed is what a Renew did to one channel, or would have done.
+// Renewed is the result of a Renew, or what it would be.
 type Renewed struct {
 	App      string    `json:"app"`
 	Channel  string    `json:"channel"`
-	Sequence uint64    `json:"sequence"`         // of the manifest, which stays
-	Renewal  uint64    `json:"renewal"`          // how often it was renewed by now
-	Before   time.Time `json:"before,omitzero"`  // when it ended before this renewal; absent: never
-	Expires  time.Time `json:"expires,omitzero"` // when it ends now
-	Skipped  bool      `json:"skipped"`          // it never expires, or has time left
+	Sequence uint64    `json:"sequence"`         // of the manifest, which does not change
+	Renewal  uint64    `json:"renewal"`          // how often it was renewed, including this time
+	Before   time.Time `json:"before,omitzero"`  // when it would have expired without this renewal; absent: never
+	Expires  time.Time `json:"expires,omitzero"` // when it expires now
+	Skipped  bool      `json:"skipped"`          // it never expires, or not soon
 	DryRun   bool      `json:"dry_run"`
 }
 
-// Renew lets the manifest of a channel be good for longer, from now on for Config.Life (default: as long as it was),
-// and changes nothing else; a key suffices that may do nothing else ([channel.ActionRenew]). One that never expires, or
-// has within or more left, stays as it is. Errors are those of [Publisher.Publish], and [ErrUnpublished].
+// Renew extends the validity of a channel's manifest to Config.Life from now (default: as long as it was valid), and
+// changes nothing else. A key that may only renew is sufficient ([channel.ActionRenew]). A manifest that never expires,
+// or not within the given time, is skipped. Errors are those of [Publisher.Publish], and [ErrUnpublished].
 func (p *Publisher) Renew(
 	ctx context.Context, app, name string, within time.Duration, dryRun bool,
 ) (renewed Renewed, err error) {
@@ -38,7 +38,7 @@ func (p *Publisher) Renew(
 		if m.Sequence == 0 {
 			return fmt.Errorf("channel %s: %w", name, ErrUnpublished)
 		}
-		if err := s.expected(current); err != nil {
+		if err := s.checkSequence(current); err != nil {
 			return err
 		}
 		renewed = Renewed{
@@ -67,8 +67,8 @@ func (p *Publisher) Renew(
 	return renewed, err
 }
 
-// Channels returns the names of the channels of an app to which something was published, as the node or the origin
-// lists them. Nothing is signed on their word.
+// Channels returns the names of the channels of an app to which something was published, as listed by the node or the
+// origin. The list is not verified.
 func (p *Publisher) Channels(ctx context.Context, app string) (names []string, err error) {
 	_, err = p.run(Result{}, func(s *session) error {
 		names, err = s.channels(ctx, app)

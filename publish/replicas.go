@@ -7,14 +7,14 @@ import (
 	"brink/protocol"
 )
 
-// ReplicasError says that a release is durable and in force, on fewer nodes or in fewer regions than were asked for.
+// ReplicasError says that a release is in force, but durable on fewer nodes or in fewer regions than requested.
 // Publishing it again waits for the rest.
 type ReplicasError struct {
-	Nodes, Regions int                // that were asked for
-	Have           []protocol.Replica // that hold it
+	Nodes, Regions int                // requested
+	Have           []protocol.Replica // on which it is durable
 }
 
-// Error says what there is, and of what.
+// Error returns the numbers and the names of the nodes.
 func (e *ReplicasError) Error() string {
 	names := make([]string, len(e.Have))
 	for i, one := range e.Have {
@@ -33,9 +33,9 @@ func (e *ReplicasError) Error() string {
 	return fmt.Sprintf("published, and durable %s: %s", strings.Join(of, " and "), strings.Join(names, ", "))
 }
 
-// Hint says what to do about it.
+// Hint returns what to do about it.
 func (e *ReplicasError) Hint() string {
-	return `see "brink fleet status"; publish the same again to wait for the rest`
+	return `check the nodes with "brink fleet status"; publish the same again to wait for the rest`
 }
 
 func regionsOf(list []protocol.Replica) int {
@@ -46,11 +46,11 @@ func regionsOf(list []protocol.Replica) int {
 	return len(regions)
 }
 
-// replicated reports whether more than the node that answers is to hold what is published.
+// replicated reports whether a release must be durable on more than the node that answers.
 func (c Config) replicated() bool { return c.Replicas > 1 || c.Regions > 1 }
 
-// enough returns nil if as many nodes and regions hold it as were asked for.
-func (c *Config) enough(have []protocol.Replica) error {
+// checkReplicas returns an error if there are fewer replicas or regions than configured.
+func (c *Config) checkReplicas(have []protocol.Replica) error {
 	if !c.replicated() || len(have) >= c.Replicas && regionsOf(have) >= c.Regions {
 		return nil
 	}

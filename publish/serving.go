@@ -7,15 +7,15 @@ import (
 	"brink/digest"
 )
 
-// Serving says what some devices of a channel get by a manifest.
+// Serving is what a manifest serves to some devices of a channel.
 type Serving struct {
 	To      string         `json:"to"`                // which devices, for people
-	Version string         `json:"version,omitempty"` // empty with BuiltIn, or when they get nothing
+	Version string         `json:"version,omitempty"` // empty with BuiltIn, or if they get nothing
 	Bundle  *digest.Digest `json:"bundle,omitempty"`
-	BuiltIn bool           `json:"built_in,omitempty"` // they go back to what their native app came with
+	BuiltIn bool           `json:"built_in,omitempty"` // they go back to their built-in bundle
 }
 
-// Serves says in terms of content what a manifest gives to whom: this is what a publisher signs.
+// Serves returns which content a manifest serves to which devices: the meaning of a publisher's signature.
 func Serves(m *channel.Manifest) (list []Serving) {
 	add := func(to string, r *channel.Release) {
 		if r == nil {

@@ -9,23 +9,23 @@ import (
 	"brink/protocol"
 )
 
-// resolveTrust is advanceTrust for what is done with an app, which the trust document has to hold.
+// resolveTrust is advanceTrust for work on an app, which a role of the trust document must include.
 func (s *session) resolveTrust(ctx context.Context, app string) error {
 	if err := s.advanceTrust(ctx); err != nil {
 		return fmt.Errorf("app %s: %w", app, err)
 	}
 	if !s.trust.Apps(app) {
 		return &channel.RefusedError{
-			Code: channel.CodeWrongApp, Reason: fmt.Sprintf("no role of org %s holds the app %s", s.trust.Org(), app),
-			Hint: "give the trust document of the org that the app belongs to",
+			Code: channel.CodeWrongApp, Reason: fmt.Sprintf("no role of org %s includes the app %s", s.trust.Org(), app),
+			Hint: "use the trust document of the org to which the app belongs",
 		}
 	}
 	return nil
 }
 
-// advanceTrust settles by which trust document everything that the other side says is checked: the publisher's own, or
-// a successor of it that the other side has. Nothing else that comes from there counts, so a node or a bucket in a
-// thief's hands has nothing signed that the org's keys did not sign before.
+// advanceTrust sets the trust document against which all data from the node or origin is verified: the configured one,
+// or a successor that the node or origin has. Nothing else from there is trusted, so a compromised node or bucket
+// cannot make the publisher sign anything that the org's keys have not signed before.
 func (s *session) advanceTrust(ctx context.Context) error {
 	trust := s.Publisher.trust
 	newest, err := s.newestTrust(ctx, trust)
@@ -51,14 +51,14 @@ func (s *session) advanceTrust(ctx context.Context) error {
 	return nil
 }
 
-// newestTrust returns the trust document that the other side has, nil if it has none.
+// newestTrust fetches the trust document of the node or origin, nil if it has none.
 func (s *session) newestTrust(ctx context.Context, own *channel.Trust) ([]byte, error) {
 	if s.config.Origin != nil {
 		return s.config.Origin.Trust(ctx, own.Org())
 	}
-	raw, err := s.get(ctx, protocol.TrustPath(own.Org()), channel.MaxTrust)
+	raw, err := s.fetch(ctx, protocol.TrustPath(own.Org()), channel.MaxTrust)
 	if protocol.CodeOf(err) == protocol.CodeUnknownOrg {
-		return nil, nil // what it says of the app is checked all the same
+		return nil, nil // the configured document is used
 	}
 	if err != nil {
 		return nil, fmt.Errorf("trust document of %s: %w", own.Org(), err)
@@ -66,12 +66,12 @@ func (s *session) newestTrust(ctx context.Context, own *channel.Trust) ([]byte, 
 	return raw, nil
 }
 
-// trustVersion returns one version of the trust document, nil if the other side does not have it.
+// trustVersion fetches one version of the trust document, nil if the node or origin does not have it.
 func (s *session) trustVersion(ctx context.Context, org string, version uint64) ([]byte, error) {
 	if s.config.Origin != nil {
 		return s.config.Origin.TrustVersion(ctx, org, version)
 	}
-	raw, err := s.get(ctx, protocol.TrustVersionPath(org, version), channel.MaxTrust)
+	raw, err := s.fetch(ctx, protocol.TrustVersionPath(org, version), channel.MaxTrust)
 	switch protocol.CodeOf(err) {
 	case protocol.CodeUnknownOrg, protocol.CodeNotFound:
 		return nil, nil
@@ -79,8 +79,7 @@ func (s *session) trustVersion(ctx context.Context, org string, version uint64) 
 	return raw, err
 }
 
-// putTrust writes the trust document to an origin, unless it has it: nodes that read from there learn of successors
-// there.
+// putTrust writes the trust document to an origin, unless it has it: nodes fetch new versions from there.
 func (s *session) putTrust(ctx context.Context) error {
 	if s.config.Origin == nil || s.result.DryRun || s.shared {
 		return nil

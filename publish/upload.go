@@ -17,18 +17,18 @@ import (
 	"brink/protocol"
 )
 
-// rounds is how often the node is asked what it lacks. One is the rule; more are needed when chunks that it had went
-// while others were sent, or the connection broke.
+// rounds is the maximum number of attempts. One is usually enough; more are needed if the node has evicted chunks
+// during the upload, or the connection broke.
 const rounds = 3
 
-// intentLife is how long an intent opens uploads, on any node of the fleet. One is signed for each time that a node is
-// asked; an upload that was opened goes on. What is overheard is worth nothing later.
+// intentLife is how long an intent permits starting an upload, on any node of the fleet. Each attempt signs a new one;
+// an upload that was started may continue. An intercepted intent is useless after that.
 const intentLife = time.Hour
 
-// maxAnswer bounds, in bytes, an answer that is about one thing.
+// maxAnswer limits a short answer, in bytes.
 const maxAnswer = 64 << 10
 
-// upload makes the bundle complete on the node.
+// upload uploads the missing chunks of the bundle to the node.
 func (s *session) upload(ctx context.Context, r Request, ix *bundle.Index, files fs.FS) error {
 	raw := ix.Encode()
 	if s.config.Origin != nil {
@@ -59,7 +59,7 @@ func (s *session) upload(ctx context.Context, r Request, ix *bundle.Index, files
 	return errors.Join(failures...)
 }
 
-// intent signs that the bundle with this index is wanted in the store.
+// intent returns a signed intent to upload the bundle with this index.
 func (s *session) intent(r Request, ix *bundle.Index, raw []byte) ([]byte, error) {
 	now := s.config.Now().UTC()
 	intent, err := channel.SignIntent(&channel.Intent{
@@ -77,17 +77,17 @@ func (s *session) intent(r Request, ix *bundle.Index, raw []byte) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.trust.VerifyIntent(intent, now) // said here, it costs no upload
+	_, err = s.trust.VerifyIntent(intent, now) // to find errors before the upload
 	return intent, err
 }
 
-// isRefusal reports whether trying again would give the same answer.
+// isRefusal reports whether another attempt would get the same answer.
 func isRefusal(err error) bool {
 	answer, ok := errors.AsType[*protocol.Problem](err)
 	return ok && answer.Final()
 }
 
-// round asks once what is missing and sends it.
+// round performs one attempt: it offers the bundle and sends the missing chunks.
 func (s *session) round(
 	ctx context.Context,
 	r Request,
@@ -107,7 +107,7 @@ func (s *session) round(
 	return s.send(ctx, ix, files, codec, answer)
 }
 
-// offer posts intent and index, and returns what the node lacks.
+// offer posts intent and index, and returns which chunks the node lacks.
 func (s *session) offer(ctx context.Context, r Request, body []byte) (protocol.Demand, error) {
 	path := protocol.BundlesPath(r.App)
 	if r.DryRun {
@@ -124,7 +124,7 @@ func (s *session) offer(ctx context.Context, r Request, body []byte) (protocol.D
 	return answer, decode(raw, err, &answer)
 }
 
-// send streams the missing chunks; the node answers when it has checked the bundle as a whole.
+// send streams the missing chunks. The node answers after it has verified the whole bundle.
 func (s *session) send(
 	ctx context.Context,
 	ix *bundle.Index,
@@ -141,12 +141,12 @@ func (s *session) send(
 		sizes[c.Digest] = c.Size
 	}
 	if len(answer.Missing) > len(sizes) {
-		return false, fmt.Errorf("the node asks for %d chunks of %d", len(answer.Missing), len(sizes))
+		return false, fmt.Errorf("the node requests %d chunks, the bundle has %d", len(answer.Missing), len(sizes))
 	}
 	for _, d := range answer.Missing {
 		size, known := sizes[d]
 		if !known {
-			return false, fmt.Errorf("the node asks for chunk %s, which is not of this bundle", d)
+			return false, fmt.Errorf("the node requests chunk %s, which is not part of the bundle", d)
 		}
 		total += size
 	}
@@ -177,7 +177,7 @@ func (s *session) send(
 		req.Header.Set("Content-Type", protocol.TypeChunks)
 		_, err = s.do(req, maxAnswer)
 	}
-	// The node may have answered before it read everything: then nobody reads the pipe any more.
+	// If the node answers before it has read everything, nothing reads the pipe any more.
 	_ = reader.CloseWithError(errors.New("the node has answered already"))
 	<-written
 	return err == nil, err

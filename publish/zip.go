@@ -18,28 +18,28 @@ import (
 	"brink/protocol"
 )
 
-// What the header of every entry says alike: PKWARE's APPNOTE.TXT 6.3.10, sections 4.4.2 to 4.4.6. A date is needed,
-// for the format has no zero: the first that it can tell, 1 January 1980.
+// Header fields that all entries have in common: PKWARE's APPNOTE.TXT 6.3.10, sections 4.4.2 to 4.4.6. The date is
+// required; it is the earliest one that the format supports, 1 January 1980.
 const (
 	zipVersion = 20      // deflate
 	zipUTF8    = 1 << 11 // names are UTF-8
 	zipDate    = 1<<5 | 1
 )
 
-// maxZipEntries and maxZip bound zips to what needs no Zip64, which not every unpacker on a device knows.
+// maxZipEntries and maxZip are the limits of zips without Zip64, which not all unpackers on devices support.
 const (
 	maxZipEntries = math.MaxUint16 - 1
 	maxZip        = math.MaxUint32 - 1 // bytes
 )
 
-// Zip attaches the release's files as a zip, see [protocol.AttachmentZip]. The zero value does so if the release before
-// has one, and is what a [Request] without a Zip gets.
+// Zip attaches the release's files as a zip, see [protocol.AttachmentZip]. The zero value does so if the previous
+// release has one, and is the default of a [Request] without a Zip.
 type Zip struct {
 	Choice Choice
-	Given  *GivenZip // if set, in the place of one that is made; it is wanted then
+	Given  *GivenZip // if set, it is attached instead of making a zip, and Choice may not be Unwanted
 }
 
-// GivenZip is a zip that others have made. It has to hold the files that are published, and nothing else.
+// GivenZip is a zip made by another program. It must contain the published files, and nothing else.
 type GivenZip struct {
 	File   string
 	SHA256 digest.SHA256 // of the file
@@ -51,7 +51,7 @@ func (Zip) Kind() string { return protocol.AttachmentZip }
 // Check implements [Attacher].
 func (z Zip) Check() error {
 	if z.Given != nil && z.Choice == Unwanted {
-		return errors.New("a zip is given, and none is wanted")
+		return errors.New("a zip is given, but zips are unwanted")
 	}
 	return nil
 }
@@ -71,13 +71,13 @@ func (z Zip) Plan(before Before) (Plan, error) {
 // Attach implements [Attacher].
 func (z Zip) Attach(ctx context.Context, src *Source, dir *os.Root) error {
 	if z.Given != nil {
-		return z.Given.take(ctx, src, dir)
+		return z.Given.attach(ctx, src, dir)
 	}
 	return writeZip(ctx, src, dir)
 }
 
-// writeZip writes the release's files as a zip: in the order of the index, every time the same, with size and CRC of
-// each entry ahead of it, because unpackers that read from the front may need them there.
+// writeZip writes the release's files as a zip. It is deterministic: entries are in the order of the index. The size
+// and CRC of each entry precede its content, because streaming unpackers may need them there.
 func writeZip(ctx context.Context, src *Source, dir *os.Root) error {
 	ix := src.Release.Index
 	if err := checkZip(ix); err != nil {
@@ -115,7 +115,7 @@ func zipEntry(ctx context.Context, src *Source, out *zip.Writer, deflater *flate
 		UncompressedSize64: uint64(f.Size),
 	}
 	if f.Size == 0 {
-		h.Method = zip.Store // there is nothing to deflate
+		h.Method = zip.Store // no content to deflate
 		_, err := out.CreateRaw(h)
 		return err
 	}
@@ -139,7 +139,7 @@ func zipEntry(ctx context.Context, src *Source, out *zip.Writer, deflater *flate
 	return nil
 }
 
-// tee writes to two.
+// tee writes to two writers.
 type tee struct {
 	io.WriteCloser
 
@@ -147,7 +147,7 @@ type tee struct {
 }
 
 func (t *tee) Write(b []byte) (int, error) {
-	_, _ = t.also.Write(b) // a hash takes everything
+	_, _ = t.also.Write(b) // a hash never returns an error
 	return t.WriteCloser.Write(b)
 }
 
@@ -161,12 +161,12 @@ func (n *countedSize) Write(b []byte) (int, error) {
 
 func zipTooLarge(what string) error {
 	return &AttachmentError{
-		Kind: protocol.AttachmentZip, Reason: what + " is more than unpackers on devices take",
-		Hint: "--zip=false publishes without one",
+		Kind: protocol.AttachmentZip, Reason: what + " is too large for unpackers on devices",
+		Hint: "publish without a zip: --zip=false",
 	}
 }
 
-// checkZip reports whether the release's files can be a zip that every device can unpack.
+// checkZip returns an error if the release's files cannot be a zip that every device can unpack.
 func checkZip(ix *bundle.Index) error {
 	if len(ix.Files) > maxZipEntries {
 		return zipTooLarge(fmt.Sprintf("a zip of %d files", len(ix.Files)))
@@ -179,23 +179,23 @@ func checkZip(ix *bundle.Index) error {
 		if reason := zipNameReason(f.Path); reason != "" {
 			return &AttachmentError{
 				Kind: protocol.AttachmentZip, Reason: fmt.Sprintf("path %q %s", f.Path, reason),
-				Hint: "rename the file, leave it out with --exclude, or publish without a zip by --zip=false",
+				Hint: "rename the file, exclude it with --exclude, or publish without a zip: --zip=false",
 			}
 		}
 	}
 	return nil
 }
 
-// zipNameReason says why a path, good for a bundle, cannot be unpacked on every system that apps run on; empty when it
-// can: Windows refuses these names ("Naming Files, Paths, and Namespaces"), and Android the characters on shared
-// storage. A bundle may have them, because most apps run elsewhere.
+// zipNameReason returns why a path cannot be unpacked on all systems on which apps run, empty if it can: Windows
+// refuses these names ("Naming Files, Paths, and Namespaces"), and Android refuses the characters on shared storage.
+// They are valid in a bundle, because most apps run on other systems.
 func zipNameReason(path string) string {
 	if strings.ContainsAny(path, `<>:"|?*`) {
-		return `has one of the characters < > : " | ? *, which Windows and Android do not take in names`
+		return `has one of the characters < > : " | ? *, which Windows and Android do not allow in names`
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") {
-			return "has a segment that ends with a dot or a space, which Windows drops"
+			return "has a segment that ends with a dot or a space, which Windows removes"
 		}
 		base, _, _ := strings.Cut(segment, ".")
 		if isDevice(strings.ToUpper(base)) {
@@ -205,7 +205,7 @@ func zipNameReason(path string) string {
 	return ""
 }
 
-// isDevice reports whether a name, in upper case and without extension, is one that Windows reserves.
+// isDevice reports whether a name, in upper case and without extension, is reserved by Windows.
 func isDevice(name string) bool {
 	switch name {
 	case "CON", "PRN", "AUX", "NUL":
@@ -218,10 +218,11 @@ func isDevice(name string) bool {
 	return found && len(number) == 1 && number >= "1" && number <= "9"
 }
 
-// sameContent reports whether an entry unpacks to the bytes of a file of the release. It reads no more than those.
+// sameContent returns an error unless an entry unpacks to the bytes of a file of the release. It reads no more bytes
+// than those.
 func sameContent(entry *zip.File, f *bundle.File) error {
 	if entry.UncompressedSize64 != uint64(f.Size) {
-		return fmt.Errorf("it has %d bytes, and the file that is published %d", entry.UncompressedSize64, f.Size)
+		return fmt.Errorf("it has %d bytes, the published file has %d", entry.UncompressedSize64, f.Size)
 	}
 	r, err := entry.Open()
 	if err != nil {
@@ -233,13 +234,13 @@ func sameContent(entry *zip.File, f *bundle.File) error {
 		return err
 	}
 	if sum.Digest() != f.Digest {
-		return errors.New("its content differs from the file that is published")
+		return errors.New("its content differs from the published file")
 	}
 	return nil
 }
 
-// take copies the zip, if it holds the release's files and nothing else.
-func (g *GivenZip) take(ctx context.Context, src *Source, dir *os.Root) error {
+// attach copies the zip, and verifies that it contains the release's files and nothing else.
+func (g *GivenZip) attach(ctx context.Context, src *Source, dir *os.Root) error {
 	in, err := os.Open(g.File)
 	if err != nil {
 		return err
@@ -259,24 +260,24 @@ func (g *GivenZip) copy(ctx context.Context, src *Source, out *os.File, in io.Re
 	if sum.SHA256() != g.SHA256 {
 		return &AttachmentError{
 			Kind:   protocol.AttachmentZip,
-			Reason: fmt.Sprintf("%s has the SHA-256 %s, and the checksum given is %s", g.File, sum.SHA256(), g.SHA256),
-			Hint:   "brink takes the zip as it was when its checksum was made; for an encrypted one give its session key",
+			Reason: fmt.Sprintf("%s has the SHA-256 %s, but the checksum is %s", g.File, sum.SHA256(), g.SHA256),
+			Hint:   "the zip must be unchanged since its checksum was made; an encrypted one needs its session key",
 		}
 	}
 	if err := compareZip(ctx, src, out, sum.Size()); err != nil {
 		return &AttachmentError{
 			Kind: protocol.AttachmentZip, Reason: fmt.Sprintf("%s: %v", g.File, err),
-			Hint: "it has to be a zip of the files that are published",
+			Hint: "it must be a zip of the published files",
 		}
 	}
 	return nil
 }
 
-// compareZip reports how a zip differs from the release.
+// compareZip returns an error if a zip differs from the release.
 func compareZip(ctx context.Context, src *Source, r io.ReaderAt, size int64) error {
 	ix := src.Release.Index
 	in, err := zip.NewReader(r, size)
-	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // paths are checked below, with better words
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // paths are checked below, with a better error
 		return err
 	}
 	seen := make(map[string]bool, len(in.File))
@@ -290,16 +291,16 @@ func compareZip(ctx context.Context, src *Source, r io.ReaderAt, size int64) err
 		}
 		switch mode := entry.Mode(); {
 		case seen[entry.Name]:
-			return fmt.Errorf("entry %q is there twice", entry.Name)
+			return fmt.Errorf("entry %q occurs twice", entry.Name)
 		case folder:
 			continue
 		case !mode.IsRegular():
-			return fmt.Errorf("entry %q is no regular file", entry.Name)
+			return fmt.Errorf("entry %q is not a regular file", entry.Name)
 		}
 		seen[entry.Name] = true
 		f := ix.File(entry.Name)
 		if f == nil {
-			return fmt.Errorf("entry %q is not among the files that are published", entry.Name)
+			return fmt.Errorf("entry %q is not among the published files", entry.Name)
 		}
 		if err := sameContent(entry, f); err != nil {
 			return fmt.Errorf("entry %q: %w", entry.Name, err)

@@ -1,12 +1,13 @@
-// Package capgo makes the attachments for apps that have Capgo's updater plugin and hold a public key: all of a
-// release, encrypted. The plugin takes nothing else then. An [Attacher] goes into the Attachments of a
+// Package capgo makes encrypted attachments for apps that have Capgo's updater plugin and contain a public key. The
+// plugin in these apps accepts only encrypted releases. An [Attacher] belongs in the Attachments of a
 // [publish.Request].
 //
-// The life of one attachment: by the publisher's [Key], the zip that [publish.Zip] made and each file of the release
-// are encrypted, the files after brotli where that pays, and capgo.json says which is which (package protocol/capgo).
-// Or Capgo's own CLI has zipped and encrypted the release ([Made]): then the attachment is that zip and capgo.json.
+// The life of one attachment: the zip made by [publish.Zip] and each file of the release are encrypted with the
+// publisher's [Key], files after compression with brotli if that pays, and capgo.json describes them (package
+// protocol/capgo). Alternatively, Capgo's own CLI has zipped and encrypted the release ([Made]): then the attachment is
+// that zip and capgo.json.
 //
-// The invariant: a release and a key always make the same bytes, and no two releases share the keys of a session.
+// The invariant: the same release and key always make the same bytes, and no two releases have the same session keys.
 package capgo
 
 import (
@@ -20,13 +21,13 @@ import (
 	"brink/publish"
 )
 
-// Attacher makes the attachment that is encrypted. With neither Key nor Made, a release that comes after one with such
-// an attachment is refused, unless None says that it needs none.
+// Attacher makes the encrypted attachment. With neither Key nor Made, a release is refused if the previous one has the
+// attachment, unless None is set.
 type Attacher struct {
 	Key  *Key        // if set, encrypts the release
 	Form format.Form // of the checksums that Key seals; default: [format.Hex]
-	Made *Made       // if set, is encrypted already
-	None bool
+	Made *Made       // if set, a zip that is encrypted already
+	None bool        // publish without the attachment
 }
 
 // Kind implements [publish.Attacher].
@@ -36,9 +37,9 @@ func (Attacher) Kind() string { return format.Kind }
 func (a Attacher) Check() error {
 	switch {
 	case a.None && (a.Key != nil || a.Made != nil):
-		return errors.New("a release for Capgo's public key is given, and none is wanted")
+		return errors.New("None is set together with Key or Made: want only one of them")
 	case a.Made != nil && a.Key != nil:
-		return errors.New("a release is encrypted by a key, or was encrypted already: not both")
+		return errors.New("Key and Made are both set: want only one of them")
 	case a.Made == nil:
 		return nil
 	case a.Made.SessionKey == "":
@@ -59,9 +60,9 @@ func (a Attacher) Plan(before publish.Before) (publish.Plan, error) {
 	case before.Attached && !before.Same:
 		return publish.Plan{}, &publish.AttachmentError{
 			Kind: format.Kind,
-			Reason: fmt.Sprintf("version %s has it, and devices that hold Capgo's public key take nothing else",
+			Reason: fmt.Sprintf("version %s has it, and apps with Capgo's public key accept only encrypted releases",
 				before.Version),
-			Hint: "give --capgo-key, or what Capgo's CLI has encrypted; --capgo=false publishes without",
+			Hint: "use --capgo-key, or --capgo-json with the output of Capgo's CLI; --capgo=false publishes without it",
 		}
 	}
 	return publish.Plan{Action: publish.Keep}, nil
@@ -72,5 +73,5 @@ func (a Attacher) Attach(ctx context.Context, src *publish.Source, dir *os.Root)
 	if a.Key != nil {
 		return a.encrypt(ctx, src, dir)
 	}
-	return a.Made.take(dir)
+	return a.Made.attach(dir)
 }

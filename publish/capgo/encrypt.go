@@ -18,30 +18,30 @@ import (
 	"brink/publish"
 )
 
-// encryptedFiles is the folder in the attachment that holds the encrypted files, each under the SHA-256 of its bytes.
+// encryptedFiles is the folder for encrypted files in the attachment. Their names are the SHA-256 of their bytes.
 const encryptedFiles = "files"
 
-// minBrotli is the smallest file, in bytes, that is worth compressing: the bound of nodes for what they serve. Plain
-// files go to the plugin as brotli from [format.MinBrotli] on only, as from Capgo's own publisher.
+// minBrotli is the minimum size of files that are compressed, in bytes, the same as on nodes. Unencrypted files are
+// sent to the plugin as brotli only from [format.MinBrotli] on, as by Capgo's own service.
 const minBrotli = 1 << 10
 
-// brotliLevel is what nodes compress by as well: the next levels take twenty times as long for a tenth less.
+// brotliLevel is the level that nodes use too: the next ones take twenty times as long for a tenth less.
 const brotliLevel = 9
 
-// emptyBrotli is what Capgo's plugin takes for the brotli of no bytes. It refuses what decrypts to nothing.
+// emptyBrotli is the brotli encoding of no bytes that Capgo's plugin accepts. It refuses empty encrypted content.
 const emptyBrotli = "\x1b\x00\x06"
 
-// encrypter makes one attachment by a key.
+// encrypter makes one attachment with a key.
 type encrypter struct {
 	key     *Key
 	form    format.Form
 	session *session
-	packer  *brotli.Writer // one for all files: it is large
+	packer  *brotli.Writer // reused for all files, because it is large
 	src     *publish.Source
 	dir     *os.Root // of the attachment
 }
 
-// encrypt makes the attachment for devices that hold Capgo's public key: the zip, and each file by itself.
+// encrypt makes the attachment: the encrypted zip, and each file encrypted separately.
 func (a Attacher) encrypt(ctx context.Context, src *publish.Source, dir *os.Root) error {
 	ix := src.Release.Index
 	session, err := a.Key.session(src.App, ix.Bundle())
@@ -59,7 +59,7 @@ func (a Attacher) encrypt(ctx context.Context, src *publish.Source, dir *os.Root
 	if err := e.zip(); err != nil {
 		return err
 	}
-	// More files than the plugin can sensibly be told of: such a release goes to devices as a zip only.
+	// A release with more files than fit into an answer for the plugin is served as a zip only.
 	for i := 0; i < len(ix.Files) && len(ix.Files) <= format.MaxFiles; i++ {
 		one, err := e.file(ctx, &ix.Files[i])
 		if err != nil {
@@ -84,14 +84,14 @@ func (e *encrypter) zip() error {
 	})
 }
 
-// file encrypts one file of the release, after brotli where that pays.
+// file encrypts one file of the release, compressed with brotli if that pays.
 func (e *encrypter) file(ctx context.Context, f *bundle.File) (format.File, error) {
 	one := format.File{FileName: f.Path}
 	var err error
 	if one.FileHash, err = e.key.checksum(f.SHA256, e.form); err != nil {
 		return one, err
 	}
-	// The plugin takes every name that ends with .br for brotli, so a file that has such a name itself must be brotli.
+	// The plugin decompresses every file whose name ends with .br, so a file with such a name must be compressed.
 	must := strings.HasSuffix(f.Path, format.Brotli) || f.Size == 0
 	var packed *io.SectionReader
 	if f.Size > 0 && (must || f.Size >= minBrotli) {
@@ -132,7 +132,7 @@ func (e *encrypter) file(ctx context.Context, f *bundle.File) (format.File, erro
 	return one, e.dir.Rename(part, one.Path)
 }
 
-// describe writes what a device needs to decrypt the attachment.
+// describe writes the description that a device needs to decrypt the attachment.
 func describe(dir *os.Root, d *format.Description) error {
 	raw, err := d.Encode()
 	if err != nil {
@@ -144,7 +144,7 @@ func describe(dir *os.Root, d *format.Description) error {
 	})
 }
 
-// create makes a file in the folder of the attachment, and lets fill write it.
+// create creates a file in the folder of the attachment, and calls fill to write it.
 func create(dir *os.Root, name string, fill func(w io.Writer) error) error {
 	f, err := dir.Create(name)
 	if err != nil {

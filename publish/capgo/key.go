@@ -19,14 +19,14 @@ import (
 	format "brink/protocol/capgo"
 )
 
-// Key is the private key of an app that has Capgo's plugin. It encrypts, and devices decrypt with the public key
-// that they hold; so it signs as well. Use [ParseKey].
+// Key is the private key of an app that has Capgo's plugin. It encrypts, and devices decrypt with the public key, so
+// the encryption is also a signature. Use [ParseKey].
 type Key struct {
 	key    *rsa.PrivateKey
-	secret []byte // what session keys are derived from
+	secret []byte // session keys are derived from it
 }
 
-// ParseKey reads an RSA-2048 private key in PEM: PKCS#1 (RFC 8017, appendix A.1.2), as Capgo's CLI writes it to
+// ParseKey parses an RSA-2048 private key in PEM: PKCS#1 (RFC 8017, appendix A.1.2), as Capgo's CLI writes it to
 // .capgo_key_v2, or PKCS#8 (RFC 5958). It returns [channel.ErrKey] for anything else.
 func ParseKey(raw []byte) (*Key, error) {
 	block, _ := pem.Decode(raw)
@@ -47,13 +47,13 @@ func ParseKey(raw []byte) (*Key, error) {
 		}
 		var ok bool
 		if key, ok = parsed.(*rsa.PrivateKey); !ok {
-			return nil, fmt.Errorf("%w: no RSA key", channel.ErrKey)
+			return nil, fmt.Errorf("%w: not an RSA key", channel.ErrKey)
 		}
 	default:
-		return nil, fmt.Errorf("%w: %q is no private RSA key", channel.ErrKey, block.Type)
+		return nil, fmt.Errorf("%w: %q is not a private RSA key", channel.ErrKey, block.Type)
 	}
 	if key.Size() != format.Sealed {
-		return nil, fmt.Errorf("%w: RSA of %d bits, and Capgo's plugin takes %d", channel.ErrKey,
+		return nil, fmt.Errorf("%w: RSA key of %d bits, Capgo's plugin requires %d", channel.ErrKey,
 			key.N.BitLen(), 8*format.Sealed)
 	}
 	secret, err := hkdf.Extract(sha256.New, x509.MarshalPKCS1PrivateKey(key), []byte("brink capgo session v1"))
@@ -63,14 +63,14 @@ func ParseKey(raw []byte) (*Key, error) {
 	return &Key{key: key, secret: secret}, nil
 }
 
-// ID returns what devices send as the ID of their key: the first 20 characters of the public key's PKCS#1 in base64.
+// ID returns the key ID that devices send: the first 20 characters of the public key as PKCS#1 in base64.
 func (k *Key) ID() string {
 	text := base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.key.PublicKey))
 	return text[:format.MaxKeyID]
 }
 
-// seal encrypts up to 245 bytes by the private key: PKCS #1 v1.5 with padding of type 1 (RFC 2313, section 8.1), which
-// is what a signature is when nothing says how the bytes were hashed. The same bytes always give the same.
+// seal encrypts up to 245 bytes with the private key: PKCS #1 v1.5 with padding of type 1 (RFC 2313, section 8.1),
+// which is the same as a signature without a hash identifier. It is deterministic.
 func (k *Key) seal(plain []byte) ([]byte, error) {
 	return rsa.SignPKCS1v15(nil, k.key, crypto.Hash(0), plain)
 }
@@ -79,7 +79,7 @@ func (k *Key) seal(plain []byte) ([]byte, error) {
 func (k *Key) checksum(sum digest.SHA256, form format.Form) (string, error) {
 	plain := sum[:]
 	if form == format.Base64 {
-		// Plugins of that time take the hex digits for base64, so this is what has to be sealed: 48 bytes.
+		// These old plugins decode the hex digits as base64, so the result of that is sealed: 48 bytes.
 		var err error
 		if plain, err = base64.StdEncoding.DecodeString(sum.String()); err != nil {
 			return "", err
@@ -95,16 +95,16 @@ func (k *Key) checksum(sum digest.SHA256, form format.Form) (string, error) {
 	return hex.EncodeToString(sealed), nil
 }
 
-// session is what one release is encrypted by.
+// session is the encryption of one release.
 type session struct {
 	block  cipher.Block
 	vector []byte
-	text   string // as devices get it
+	text   string // vector and sealed key, for devices
 }
 
-// session returns the keys of a release. They are derived from the private key and from what is encrypted, so that
-// nobody can guess them, no two releases share them, and publishing the same again gives the same bytes: it finds what
-// is there, and heals what was lost.
+// session returns the session keys of a release. They are derived from the private key and the release, so that they
+// are secret, differ between releases, and are the same if the release is published again: that finds or repairs what
+// was uploaded before.
 func (k *Key) session(app string, id digest.Digest) (*session, error) {
 	keys, err := hkdf.Expand(sha256.New, k.secret, app+"\x00"+id.String(), 2*format.Block)
 	if err != nil {
@@ -123,8 +123,8 @@ func (k *Key) session(app string, id digest.Digest) (*session, error) {
 	return &session{block: block, vector: vector, text: text}, nil
 }
 
-// encrypt writes what r reads, encrypted by AES-128-CBC and padded by PKCS #7 (RFC 5652, section 6.3), and returns how
-// many bytes it wrote.
+// encrypt encrypts r to w with AES-128-CBC and PKCS #7 padding (RFC 5652, section 6.3), and returns the number of bytes
+// written.
 func (c *session) encrypt(w io.Writer, r io.Reader) (int64, error) {
 	mode := cipher.NewCBCEncrypter(c.block, c.vector)
 	buffer := make([]byte, 64<<10+format.Block)

@@ -16,19 +16,19 @@ import (
 	"brink/publish"
 )
 
-// Made is a zip that Capgo's CLI has made, and has encrypted if there is a session key.
+// Made is a zip made by Capgo's CLI. It is encrypted if it has a session key.
 type Made struct {
 	Zip        string // file
-	Checksum   string // plain: its SHA-256 in lower-case hex; encrypted: what the CLI printed for it
-	SessionKey string // what the CLI calls ivSessionKey; empty: the zip is not encrypted
+	Checksum   string // plain: its SHA-256 in lower-case hex; encrypted: as printed by the CLI
+	SessionKey string // printed by the CLI as ivSessionKey; empty: the zip is not encrypted
 	KeyID      string // of the public key that decrypts; may be empty
 }
 
-// maxOutput bounds, in bytes, what Capgo's CLI prints.
+// maxOutput limits the output of Capgo's CLI, in bytes.
 const maxOutput = 64 << 10
 
-// ReadMade reads what `bundle zip --json` or `bundle encrypt --json` of Capgo's CLI printed to a file. The zip that it
-// names is looked for beside that file.
+// ReadMade reads a file with the output of `bundle zip --json` or `bundle encrypt --json` of Capgo's CLI. The zip that
+// it names is relative to the folder of that file.
 func ReadMade(file string) (*Made, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -56,18 +56,17 @@ func parseMade(raw []byte) (*Made, error) {
 	}
 	if err := json.Unmarshal(raw, &out); err != nil || out.Filename == "" || out.Checksum == "" {
 		return nil, &publish.AttachmentError{
-			Kind: format.Kind, Reason: "not what Capgo's CLI prints: JSON with filename and checksum",
+			Kind: format.Kind, Reason: "not the output of Capgo's CLI: want JSON with filename and checksum",
 			Hint: "npx @capgo/cli bundle encrypt app.zip CHECKSUM --json > capgo.json",
 		}
 	}
 	return &Made{Zip: out.Filename, Checksum: out.Checksum, SessionKey: out.IVSessionKey}, nil
 }
 
-// crc32Length is how many hex digits a CRC-32 has.
+// crc32Length is the number of hex digits of a CRC-32.
 const crc32Length = 8
 
-// Check reports what is wrong with the texts: a [*publish.AttachmentError] or nil. The zip itself is looked at when it
-// is published.
+// Check returns a [*publish.AttachmentError] if a text is invalid. The zip itself is checked when it is published.
 func (c *Made) Check() error {
 	refuse := func(hint, reason string, args ...any) error {
 		return &publish.AttachmentError{Kind: format.Kind, Reason: fmt.Sprintf(reason, args...), Hint: hint}
@@ -78,17 +77,17 @@ func (c *Made) Check() error {
 	_, lowerPlain := digest.ParseSHA256(lower)
 	switch {
 	case len(c.Checksum) == crc32Length:
-		return refuse("make the zip by a CLI that is as new as the plugin: npx @capgo/cli bundle zip --json",
-			"the checksum %s is a CRC-32, which plugins of today refuse", c.Checksum)
+		return refuse("make the zip with a CLI that is as new as the plugin: npx @capgo/cli bundle zip --json",
+			"the checksum %s is a CRC-32, which current plugins refuse", c.Checksum)
 	case plain != nil && lowerPlain == nil || len(lower) == 2*format.Sealed && sealed != nil && lower != c.Checksum:
-		return refuse("write it in lower case", "the checksum is in upper case, which devices take for another")
+		return refuse("write it in lower case", "the checksum is in upper case, which devices refuse")
 	case c.SessionKey == "" && sealed == nil:
-		return refuse("give --capgo-session-key: the CLI prints it as ivSessionKey",
-			"the checksum is that of an encrypted zip, and there is no session key")
+		return refuse("set --capgo-session-key, which the CLI prints as ivSessionKey",
+			"the checksum is that of an encrypted zip, and the session key is missing")
 	case c.SessionKey == "" && plain != nil:
-		return refuse("npx @capgo/cli bundle zip --json prints it", "the checksum is no SHA-256: %v", plain)
+		return refuse("npx @capgo/cli bundle zip --json prints it", "the checksum is not a SHA-256: %v", plain)
 	case c.SessionKey != "" && plain == nil:
-		return refuse("take the checksum that bundle encrypt printed, not the one that bundle zip did",
+		return refuse("use the checksum printed by bundle encrypt, not the one printed by bundle zip",
 			"the checksum is that of a plain zip, and the zip is encrypted")
 	case c.SessionKey == "":
 		return nil
@@ -96,16 +95,16 @@ func (c *Made) Check() error {
 		return refuse("npx @capgo/cli bundle encrypt --json prints it", "%v", sealed)
 	}
 	if err := format.CheckSession(c.SessionKey); err != nil {
-		return refuse("take what npx @capgo/cli bundle encrypt --json printed as ivSessionKey, all of it", "%v", err)
+		return refuse("use the whole ivSessionKey printed by npx @capgo/cli bundle encrypt --json", "%v", err)
 	}
 	if err := format.CheckKeyID(c.KeyID); err != nil {
-		return refuse("it is the beginning of the public key's base64, MIIBCgKCAQEA and 8 more", "%v", err)
+		return refuse("it is the start of the public key in base64: MIIBCgKCAQEA and 8 more characters", "%v", err)
 	}
 	return nil
 }
 
-// Given returns what is to be published as a plain zip, for [publish.Zip]. It returns the errors of [Made.Check], and
-// one for a zip that is encrypted.
+// Given returns a plain zip for [publish.Zip]. It returns the errors of [Made.Check], and an error for an encrypted
+// zip.
 func (c *Made) Given() (*publish.GivenZip, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -117,8 +116,8 @@ func (c *Made) Given() (*publish.GivenZip, error) {
 	return &publish.GivenZip{File: c.Zip, SHA256: sum}, err
 }
 
-// take makes an attachment of a zip that others have encrypted. What is in it only devices can tell.
-func (c *Made) take(dir *os.Root) error {
+// attach makes an attachment from an encrypted zip. It cannot verify the content, which only devices can decrypt.
+func (c *Made) attach(dir *os.Root) error {
 	form, err := format.FormOf(c.Checksum)
 	if err != nil {
 		return err
@@ -143,7 +142,7 @@ func (c *Made) take(dir *os.Root) error {
 	if size == 0 || size%format.Block != 0 || bytes.Equal(magic[:], []byte("PK\x03\x04")) {
 		return &publish.AttachmentError{
 			Kind: format.Kind, Reason: fmt.Sprintf("%s, of %d bytes, is not encrypted", c.Zip, size),
-			Hint: "take the file that bundle encrypt wrote: its name ends with _encrypted.zip",
+			Hint: "use the file written by bundle encrypt, whose name ends with _encrypted.zip",
 		}
 	}
 	return describe(dir, &format.Description{
