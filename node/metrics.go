@@ -139,7 +139,7 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 			float64(cache.CostAdded()-cache.CostEvicted()),
 		)
 		stats := n.hot.Stats()
-		gauge("brink_hot_left_bytes", "Bytes that the hot set gave up and that are still being sent.", float64(stats.Left))
+		gauge("brink_hot_left_bytes", "Bytes that the hot set gave up and that are still being sent.", float64(stats.Evicted))
 		counter("brink_hot_cut_total", "Answers cut for the room of what the hot set gave up.", float64(stats.Cut))
 	}
 	n.fleetMetrics(gauge, counter)

@@ -125,7 +125,7 @@ func New(config Config) (_ *Node, err error) {
 		}
 	}()
 	if n.hot, err = represent.NewHot(represent.HotConfig{
-		Size: config.Hot, Direct: config.CertFile == "", Patience: config.patience,
+		Size: config.Hot, Direct: config.CertFile == "", Grace: config.patience,
 	}); err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (n *Node) routes() []serve.Route {
 		serve.Post(protocol.FleetKeysPath, "fleet", f.Signed(f.PostKeys)),
 		serve.Get(protocol.FleetStatsPath, "fleet", f.Signed(f.Only(n.stats.GetStats))),
 		serve.Get(protocol.FleetChoicesPath, "fleet", f.Signed(f.Only(n.journal.GetChoices))),
-		serve.Get(protocol.FleetDerivedPath, "fleet", f.Only(n.server.Lend)),
+		serve.Get(protocol.FleetDerivedPath, "fleet", f.Only(n.server.GetDerived)),
 	}
 	for _, g := range n.guests {
 		routes = append(routes, g.Routes()...)

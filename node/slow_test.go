@@ -158,7 +158,7 @@ func TestNode_SlowReadersOfManyRepresentationsHoldABoundedAmount(t *testing.T) {
 			}
 			eventually(t, "what left the set is held no more", func() bool {
 				_, streams := s.streams.Stats()
-				return s.hot.Stats().Left == 0 && streams == 0
+				return s.hot.Stats().Evicted == 0 && streams == 0
 			})
 			if runtime.GOOS == "linux" {
 				eventually(t, "the descriptors are those that are counted", func() bool {
@@ -182,7 +182,7 @@ func TestNode_SlowReadersAreNotCutBeforePatienceEnds(t *testing.T) {
 			for _, path := range s.paths {
 				s.ask(path)
 			}
-			if stats := s.hot.Stats(); stats.Left == 0 || stats.Cut != 0 {
+			if stats := s.hot.Stats(); stats.Evicted == 0 || stats.Cut != 0 {
 				t.Errorf("nothing has left the set, or an answer was cut: %+v", stats)
 			}
 			if _, streams := s.streams.Stats(); streams == 0 {

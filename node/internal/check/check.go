@@ -113,7 +113,7 @@ func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation)
 		return nil
 	}
 	if err == nil {
-		defer whole.GiveBack()
+		defer whole.Release()
 		var patch []byte
 		if patch, err = whole.Bytes(); err == nil {
 			return patch

@@ -89,7 +89,7 @@ func (d *Door) Enter(ctx context.Context, raw []byte, app, name string, from Sou
 		return nil, err
 	}
 	if from.Kind == Stored { // devices had it before: what it lacks is built behind it
-		d.Preparer.Want(m)
+		d.Preparer.Enqueue(m)
 	}
 	return m, nil
 }

@@ -85,7 +85,7 @@ func (f *fixture) Fetch(context.Context, digest.Digest, string, bool) error {
 func (f *fixture) Prepare(ctx context.Context, _ *channel.Manifest, _ Source) { f.prepare(ctx) }
 
 // Want implements Preparer.
-func (f *fixture) Want(*channel.Manifest) {}
+func (f *fixture) Enqueue(*channel.Manifest) {}
 
 // WriteThrough implements Origin.
 func (f *fixture) WriteThrough(context.Context, *channel.Manifest) error { return f.written }

@@ -49,11 +49,11 @@ type Fetcher interface {
 
 // Preparer builds the representations of releases.
 type Preparer interface {
-	// Prepare builds what devices will ask for first, and returns when that is done, when it has taken long enough, or
-	// when ctx ends. The rest is built in the background.
+	// Prepare builds the representations that devices will ask for first. It returns when they are built, after a bounded
+	// time, or when ctx ends. The other representations are built in the background.
 	Prepare(ctx context.Context, m *channel.Manifest, from Source)
-	// Want has all that devices will ask for built in the background. It does not wait.
-	Want(m *channel.Manifest)
+	// Enqueue has all representations that devices will ask for built in the background. It does not block.
+	Enqueue(m *channel.Manifest)
 }
 
 // Origin is the bucket behind the node.

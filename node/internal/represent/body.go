@@ -31,7 +31,7 @@ func (b *Builder) ReadPlain(ctx context.Context, s Subject) ([]byte, error) {
 	return serve.ReadAll(plain, s.Size)
 }
 
-// Identity returns a subject as it is. The index is that of an archive, and nil for a file.
+// Identity returns the representation of a subject without encoding. For an archive, ix is its index; for a file, nil.
 func (b *Builder) Identity(s Subject, ix *bundle.Index) serve.Representation {
 	return serve.Representation{Digest: s.Source, Size: s.Size, Body: &plainBody{Subject: s, builder: b, ix: ix}}
 }
@@ -63,12 +63,12 @@ func (p *plainBody) reader() bundles.Reader {
 	return p.builder.Bundles.File(p.builder.Context, p.Bundle, p.File)
 }
 
-// Object returns a representation that the store holds.
+// Object returns the representation that a stored object has.
 func (b *Builder) Object(object *store.Object) serve.Representation {
 	return serve.Representation{Digest: object.Digest(), Size: object.Size(), Body: &objectBody{b.Hot, object}}
 }
 
-// objectBody is a representation that the store holds.
+// objectBody is the body of a stored object.
 type objectBody struct {
 	hot    *Hot
 	object *store.Object

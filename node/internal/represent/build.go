@@ -34,20 +34,19 @@ type Config struct {
 	Bundles *bundles.Source
 	Hot     *Hot
 
-	Fleet Fleet // nil: there is nobody to take representations from
-	// Built is told of each representation that was built, and how long it took. Nobody learns that it is there before
-	// Built returns.
+	Fleet Fleet // nil: there are no other nodes to fetch representations from
+	// Built is called after each representation that was built, with the time that it took, and before waiters are woken.
 	Built func(coding semantics.Coding, took time.Duration)
 	// Popular returns which release in the history of a manifest most devices run, if it is known.
 	Popular func(m *channel.Manifest) (i int, known bool)
-	// Sites returns the patches that browsers will ask for when a manifest comes into force, and Guests what devices of
-	// other protocols will ask for, in the background.
+	// Sites returns the patches that browsers will ask for when a manifest comes into force. Guests returns the
+	// representations that devices of other protocols will ask for; they are built in the background.
 	Sites, Guests func(m *channel.Manifest) []Derivation
 
 	Builders      int           // how many representations are built at the same time
-	PatchReleases int           // how many releases before the one that is served patches are built against
+	PatchReleases int           // against how many earlier releases patches are built
 	PrepareTime   time.Duration // bounds Prepare; negative: it does not wait
-	AskWait       time.Duration // how long another node that is asked may be silent; default: DefaultAskWait
+	AskWait       time.Duration // how long another node may take to answer; default: DefaultAskWait
 
 	Encoders Encoders // for tests; default: those that this package uses
 
@@ -55,37 +54,36 @@ type Config struct {
 	Now    func() time.Time
 }
 
-// Encoders are other people's code, in which anything may happen.
+// Encoders are third-party code, and may panic.
 type Encoders struct {
-	// To writes plain, of size bytes, in a coding.
+	// To encodes plain, of size bytes, with a coding, and writes the result to w.
 	To func(w io.Writer, coding semantics.Coding, plain io.Reader, size int64) error
-	// Patch returns the patch from old, of which name is the SHA-256, to next.
+	// Patch returns the patch from old, whose SHA-256 is name, to next.
 	Patch func(old, next []byte, name digest.SHA256) ([]byte, error)
 }
 
-// Builder builds representations in the background: each once, however many want it, and a few at a time.
+// Builder builds representations in the background, a few at a time, and each only once for all that wait for it.
 type Builder struct {
 	Config
 	queue
 
-	memory *semaphore.Weighted // bytes of the plain data that patches are built from at the same time
+	memory *semaphore.Weighted // bytes of plain data that patches are being built from
 	share  *share
 }
 
-// maxQueued bounds the representations that are waited for. What is wanted beyond that is wanted again by the next
-// request for it.
+// maxQueued bounds the jobs. A representation that finds the queue full is queued by the next request for it.
 const maxQueued = 1024
 
-// patchMemory bounds the bytes of old and new that patches are made of at the same time. Making one takes about four
-// times as much: 900 MB were seen for two archives of 102 MB.
+// patchMemory bounds the plain bytes, old and new, that patches are built from at the same time. Building one takes
+// about four times as much memory: 900 MB were seen for two archives of 102 MB.
 const patchMemory = 2 * bundle.MaxPatch
 
-// Bounds of what is encoded with effort. Time grows with size, and past these sizes a device waits for its link far
-// longer than the last few per cent would save.
+// Bounds of slow encodings. Beyond these sizes, the time that the device's link takes far exceeds what the last few per
+// cent would save.
 const (
-	bestZstd   = 64 << 20 // bytes of plain data up to which the highest level is used
-	maxBrotli  = 64 << 20 // bytes up to which brotli, ten times as slow, is made at all
-	brotliWork = 9        // level: 11 takes twenty times as long for a tenth less
+	bestZstd    = 64 << 20 // bytes of plain data up to which the highest level is used
+	maxBrotli   = 64 << 20 // bytes of plain data up to which brotli, ten times as slow, is used at all
+	brotliLevel = 9        // 11 takes twenty times as long for a tenth less
 )
 
 // NewBuilder returns a builder.
@@ -112,29 +110,29 @@ func NewBuilder(config Config) *Builder {
 func (b *Builder) Prepare(ctx context.Context, m *channel.Manifest, from force.Source) {
 	followed := from.Kind == force.Gossiped || from.Kind == force.Mirrored
 	if followed {
-		b.share.follows(m, from.Node)
+		b.share.recordFollowed(m, from.Node)
 	}
 	if b.PrepareTime < 0 {
-		b.Want(m)
+		b.Enqueue(m)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.PrepareTime)
 	defer cancel()
 	for _, d := range b.first(m) {
 		select {
-		case <-b.begin(d, Urgent, followed):
+		case <-b.start(d, Urgent, followed):
 		case <-ctx.Done():
-			b.Logger.Warn("channel moves before all its representations are made", "app", m.App,
+			b.Logger.Warn("channel moves before all its representations are built", "app", m.App,
 				"channel", m.Channel)
-			b.Want(m)
+			b.Enqueue(m)
 			return
 		}
 	}
-	b.Want(m)
+	b.Enqueue(m)
 }
 
-// Want implements [force.Preparer].
-func (b *Builder) Want(m *channel.Manifest) {
+// Enqueue implements [force.Preparer].
+func (b *Builder) Enqueue(m *channel.Manifest) {
 	for _, d := range b.first(m) {
 		b.Add(d, Planned)
 	}
@@ -146,8 +144,8 @@ func (b *Builder) Want(m *channel.Manifest) {
 	}
 }
 
-// first returns what most devices and browsers will ask for: the archive as zstd, and patches against what came before
-// and what most devices run.
+// first returns what most devices and browsers will ask for: the archive as zstd, and patches against earlier releases
+// and against the one that most devices run.
 func (b *Builder) first(m *channel.Manifest) []Derivation {
 	list := []Derivation{{Subject: ArchiveOf(&m.Release), Coding: semantics.Zstd}}
 	for i := range m.History {
@@ -166,7 +164,7 @@ func (b *Builder) first(m *channel.Manifest) []Derivation {
 	return append(list, b.Sites(m)...)
 }
 
-// done is what add returns for what need not be waited for.
+// done is a closed channel, which start returns if there is nothing to wait for.
 //
 //nolint:gochecknoglobals // a constant that Go cannot spell
 var done = func() chan struct{} {
@@ -175,23 +173,23 @@ var done = func() chan struct{} {
 	return c
 }()
 
-// make makes one representation and stores it. One that is not worth it is stored as nothing, so that it is not made
-// again. It reports whether there is nothing left to try.
-func (b *Builder) make(ctx context.Context, d Derivation) bool {
+// build builds one representation and stores it. One that is not worth it is stored empty, so that it is not built
+// again. It reports whether the representation was built.
+func (b *Builder) build(ctx context.Context, d Derivation) bool {
 	start := time.Now()
 	object, err := b.encode(ctx, d)
 	log := b.Logger.With("bundle", d.Bundle.Short(), "path", d.Path, "coding", d.Coding.String())
 	switch {
 	case err == nil:
-		b.share.made.Add(1)
+		b.share.built.Add(1)
 		b.Built(d.Coding, time.Since(start))
-		log.Debug("representation made", "plain", d.Size, "bytes", object.Size(), "duration", time.Since(start))
+		log.Debug("representation built", "plain", d.Size, "bytes", object.Size(), "duration", time.Since(start))
 		return true
 	case ctx.Err() != nil:
 	case errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly):
-		log.Debug("no room for a representation", "error", err) // devices get another one
+		log.Debug("representation not stored: no room", "error", err) // devices get another one
 	default:
-		log.Warn("representation cannot be made", "error", err)
+		log.Warn("cannot build representation", "error", err)
 	}
 	return false
 }
@@ -211,7 +209,7 @@ func (b *Builder) encode(ctx context.Context, d Derivation) (*store.Object, erro
 	reader, writer := io.Pipe()
 	var encoding sync.WaitGroup
 	defer encoding.Wait()
-	defer func() { _ = reader.Close() }() // always nil; ends a writer whose reader gave up
+	defer func() { _ = reader.Close() }() // always nil; ends the writer if the store stopped reading
 	encoding.Go(func() {
 		err := b.Work.Guard(func() error { return b.Encoders.To(writer, d.Coding, plain, d.Size) })
 		_ = writer.CloseWithError(err) // always nil
@@ -223,7 +221,7 @@ func (b *Builder) encode(ctx context.Context, d Derivation) (*store.Object, erro
 	return object, err
 }
 
-// encodeTo writes plain, of size bytes, in a coding.
+// encodeTo encodes plain, of size bytes, with a coding, and writes the result to w.
 func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64) error {
 	var encoder io.WriteCloser
 	var err error
@@ -233,15 +231,15 @@ func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64)
 		if size > bestZstd {
 			level = zstd.SpeedDefault
 		}
-		// A window of 8 MiB is the most that every client must take (RFC 9659, section 3).
+		// Clients must accept windows of up to 8 MiB, and need not accept larger ones (RFC 9659, section 3).
 		encoder, err = zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(8<<20),
 			zstd.WithEncoderConcurrency(1))
 	case semantics.Gzip:
 		encoder, err = gzip.NewWriterLevel(w, gzip.DefaultCompression)
 	case semantics.Brotli:
-		encoder = brotli.NewWriterLevel(w, brotliWork)
+		encoder = brotli.NewWriterLevel(w, brotliLevel)
 	default:
-		return fmt.Errorf("coding %s is not made", coding)
+		return fmt.Errorf("no encoder for coding %s", coding)
 	}
 	if err != nil {
 		return err
@@ -250,7 +248,7 @@ func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64)
 	return errors.Join(err, encoder.Close())
 }
 
-// encodePatch makes a patch. It holds old and new in memory.
+// encodePatch builds a patch, with old and new in memory.
 func (b *Builder) encodePatch(ctx context.Context, d Derivation) (*store.Object, error) {
 	weight := d.Size + d.Base.Size
 	if err := b.memory.Acquire(ctx, weight); err != nil {
@@ -272,7 +270,8 @@ func (b *Builder) encodePatch(ctx context.Context, d Derivation) (*store.Object,
 	if err != nil {
 		return nil, err
 	}
-	// A patch that saves little costs the device memory for nothing. Full is what it would get otherwise.
+	// A patch that saves little is not worth the memory that applying it takes on the device. full is the size of what
+	// the device would get without the patch.
 	full := d.Size
 	other, err := b.Store.Derived(Derivation{Subject: d.Subject, Coding: semantics.Zstd}.Key())
 	if err == nil && other.Size() > 0 {

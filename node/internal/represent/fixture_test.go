@@ -39,7 +39,7 @@ type fixture struct {
 	old, next channel.Release
 }
 
-// start returns a server whose builder has nothing to do, until the test ends.
+// start returns a server whose builder is idle.
 func start(t *testing.T, change ...func(*Config)) *fixture {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
@@ -89,7 +89,7 @@ func start(t *testing.T, change ...func(*Config)) *fixture {
 	return f
 }
 
-// add has the store hold a release.
+// add puts a release into the store.
 func (f *fixture) add(version string) channel.Release {
 	f.t.Helper()
 	dir := f.t.TempDir()
@@ -130,17 +130,17 @@ func (f *fixture) add(version string) channel.Release {
 	return channel.Release{Version: version, Bundle: b.ID, SHA256: b.SHA256, Size: b.Index.Archive.Size}
 }
 
-// patch returns how the patch between the two archives is made.
+// patch returns the derivation of the patch between the two archives.
 func (f *fixture) patch() Derivation {
 	f.t.Helper()
 	d, possible := archiveDictionary(&f.old).PatchFor(ArchiveOf(&f.next))
 	if !possible {
-		f.t.Fatal("there can be no patch")
+		f.t.Fatal("no patch is possible")
 	}
 	return d
 }
 
-// ask returns what a device that has the old archive is sent of the next one.
+// ask returns the coding of the next archive for a device that has the old one.
 func (f *fixture) ask() semantics.Coding {
 	f.t.Helper()
 	var ctx fasthttp.RequestCtx

@@ -12,7 +12,7 @@ import (
 	"brink/node/internal/serve"
 )
 
-func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
+func TestHot_BoundsDescriptors(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("skipped: only Linux sends without copying")
 	}
@@ -21,7 +21,7 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	h.files.Store(h.most - 2)
+	h.files.Store(h.maxFiles - 2)
 	for i := range byte(5) {
 		data := noise(i, directFrom)
 		one, err := h.Load(digest.Sum(data), directFrom, func() (*serve.Whole, error) {
@@ -31,21 +31,21 @@ func TestHot_TakesNoMoreDescriptorsThanItMay(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := one.Bytes(); err != nil || !bytes.Equal(got, data) {
-			t.Fatalf("what is held reads as %d bytes, %v", len(got), err)
+			t.Fatalf("read %d bytes, %v", len(got), err)
 		}
 		if (one.Held != nil) != (i < 2) {
 			t.Errorf("representation %d: held by a descriptor: %t", i, one.Held != nil)
 		}
-		one.GiveBack()
+		one.Release()
 	}
 	h.cache.Wait()
-	h.cache.Clear() // gives all of them up
-	if got := h.files.Load(); got != h.most-2 {
-		t.Errorf("%d descriptors are counted after the set has given up all of its two", got-(h.most-2))
+	h.cache.Clear() // evicts all of them
+	if got := h.files.Load(); got != h.maxFiles-2 {
+		t.Errorf("%d descriptors are counted after both files were evicted", got-(h.maxFiles-2))
 	}
 }
 
-// noFile is content that breaks off on its way to a file, and can be read.
+// noFile is content that cannot be written to a file, and can be read.
 type noFile struct{ bundles.Reader }
 
 func (n noFile) WriteTo(w io.Writer) (int64, error) {
@@ -53,7 +53,7 @@ func (n noFile) WriteTo(w io.Writer) (int64, error) {
 	return written, errors.Join(err, errors.New("no room for a file"))
 }
 
-func TestHot_SendsAsBytesWhatNoFileTakes(t *testing.T) {
+func TestHot_HoldsBytesWhenNoFileCanBeWritten(t *testing.T) {
 	h, err := NewHot(HotConfig{Size: 8 << 20, Direct: true})
 	if err != nil {
 		t.Fatal(err)
@@ -72,9 +72,8 @@ func TestHot_SendsAsBytesWhatNoFileTakes(t *testing.T) {
 	}
 }
 
-// Two names may be made to share the first bytes, by which the set looks them up: what is found must be the one that
-// was asked for.
-func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
+// Two names with the same first bytes, which are the key of the cache, can be constructed on purpose.
+func TestHot_DistinguishesNamesWithTheSameKey(t *testing.T) {
 	h, err := NewHot(HotConfig{Size: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -88,10 +87,10 @@ func TestHot_TellsNamesWithTheSameKeyApart(t *testing.T) {
 	}
 	h.cache.Wait()
 	if h.Find(one) == nil {
-		t.Error("what was loaded is not found")
+		t.Error("the loaded representation is not found")
 	}
 	if found := h.Find(other); found != nil {
-		t.Errorf("asked for another name, it gives %q", found.Data)
+		t.Errorf("another name finds %q", found.Data)
 	}
 	refused := errors.New("refused")
 	if _, err := h.Load(other, 3, func() (*serve.Whole, error) { return nil, refused }); !errors.Is(err, refused) {

@@ -12,50 +12,50 @@ import (
 	"brink/store"
 )
 
-// Priority says what wants a representation.
+// Priority is why a representation is built.
 type Priority int
 
 const (
-	// Asked is for what a request would have liked. Anybody can send requests, so it waits for all else, has a bound of
-	// its own, and what it may cost is limited.
+	// Asked is for representations that a request would have preferred. Anybody can send requests, so they have the
+	// lowest priority, a queue with its own bound, and a limited budget.
 	Asked Priority = iota
-	// Planned is for what follows from a manifest in force.
+	// Planned is for representations of releases in force.
 	Planned
-	// Urgent is for what a publisher waits for. It must not queue behind the encodings of releases before.
+	// Urgent is for representations that a publisher waits for. They must not queue behind those of earlier releases.
 	Urgent
 )
 
-// Bounds of what requests can have made.
+// Bounds of what requests can have built.
 const (
-	// maxAskedQueue bounds what waits because of requests. It leaves most of maxQueued to what is planned.
+	// maxAskedQueue bounds the jobs that requests have queued. It leaves most of maxQueued to planned ones.
 	maxAskedQueue = 256
-	// askedBurst and askedRate bound the plain bytes, old and new, of the patches that requests have made: a burst, and
-	// bytes a second after it. Making a patch takes about 50 s of a processor for each GB, so they may keep a processor
-	// busy for about 100 s, and for 3 % of the time after that.
+	// askedBurst and askedRate bound the plain bytes, old and new, of the patches that requests have built: a burst, and
+	// then bytes per second. Building a patch takes about 50 s of a processor for each GB, so requests may keep a
+	// processor busy for about 100 s, and then for 3 % of the time.
 	askedBurst = 2 << 30
 	askedRate  = askedBurst / 3600
-	// failureLasts is how long a representation that cannot be made is not tried again for requests.
+	// failureLasts is how long a build that failed is not tried again for requests.
 	failureLasts = 10 * time.Minute
 	maxFailures  = 4096
 )
 
-// making is a representation that is being made, or waits for its turn.
-type making struct {
-	ready   chan struct{} // closed when it is made, or cannot be
-	sharing bool          // other nodes are asked for it, before it is made here
+// job is a representation that is being built, or waits in the queue.
+type job struct {
+	ready   chan struct{} // closed when the job has ended, successful or not
+	sharing bool          // other nodes are being asked for it, before it is built here
 	// priority only rises. raise ends the wait in the queue of requests when it does.
 	priority Priority
 	raise    context.CancelFunc
 }
 
-// allowance is a token bucket of bytes.
-type allowance struct {
+// tokenBucket is a token bucket of bytes.
+type tokenBucket struct {
 	left float64 // below the burst; guarded by the user's lock
 	last time.Time
 }
 
-// take takes n bytes, if there are so many. One of more than the burst is taken from a full bucket.
-func (a *allowance) take(n int64, now time.Time) bool {
+// spend removes n bytes from the bucket, and reports whether it had that many. More than a burst empties a full bucket.
+func (a *tokenBucket) spend(n int64, now time.Time) bool {
 	if a.last.IsZero() {
 		a.left = askedBurst
 	} else if passed := now.Sub(a.last); passed > 0 {
@@ -69,8 +69,8 @@ func (a *allowance) take(n int64, now time.Time) bool {
 	return true
 }
 
-// refused reports whether something that a request asks for is not to be made: it could not be made lately, too much
-// waits, or patches have cost enough. The caller holds mu.
+// refused reports whether a request must not have d built: a recent build of it failed, the queue of requests is full,
+// or the budget for patches is spent. The caller holds mu.
 func (b *Builder) refused(d Derivation) bool {
 	now := b.Now()
 	if until, failed := b.failed[d.Key()]; failed && now.Before(until) {
@@ -79,21 +79,21 @@ func (b *Builder) refused(d Derivation) bool {
 	if b.queued >= maxAskedQueue {
 		return true
 	}
-	return d.Coding == semantics.DCZ && !b.budget.take(d.Size+d.Base.Size, now)
+	return d.Coding == semantics.DCZ && !b.budget.spend(d.Size+d.Base.Size, now)
 }
 
-// failing notes that a representation could not be made. The caller holds mu.
-func (b *Builder) failing(key store.DerivedKey) {
+// recordFailure records that a representation could not be built. The caller holds mu.
+func (b *Builder) recordFailure(key store.DerivedKey) {
 	if len(b.failed) >= maxFailures {
-		clear(b.failed) // they bound what is tried again, which this does too
+		clear(b.failed) // at most this many builds are tried again too early
 	}
 	b.failed[key] = b.Now().Add(failureLasts)
 }
 
-// turn waits until a representation may be made, and returns what gives the turn back. What was asked for by requests
-// holds one of the slots that all share, and the one there is for its kind: patches take long, and nothing else of
-// requests is to wait for them.
-func (b *Builder) turn(ctx, waiting context.Context, m *making, d Derivation) (leave func(), err error) {
+// acquireSlot waits until a representation may be built, and returns a function that releases the slot. A job of a
+// request needs one of the common slots, and the single slot of its kind: patches take long, and other jobs of requests
+// must not wait for them.
+func (b *Builder) acquireSlot(ctx, waiting context.Context, m *job, d Derivation) (release func(), err error) {
 	kind := b.askedOther
 	if d.Coding == semantics.DCZ {
 		kind = b.askedPatch
@@ -120,20 +120,20 @@ func (b *Builder) turn(ctx, waiting context.Context, m *making, d Derivation) (l
 	return func() { slots.Release(1) }, nil
 }
 
-func (b *Builder) priorityOf(m *making) Priority {
+func (b *Builder) priorityOf(m *job) Priority {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return m.priority
 }
 
-// Add has a representation taken from another node, or made here, unless it is there or is being made, and returns a
-// channel that is closed when there is nothing more to wait for.
+// Add queues a representation to be fetched from another node, or built here, unless it exists or is queued already. It
+// returns a channel that is closed when there is nothing more to wait for.
 func (b *Builder) Add(d Derivation, p Priority) <-chan struct{} {
-	return b.begin(d, p, true)
+	return b.start(d, p, true)
 }
 
-// begin is Add. Without share it is made here, without asking other nodes for it.
-func (b *Builder) begin(d Derivation, p Priority, share bool) <-chan struct{} {
+// start is Add. Without share it is built here, without asking other nodes for it.
+func (b *Builder) start(d Derivation, p Priority, share bool) <-chan struct{} {
 	key := d.Key()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -154,7 +154,7 @@ func (b *Builder) begin(d Derivation, p Priority, share bool) <-chan struct{} {
 		return done
 	}
 	waiting, raise := context.WithCancel(b.Context)
-	m := &making{ready: make(chan struct{}), sharing: share, priority: p, raise: raise}
+	m := &job{ready: make(chan struct{}), sharing: share, priority: p, raise: raise}
 	b.running[key] = m
 	if p == Asked {
 		b.queued++
@@ -175,7 +175,7 @@ func (b *Builder) begin(d Derivation, p Priority, share bool) <-chan struct{} {
 	return m.ready
 }
 
-// Wait returns once nothing is being built, and nothing waits for its turn.
+// Wait returns once nothing is being built or queued.
 func (b *Builder) Wait() {
 	for {
 		b.mu.Lock()
@@ -192,72 +192,74 @@ func (b *Builder) Wait() {
 	}
 }
 
-// run takes a representation from another node, or makes it.
-func (b *Builder) run(waiting context.Context, m *making, d Derivation, share bool) {
+// run fetches a representation from another node, or builds it.
+func (b *Builder) run(waiting context.Context, m *job, d Derivation, share bool) {
 	ctx, key := b.Context, d.Key()
 	if share {
 		p := b.priorityOf(m)
-		taken := b.share.take(ctx, d, p)
+		finished := b.share.fetch(ctx, d, p)
 		b.mu.Lock()
 		m.sharing = false
-		if taken && p == Asked && d.Coding == semantics.DCZ {
-			b.budget.left += float64(d.Size + d.Base.Size) // it was not made here
+		if finished && p == Asked && d.Coding == semantics.DCZ {
+			b.budget.left += float64(d.Size + d.Base.Size) // it was not built here
 		}
 		b.mu.Unlock()
-		if taken {
+		if finished {
 			return
 		}
 	}
-	// A patch is measured by what devices get without it. Of an archive that is being made anyway, and may take long.
+	// encodePatch compares the patch of a file with its zstd form. That of an archive is queued anyway, and may take
+	// long.
 	if d.Coding == semantics.DCZ && !d.IsArchive() {
-		<-b.begin(Derivation{Subject: d.Subject, Coding: semantics.Zstd}, b.priorityOf(m), share)
+		<-b.start(Derivation{Subject: d.Subject, Coding: semantics.Zstd}, b.priorityOf(m), share)
 	}
-	leave, err := b.turn(ctx, waiting, m, d)
+	release, err := b.acquireSlot(ctx, waiting, m, d)
 	if err != nil {
 		return
 	}
-	defer leave()
+	defer release()
 	b.mu.Lock()
-	b.failing(key) // unless it comes back
+	b.recordFailure(key) // now, in case build panics
 	b.mu.Unlock()
-	if b.make(ctx, d) {
+	if b.build(ctx, d) {
 		b.mu.Lock()
 		delete(b.failed, key)
 		b.mu.Unlock()
 	}
 }
 
-// checkBase returns nil unless the archive that a patch is to be made against is not what it is said to be, or, if it
-// has to be here, is not here. Manifests say what they like of bundles that are not here.
-func (b *Builder) checkBase(d Derivation, here bool) error {
+// checkBase returns an error if the archive that a patch is built against is not as described, or if it is required and
+// not here. A manifest may describe a bundle that is not here in any way.
+func (b *Builder) checkBase(d Derivation, required bool) error {
 	if d.Coding != semantics.DCZ || !d.Base.IsArchive() {
 		return nil
 	}
 	info, found := b.Store.Info(d.Base.Bundle)
 	if !found {
-		if here {
+		if required {
 			return fmt.Errorf("base of the patch: bundle %s: %w", d.Base.Bundle.Short(), store.ErrNotFound)
 		}
 		return nil
 	}
 	if info.SHA256 != d.Base.Name || info.Size != d.Base.Size {
-		return fmt.Errorf("base of the patch: bundle %s is not the one that was described", d.Base.Bundle.Short())
+		return fmt.Errorf("base of the patch: bundle %s differs from its description in the manifest",
+			d.Base.Bundle.Short())
 	}
 	return nil
 }
 
-// queue is the state of what waits to be made.
+// queue is the state of all jobs.
 type queue struct {
-	// slots are how many representations are made at the same time. urgent is one more, for publishers.
+	// slots bounds the representations that are built at the same time. urgent is one more slot, for publishers.
 	slots, urgent *semaphore.Weighted
-	// askedPatch and askedOther are how many of those are made for requests.
+	// askedPatch and askedOther bound those of them that are built for requests.
 	askedPatch, askedOther *semaphore.Weighted
 
 	mu      sync.Mutex // guards the rest
-	running map[store.DerivedKey]*making
+	running map[store.DerivedKey]*job
 	queued  int // of running, for requests
 	failed  map[store.DerivedKey]time.Time
-	budget  allowance
+	budget  tokenBucket
 }
 
 func newQueue(slots int) queue {
@@ -266,7 +268,7 @@ func newQueue(slots int) queue {
 		urgent:     semaphore.NewWeighted(1),
 		askedPatch: semaphore.NewWeighted(1),
 		askedOther: semaphore.NewWeighted(1),
-		running:    map[store.DerivedKey]*making{},
+		running:    map[store.DerivedKey]*job{},
 		failed:     map[store.DerivedKey]time.Time{},
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"brink/node/internal/wire"
 )
 
-// sending is an answer that uses a representation of the hot set, until the server closes it as the stream of its body,
-// which it does however the answer ends.
+// sending is an answer that uses a representation of the hot set until the server closes it as the stream of the body,
+// which the server always does.
 type sending struct {
 	held       *held // nil: closed
 	conn       net.Conn
@@ -34,15 +34,15 @@ func (one *held) Send(conn net.Conn, start, length int64) io.ReadCloser {
 	if one.Held == nil {
 		s := &sendingBytes{sending: sending{held: one, conn: conn}}
 		s.Reset(one.Data[start : start+length])
-		s.begin()
+		s.register()
 		return s
 	}
 	s := &sendingFile{*one.Held.Reader(conn, start, length), sending{held: one, conn: conn}}
-	s.begin()
+	s.register()
 	return s
 }
 
-func (s *sending) begin() {
+func (s *sending) register() {
 	set := s.held.set
 	set.mu.Lock()
 	defer set.mu.Unlock()
@@ -50,8 +50,8 @@ func (s *sending) begin() {
 		s.next.prev = s
 	}
 	s.held.answers = s
-	if s.held.cut { // since it was taken
-		set.end(s)
+	if s.held.cut { // since it was acquired
+		set.cutAnswer(s)
 	}
 }
 
@@ -71,12 +71,12 @@ func (s *sending) Close() error {
 		s.next.prev = s.prev
 	}
 	s.held = nil
-	one.set.unuse(one)
+	one.set.release(one)
 	return nil
 }
 
-// end cuts an answer that is not closed. The caller holds mu.
-func (h *Hot) end(s *sending) {
+// cutAnswer ends an answer that is not closed. The caller holds mu.
+func (h *Hot) cutAnswer(s *sending) {
 	h.cut++
-	_ = s.conn.SetWriteDeadline(time.Unix(1, 0)) // or it has ended
+	_ = s.conn.SetWriteDeadline(time.Unix(1, 0)) // an error: it has ended already
 }

@@ -14,7 +14,7 @@ import (
 	"brink/node/internal/serve"
 )
 
-// cutConn notes that it was cut.
+// cutConn records that it was cut.
 type cutConn struct {
 	net.Conn
 
@@ -26,8 +26,8 @@ func (c *cutConn) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
-// Whatever comes, goes and stays, no more is held than the set and its spare, and what is held is what is counted.
-func TestHot_HoldsNoMoreThanTheSetAndTheSpare(t *testing.T) {
+// In any order of loads, evictions and ends of answers, memory stays within the set and its spare, and is counted right.
+func TestHot_BoundsMemory(t *testing.T) {
 	contents := make([][]byte, 60)
 	names := make([]digest.Digest, len(contents))
 	for i := range contents {
@@ -36,7 +36,7 @@ func TestHot_HoldsNoMoreThanTheSetAndTheSpare(t *testing.T) {
 	}
 	for _, direct := range []bool{false, true} {
 		t.Run(fmt.Sprintf("files %t", direct), func(t *testing.T) {
-			h, err := NewHot(HotConfig{Size: 1 << 20, Direct: direct, Patience: time.Nanosecond})
+			h, err := NewHot(HotConfig{Size: 1 << 20, Direct: direct, Grace: time.Nanosecond})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestHot_HoldsNoMoreThanTheSetAndTheSpare(t *testing.T) {
 						open[conn] = one.Owner.Send(conn, 0, size)
 					case one.Owner != nil:
 						all[one.Owner.(*held)] = true
-						one.GiveBack()
+						one.Release()
 					default:
 						h.cache.Wait()
 						if small, kept := h.cache.Get(keyOf(name)); kept {
@@ -91,7 +91,7 @@ func TestHot_HoldsNoMoreThanTheSetAndTheSpare(t *testing.T) {
 				var want int64
 				h.mu.Lock()
 				for one := range all {
-					if one.kept || one.users > 0 {
+					if one.inSet || one.users > 0 {
 						want += one.Size()
 					} else {
 						delete(all, one)
@@ -100,26 +100,25 @@ func TestHot_HoldsNoMoreThanTheSetAndTheSpare(t *testing.T) {
 				got := h.bytes
 				h.mu.Unlock()
 				if got != want || got > 1<<20+1<<18 {
-					t.Fatalf("%d bytes are counted of %d that are held", got, want)
+					t.Fatalf("%d bytes are counted, and %d are held", got, want)
 				}
 			}
 			if crowded == 0 || cut == 0 {
-				t.Errorf("%d found no room and %d were cut: the test tests nothing", crowded, cut)
+				t.Errorf("%d loads found no room and %d answers were cut: the test tests nothing", crowded, cut)
 			}
 			for _, stream := range open {
 				_ = stream.Close()
 			}
 			h.cache.Clear()
-			if h.bytes != 0 || h.left != 0 || h.ending != 0 || h.leaving.Len() != 0 || h.uses != 0 || h.files.Load() != 0 {
-				t.Errorf("at the end %d bytes, %d of them left, %d cut, %d uses and %d files are counted", h.bytes, h.left,
-					h.ending, h.uses, h.files.Load())
+			if h.bytes != 0 || h.evictedBytes != 0 || h.cutBytes != 0 || h.evicted.Len() != 0 || h.uses != 0 || h.files.Load() != 0 {
+				t.Errorf("at the end %d bytes, %d evicted, %d cut, %d uses and %d files are counted", h.bytes, h.evictedBytes,
+					h.cutBytes, h.uses, h.files.Load())
 			}
 		})
 	}
 }
 
-// What cannot be read takes no room.
-func TestHot_FailedLoadsTakeNoRoom(t *testing.T) {
+func TestHot_FailedLoadsReleaseTheirReservation(t *testing.T) {
 	h, err := NewHot(HotConfig{Size: 1 << 20})
 	if err != nil {
 		t.Fatal(err)

@@ -1,14 +1,13 @@
-// Package represent chooses, builds and keeps representations: archives and files of bundles as zstd, gzip and brotli,
-// and patches from what a device has to what it is to have.
+// Package represent chooses, builds and caches representations: archives and files of bundles as zstd, gzip and brotli,
+// and patches from a release that devices have to the next.
 //
-// The life of one representation: before a release comes into force, [Builder.Prepare] builds what devices will ask for
-// first; the rest is built behind it, and what a request would have preferred, for the next one. In a fleet each is
-// built once: [Server.Lend] waits for it on behalf of other nodes, and what comes from another node is decoded and
-// compared before it is stored. For a request, [Server.Send] picks the one that the client prefers among those that
-// exist, from memory ([Hot]) or the store.
+// The life of one representation: before a release comes into force, [Builder.Prepare] builds those that devices will
+// ask for first. The others are built in the background, as is one that a request would have preferred. In a fleet each
+// is built once: [Server.GetDerived] sends it to other nodes, and waits until it is built. What comes from another node
+// is decoded and compared before it is stored. For a request, [Server.Send] chooses the one that the client prefers
+// among those that exist, from memory ([Hot]) or the store.
 //
-// The invariant: nothing is encoded on the path of a request, and every representation decodes to the bytes that it
-// stands for.
+// The invariant: no request waits for an encoder, and every representation decodes to the plain bytes of its subject.
 package represent
 
 import (
@@ -30,15 +29,15 @@ import (
 // packets as it is.
 const Smallest = 1 << 10
 
-// encodings are what is built of each subject.
+// encodings are the codings that each subject is encoded with.
 //
 //nolint:gochecknoglobals // a table that is never changed
 var encodings = []semantics.Coding{semantics.Zstd, semantics.Gzip, semantics.Brotli}
 
-// headerDictionary names the field by which a client offers a dictionary (RFC 9842, section 2.2).
+// headerDictionary is the field that announces the dictionary of a client (RFC 9842, section 2.2).
 const headerDictionary = "Available-Dictionary"
 
-// ErrNotAcceptable is the problem of a client that accepts none of the encodings that exist.
+// ErrNotAcceptable is the problem for a client that accepts none of the encodings that exist.
 var ErrNotAcceptable = serve.Problem(protocol.CodeNotAcceptable, "none of the encodings that exist is accepted",
 	"accept identity, or zstd")
 
@@ -47,16 +46,16 @@ type Server struct {
 	*Builder
 
 	Sender *serve.Sender
-	// Metrics, if it is not nil, is told of each archive and file that is asked for with a known dictionary, and whether
-	// there was a patch.
+	// Metrics, if it is not nil, counts requests for archives and files with a known dictionary, and whether there was a
+	// patch.
 	Metrics interface{ PatchAsked(found bool) }
 }
 
-// Send answers with the representation of a subject that the client prefers. One that turns out to be missing or
-// damaged is dropped by the store, and the next best is sent instead.
+// Send answers with the representation of a subject that the client prefers. If the store finds it missing or damaged,
+// it drops it, and Send sends the next best.
 func (s *Server) Send(r *serve.Request, headers serve.Headers, of Subject, identity serve.Representation) error {
 	var err error
-	for range len(encodings) + 2 { // each may fail once, and a patch
+	for range len(encodings) + 2 { // each encoding may fail once, and so may a patch
 		var rep serve.Representation
 		if rep, err = s.choose(r, of, identity); err != nil {
 			return err
@@ -65,21 +64,21 @@ func (s *Server) Send(r *serve.Request, headers serve.Headers, of Subject, ident
 		if rep.Coding == semantics.Identity || !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		s.Logger.Warn("representation is damaged, sending another", "bundle", of.Bundle.Short(),
+		s.Logger.Warn("representation is damaged, sending another one", "bundle", of.Bundle.Short(),
 			"coding", rep.Coding.String(), "error", err)
 		r.Response.Header.Del(fasthttp.HeaderContentEncoding)
 	}
 	return err
 }
 
-// SendFile is Send for a file of a bundle, whose type goes by its name.
+// SendFile is Send for a file of a bundle. The name of the file determines its content type.
 func (s *Server) SendFile(r *serve.Request, headers serve.Headers, of Subject) error {
 	headers.ContentType = serve.ContentType(of.Path)
 	return s.Send(r, headers, of, s.Identity(of, nil))
 }
 
-// choose returns the representation of a subject that the client prefers among those that exist: a patch before all
-// others, then the smallest. What it would prefer to that is built in the background, for the next one who asks.
+// choose returns the representation of a subject that the client prefers among those that exist: a patch first, then
+// the smallest. One that it would prefer and that does not exist is built in the background, for the next request.
 func (s *Server) choose(r *serve.Request, of Subject, identity serve.Representation) (serve.Representation, error) {
 	accept := r.Accept()
 	if of.Size >= Smallest && accept.Accepts(semantics.DCZ) {
@@ -107,7 +106,7 @@ func (s *Server) choose(r *serve.Request, of Subject, identity serve.Representat
 	return best, nil
 }
 
-// Patch returns the patch to a subject from the dictionary with the name, if it exists.
+// Patch returns the patch to a subject from the dictionary with that name, if it exists.
 func (s *Server) Patch(to Subject, name digest.SHA256) (serve.Representation, bool) {
 	base, known := s.dictionary(to, name)
 	if !known {
@@ -124,9 +123,8 @@ func (s *Server) Patch(to Subject, name digest.SHA256) (serve.Representation, bo
 	return rep, ok
 }
 
-// dictionary returns what has the name, if it is something that patches to a subject are made against: for an archive
-// that an app gives to its devices, any that channels of the same app serve or have served; for a file, earlier
-// versions of it.
+// dictionary returns the dictionary with that name, if patches to the subject may use it. For the archive of a release,
+// that is any archive that channels of the same app serve or have served; for a file, any earlier version of it.
 func (s *Server) dictionary(to Subject, name digest.SHA256) (Dictionary, bool) {
 	if to.IsArchive() {
 		id, size, known := s.State.Base(to.Bundle, name)
@@ -144,9 +142,9 @@ func (s *Server) dictionary(to Subject, name digest.SHA256) (Dictionary, bool) {
 	return Dictionary{}, false
 }
 
-// Before yields the bundles of the last other releases of a channel, as far as they are here: those whose files are
-// dictionaries. There are few of them because each index that is not in memory has to be read, for whatever a stranger
-// names as the dictionary that it has.
+// Before yields the bundles of the last PatchReleases other releases of a channel, without those that are not here.
+// Their files are dictionaries. The number is small because a request with any dictionary causes each index to be read
+// that is not in memory.
 func (b *Builder) Before(m *channel.Manifest, id digest.Digest) iter.Seq[*store.Bundle] {
 	return func(yield func(*store.Bundle) bool) {
 		left := b.PatchReleases
@@ -157,26 +155,26 @@ func (b *Builder) Before(m *channel.Manifest, id digest.Digest) iter.Seq[*store.
 			if left--; left < 0 {
 				return
 			}
-			if old, err := b.Store.Bundle(release.Bundle); err == nil && !yield(old) { // else it was evicted
+			if old, err := b.Store.Bundle(release.Bundle); err == nil && !yield(old) { // an error: it was evicted
 				return
 			}
 		}
 	}
 }
 
-// Derived returns a representation that is in the store. When it is not, it is built in the background.
+// Derived finds a representation in the store. If it is not there, Derived queues it to be built in the background.
 func (b *Builder) Derived(d Derivation) (serve.Representation, bool) {
 	object, err := b.Store.Derived(d.Key())
 	if err != nil {
 		if !errors.Is(err, store.ErrNotFound) {
-			b.Logger.Error("representation cannot be read", "bundle", d.Bundle.Short(),
+			b.Logger.Error("cannot read representation", "bundle", d.Bundle.Short(),
 				"coding", d.Coding.String(), "error", err)
 		}
 		b.Add(d, Asked)
 		return serve.Representation{}, false
 	}
 	if object.Size() == 0 {
-		return serve.Representation{}, false // it was built, and was not worth it
+		return serve.Representation{}, false // it was built and found not to be worth it
 	}
 	rep := b.Object(object)
 	rep.Coding = d.Coding

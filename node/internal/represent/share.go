@@ -27,56 +27,58 @@ import (
 	"brink/store"
 )
 
-// share takes representations from other nodes of the fleet, so that each is built once and not once on every node.
+// share fetches representations from other nodes of the fleet, so that each is built once per fleet, not once per node.
 //
-// The region's owner of the plain bytes is asked first. It builds what it does not have, and the others wait for it,
-// for a bounded time. Then the node that is known to hold the bundle is asked: where it was published, it was built
-// before any other node heard of it. Neither is trusted: what arrives is decoded, and kept only when it gives the bytes
-// that it stands for.
+// The region's owner of the plain bytes is asked first. It builds missing representations, and the others wait for it
+// for a bounded time. Then the node that is known to have the bundle is asked: the node that it was published to has
+// built its representations before any other node heard of it. Neither is trusted: a representation is decoded as it
+// arrives, and stored only if it decodes to the plain bytes.
 //
-// There is no deadlock: only owners build for peers, only owners are asked to build, and peers never wait for a build
+// Deadlock is impossible: only owners build for peers, only owners are asked to build, and peers never wait for a build
 // that itself waits for a peer.
 type share struct {
 	builder *Builder
-	slots   *semaphore.Weighted // of representations that others are asked for at the same time
+	slots   *semaphore.Weighted // one for each representation that is being fetched
 
-	shared, made, refused atomic.Int64
+	shared, built, refused atomic.Int64
 
 	mu      sync.Mutex
 	holders map[digest.Digest]holder // of bundles
-	resting map[string]time.Time     // nodes that are not asked until then, by name
+	paused  map[string]time.Time     // nodes that are not asked until then, by name
 }
 
-// holder is where a bundle came from.
+// holder is the node that a bundle came from.
 type holder struct {
 	node     string        // by name; empty: not from a node
-	manifest digest.Digest // by which it came into force here; zero: none yet
+	manifest digest.Digest // that brought it into force here; zero: none yet
 }
 
 const (
-	// maxLenders bounds the nodes that are asked for one representation: more waiting would cost what making it does.
-	maxLenders = 2
-	// lendWait is how long a node that is asked holds the request while it makes what is asked for. It is asked again.
-	lendWait = 4 * time.Second
-	// DefaultAskWait is how long a node that is asked may be silent: it may hold the request, and has to be reached.
-	DefaultAskWait = lendWait + 3*time.Second
-	// restWait is how long a node is not asked that was silent, down or wrong, so that not each representation waits.
-	restWait = time.Minute
-	// shareRate is how many plain bytes a second a representation is to advance by, made and sent: the slowest coding,
-	// brotli, is made several times as fast on one processor.
+	// maxPeers bounds the nodes that are asked for one representation: asking more would take as long as building it.
+	maxPeers = 2
+	// buildWait is how long a node holds the request of a peer while it builds the representation. Then the peer asks
+	// again.
+	buildWait = 4 * time.Second
+	// DefaultAskWait is how long a peer may take to answer: it may hold the request for buildWait, and has to be reached.
+	DefaultAskWait = buildWait + 3*time.Second
+	// pauseTime is how long a node is not asked again after it was silent, down or wrong, so that a broken node does not
+	// delay every representation.
+	pauseTime = time.Minute
+	// shareRate is the minimum rate, in plain bytes per second, at which a representation must be built and sent: the
+	// slowest coding, brotli, is built several times as fast on one processor.
 	shareRate = 1 << 20
-	// minShared is the plain size in bytes below which making a representation takes no longer than asking for it.
+	// minShared is the plain size in bytes below which building a representation takes no longer than fetching it.
 	minShared = 32 << 10
-	// maxAsking bounds the representations that others are asked for at the same time: half the connections to one node.
+	// maxAsking bounds the representations that are fetched at the same time: half the connections to one node.
 	maxAsking = 8
-	// maxHolders bounds what is noted of where bundles came from: some releases of many channels.
+	// maxHolders bounds the map of holders: enough for some releases of many channels.
 	maxHolders = 4096
 )
 
 var (
-	// errWrong is what another node sent and is not what it should be.
+	// errWrong is returned if another node sent something else than the requested representation.
 	errWrong  = errors.New("wrong representation")
-	errNoBase = errors.New("base of the patch cannot be read here")
+	errNoBase = errors.New("cannot read the base of the patch")
 )
 
 func newShare(b *Builder) *share {
@@ -84,27 +86,27 @@ func newShare(b *Builder) *share {
 		builder: b,
 		slots:   semaphore.NewWeighted(maxAsking),
 		holders: map[digest.Digest]holder{},
-		resting: map[string]time.Time{},
+		paused:  map[string]time.Time{},
 	}
 }
 
-// Shared returns how many representations were built here, how many came from other nodes and were right, and how many
-// of those were wrong.
+// Shared returns how many representations were built here, how many were fetched from other nodes and stored, and how
+// many were fetched and refused because they were wrong.
 func (b *Builder) Shared() (built, shared, refused int64) {
-	return b.share.made.Load(), b.share.shared.Load(), b.share.refused.Load()
+	return b.share.built.Load(), b.share.shared.Load(), b.share.refused.Load()
 }
 
-// follows notes that a manifest comes into force that was not published here, and which node holds its bundle; empty:
-// the origin.
-func (s *share) follows(m *channel.Manifest, node string) {
-	s.note(m.Release.Bundle, holder{node: node, manifest: m.Digest()})
+// recordFollowed records the node that has the bundle of a manifest which comes into force and was not published here;
+// empty: the origin.
+func (s *share) recordFollowed(m *channel.Manifest, node string) {
+	s.recordHolder(m.Release.Bundle, holder{node: node, manifest: m.Digest()})
 }
 
-func (s *share) note(id digest.Digest, h holder) {
+func (s *share) recordHolder(id digest.Digest, h holder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.holders) >= maxHolders {
-		clear(s.holders) // they are worth most right after they were noted
+		clear(s.holders) // entries are most useful right after they were recorded
 	}
 	s.holders[id] = h
 }
@@ -115,43 +117,43 @@ func (s *share) holder(id digest.Digest) holder {
 	return s.holders[id]
 }
 
-// rest has a node not asked for some time.
-func (s *share) rest(name string) {
+// pause stops asking a node for pauseTime.
+func (s *share) pause(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.resting[name] = time.Now().Add(restWait)
+	s.paused[name] = time.Now().Add(pauseTime)
 }
 
-func (s *share) rests(name string) bool {
+func (s *share) isPaused(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	until, resting := s.resting[name]
-	if resting && time.Now().After(until) {
-		delete(s.resting, name)
+	until, paused := s.paused[name]
+	if paused && time.Now().After(until) {
+		delete(s.paused, name)
 		return false
 	}
-	return resting
+	return paused
 }
 
-// Fleet is the other nodes. Its methods are called at the same time.
+// Fleet gives access to the other nodes. Its methods may be called at the same time.
 type Fleet interface {
 	Self() origin.Member
-	// Others returns the other nodes that serve. It waits for nothing.
+	// Others returns the other nodes that serve. It does not block.
 	Others() []origin.Member
 	// Open sends a signed request to another node, and returns an answer with status 200 or 204, whose body the caller
-	// closes. An answer that says no is a [*protocol.Problem]. It waits until ctx ends.
+	// closes. Any other answer is returned as a [*protocol.Problem]. It waits until ctx ends.
 	Open(ctx context.Context, to origin.Member, method, target string, body []byte) (*http.Response, error)
 }
 
-// lender is a node to ask.
-type lender struct {
+// peer is a node to ask.
+type peer struct {
 	origin.Member
 
-	owner bool // it is to make what it does not have
+	owner bool // it builds the representation if it does not have it
 }
 
-// lenders returns the nodes to ask for a representation, in order.
-func (s *share) lenders(d Derivation) []lender {
+// peers returns the nodes to ask for a representation, in order.
+func (s *share) peers(d Derivation) []peer {
 	self, members := s.builder.Fleet.Self(), s.builder.Fleet.Others()
 	order := origin.Order(self, members, d.Source)
 	owners := origin.OwnersFirst(self, members, d.Source)
@@ -159,22 +161,22 @@ func (s *share) lenders(d Derivation) []lender {
 	if i := slices.IndexFunc(members, func(m origin.Member) bool { return m.Name == holder }); i >= 0 {
 		order = origin.Insert(order, members[i], owners)
 	}
-	var list []lender
+	var list []peer
 	for i, m := range order {
-		if s.rests(m.Name) {
+		if s.isPaused(m.Name) {
 			continue
 		}
-		list = append(list, lender{Member: m, owner: i < owners})
-		if len(list) == maxLenders {
+		list = append(list, peer{Member: m, owner: i < owners})
+		if len(list) == maxPeers {
 			break
 		}
 	}
 	return list
 }
 
-// take brings in a representation from another node, which is told whether only requests ask for it, and reports
-// whether there is nothing left to do: otherwise it has to be made here.
-func (s *share) take(ctx context.Context, d Derivation, p Priority) bool {
+// fetch fetches and stores a representation from another node, which is told the priority. It reports whether the job
+// is finished; if not, the representation has to be built here.
+func (s *share) fetch(ctx context.Context, d Derivation, p Priority) bool {
 	if s.builder.Fleet == nil || d.Size < minShared || d.Coding == semantics.Brotli && d.Size > maxBrotli {
 		return false
 	}
@@ -182,70 +184,71 @@ func (s *share) take(ctx context.Context, d Derivation, p Priority) bool {
 		return true
 	}
 	defer s.slots.Release(1)
-	for _, from := range s.lenders(d) {
+	for _, from := range s.peers(d) {
 		log := s.builder.Logger.With("bundle", d.Bundle.Short(), "path", d.Path, "coding", d.Coding.String(),
 			"node", from.Name)
-		err := s.ask(ctx, from, d, p)
-		said, _ := errors.AsType[*protocol.Problem](err)
+		err := s.request(ctx, from, d, p)
+		problem, _ := errors.AsType[*protocol.Problem](err)
 		switch {
 		case err == nil:
 			s.shared.Add(1)
-			log.Debug("representation came from another node")
+			log.Debug("representation fetched from another node")
 			return true
 		case ctx.Err() != nil:
 			return true
 		case errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly):
-			log.Debug("no room for a representation", "error", err) // for one that is made here neither
+			log.Debug("representation not stored: no room", "error", err) // building it here would fail as well
 			return true
 		case errors.Is(err, errNoBase):
-			return false // making the patch says the same
+			return false // building the patch reports it
 		case errors.Is(err, errWrong):
 			s.refused.Add(1)
-			s.rest(from.Name)
-			log.Warn("representation of another node is refused", "error", err)
-		case said != nil && (said.Status == http.StatusNotFound || said.Code == protocol.CodeUnavailable):
+			s.pause(from.Name)
+			log.Warn("representation from another node refused", "error", err)
+		case problem != nil && (problem.Status == http.StatusNotFound || problem.Code == protocol.CodeUnavailable):
 			log.Debug("another node does not have the representation", "error", err)
 		default:
-			s.rest(from.Name)
-			log.Debug("another node cannot be asked for representations", "error", err)
+			s.pause(from.Name)
+			log.Debug("cannot request representations from another node", "error", err)
 		}
 	}
 	return false
 }
 
-// ask asks a node for a representation, again for as long as it says that it is making it and has the time.
-func (s *share) ask(ctx context.Context, from lender, d Derivation, p Priority) error {
-	patience := s.builder.AskWait + time.Duration(d.Size/shareRate)*time.Second
+// request requests a representation from a node. It repeats the request while the node answers that it is building it,
+// for as long as building may take.
+func (s *share) request(ctx context.Context, from peer, d Derivation, p Priority) error {
+	timeout := s.builder.AskWait + time.Duration(d.Size/shareRate)*time.Second
 	var err error
-	for range 1 + patience/lendWait {
-		err = s.askOnce(ctx, from, d, p)
-		if said, ok := errors.AsType[*protocol.Problem](err); !ok || said.Code != protocol.CodeUnavailable {
+	for range 1 + timeout/buildWait {
+		err = s.requestOnce(ctx, from, d, p)
+		if problem, ok := errors.AsType[*protocol.Problem](err); !ok || problem.Code != protocol.CodeUnavailable {
 			break
 		}
 	}
 	return err
 }
 
-func (s *share) askOnce(ctx context.Context, from lender, d Derivation, p Priority) error {
+func (s *share) requestOnce(ctx context.Context, from peer, d Derivation, p Priority) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait := s.builder.AskWait
 	late := time.AfterFunc(wait, cancel)
 	defer late.Stop()
-	target := protocol.FleetDerivedPath + "?" + s.question(from, d, p).Encode()
+	target := protocol.FleetDerivedPath + "?" + s.query(from, d, p).Encode()
 	resp, err := s.builder.Fleet.Open(ctx, from.Member, http.MethodGet, target, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNoContent { // it is not worth it, which costs nobody but who would wait for less
+	if resp.StatusCode == http.StatusNoContent { // not worth building; if that is a lie, it only costs bandwidth
 		_, err = s.builder.Store.PutDerived(ctx, d.Key(), bytes.NewReader(nil))
 		return err
 	}
 	if resp.ContentLength <= 0 || resp.ContentLength > d.Size {
-		return fmt.Errorf("%w: it has %d bytes, of %d plain ones", errWrong, resp.ContentLength, d.Size)
+		return fmt.Errorf("%w: %d bytes, for %d plain bytes", errWrong, resp.ContentLength, d.Size)
 	}
-	late.Stop() // what follows first may wait for this node
+	late.Stop() // preparing the base below may take this node some time
 	var old []byte
 	if d.Coding == semantics.DCZ {
 		b := s.builder
@@ -262,11 +265,11 @@ func (s *share) askOnce(ctx context.Context, from lender, d Derivation, p Priori
 		}
 	}
 	late.Reset(wait + time.Duration(d.Size/shareRate)*time.Second)
-	return s.builder.keepChecked(ctx, d, old, resp.Body)
+	return s.builder.putChecked(ctx, d, old, resp.Body)
 }
 
-// question is what is asked for: the key, and for an owner how to make it.
-func (s *share) question(from lender, d Derivation, p Priority) url.Values {
+// query returns the parameters of the request: the key, and for an owner how to build the representation.
+func (s *share) query(from peer, d Derivation, p Priority) url.Values {
 	key := d.Key()
 	q := url.Values{"source": {key.Source.String()}, "kind": {key.Kind}, "base": {key.Base.String()}}
 	if !from.owner {
@@ -287,9 +290,9 @@ func (s *share) question(from lender, d Derivation, p Priority) url.Values {
 	return q
 }
 
-// keepChecked stores a representation if it is one of what it should be, and nothing otherwise. It is decoded while it
-// is written, and holds little more than old, the base of a patch.
-func (b *Builder) keepChecked(ctx context.Context, d Derivation, old []byte, encoded io.Reader) error {
+// putChecked stores a representation if it decodes to the plain bytes of d, and nothing otherwise. It decodes while it
+// writes, and needs little memory besides old, the base of a patch.
+func (b *Builder) putChecked(ctx context.Context, d Derivation, old []byte, encoded io.Reader) error {
 	reader, writer := io.Pipe()
 	var checking sync.WaitGroup
 	var verdict error
@@ -301,40 +304,40 @@ func (b *Builder) keepChecked(ctx context.Context, d Derivation, old []byte, enc
 	})
 	_, err := b.Store.PutDerived(ctx, d.Key(), &checked{
 		Reader: io.TeeReader(encoded, writer),
-		end: func() error {
+		finish: func() error {
 			_ = writer.Close() // always nil
 			checking.Wait()
 			return verdict
 		},
 	})
-	_ = writer.CloseWithError(io.ErrUnexpectedEOF) // always nil; ends the check of what was cut
+	_ = writer.CloseWithError(io.ErrUnexpectedEOF) // always nil; ends the check if encoded was cut
 	checking.Wait()
 	return err
 }
 
-// checked reads something that is right only if end says so.
+// checked is a reader that calls finish at the end, and returns its error instead of [io.EOF].
 type checked struct {
 	io.Reader
 
-	end func() error
+	finish func() error
 }
 
 func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	if err == io.EOF {
-		if wrong := c.end(); wrong != nil {
+		if wrong := c.finish(); wrong != nil {
 			return n, wrong
 		}
 	}
 	return n, err
 }
 
-// check returns nil if encoded, read to its end, is d and gives the plain bytes.
+// check returns nil if encoded, read to its end, decodes to the plain bytes of d.
 func check(d Derivation, old []byte, encoded io.Reader) error {
 	var plain io.Reader
 	switch d.Coding {
 	case semantics.Zstd:
-		// A larger window is one that clients need not accept, see encodeTo.
+		// Clients need not accept a larger window, see encodeTo.
 		decoder, err := zstd.NewReader(encoded, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(8<<20))
 		if err != nil {
@@ -369,7 +372,7 @@ func check(d Derivation, old []byte, encoded io.Reader) error {
 		return digest.ErrMismatch
 	}
 	if more, err := io.Copy(io.Discard, encoded); err != nil || more > 0 {
-		return errors.Join(err, errors.New("something follows its end"))
+		return errors.Join(err, errors.New("data after the end of the representation"))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"brink/node/internal/semantics"
 )
 
-func TestCheck_TakesOnlyWhatGivesThePlainBytes(t *testing.T) {
+func TestCheck_RefusesWrongRepresentations(t *testing.T) {
 	old := bytes.Repeat(noise(1, 1000), 50)
 	plain := append(bytes.Clone(old), "and some more"...)
 	encode := func(coding semantics.Coding, data []byte) []byte {
@@ -46,17 +46,17 @@ func TestCheck_TakesOnlyWhatGivesThePlainBytes(t *testing.T) {
 			"other bytes of the same length": encode(coding, other),
 			"a longer one":                   encode(coding, append(bytes.Clone(plain), '!')),
 			"a shorter one":                  encode(coding, plain[1:]),
-			"one that was cut":               right[:len(right)-1],
-			"one with something behind it":   append(bytes.Clone(right), "more"...),
+			"a truncated one":                right[:len(right)-1],
+			"one with trailing data":         append(bytes.Clone(right), "more"...),
 			"nothing":                        nil,
 			"the plain bytes":                plain,
 		} {
 			if err := check(d, old, bytes.NewReader(wrong)); err == nil {
-				t.Errorf("%s: %s is taken", coding, what)
+				t.Errorf("%s: %s is accepted", coding, what)
 			}
 		}
 	}
-	var bomb bytes.Buffer // more than anybody could want, in few bytes
+	var bomb bytes.Buffer
 	zeros := gzip.NewWriter(&bomb)
 	if _, err := io.CopyN(zeros, endless{}, 8<<20); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestCheck_TakesOnlyWhatGivesThePlainBytes(t *testing.T) {
 	d := Derivation{Subject: plainOf(plain), Coding: semantics.Gzip}
 	left := bytes.NewReader(bomb.Bytes())
 	if err := check(d, nil, left); err == nil || left.Len() < bomb.Len()/2 {
-		t.Errorf("a bomb is taken, or read to its end: %v, %d bytes left of %d", err, left.Len(), bomb.Len())
+		t.Errorf("a decompression bomb is accepted, or read to its end: %v, %d bytes left of %d", err, left.Len(), bomb.Len())
 	}
 }
 
@@ -78,7 +78,7 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestBuilder_KeepCheckedStoresNothingThatIsWrongOrCut(t *testing.T) {
+func TestBuilder_PutCheckedStoresNothingWrongOrTruncated(t *testing.T) {
 	f := start(t)
 	plain := bytes.Repeat(noise(1, 100_000), 2)
 	for _, coding := range encodings {
@@ -89,26 +89,26 @@ func TestBuilder_KeepCheckedStoresNothingThatIsWrongOrCut(t *testing.T) {
 		}
 		right := out.Bytes()
 		half := right[:len(right)/2]
-		err := f.keepChecked(t.Context(), d, nil, io.MultiReader(bytes.NewReader(half), broken{}))
+		err := f.putChecked(t.Context(), d, nil, io.MultiReader(bytes.NewReader(half), broken{}))
 		if err == nil || errors.Is(err, errWrong) {
-			t.Errorf("%s: of a connection that broke came %v", coding, err)
+			t.Errorf("%s: a broken connection returns %v", coding, err)
 		}
-		if err := f.keepChecked(t.Context(), d, nil, bytes.NewReader(half)); !errors.Is(err, errWrong) {
-			t.Errorf("%s: of half an answer came %v", coding, err)
+		if err := f.putChecked(t.Context(), d, nil, bytes.NewReader(half)); !errors.Is(err, errWrong) {
+			t.Errorf("%s: half an answer returns %v", coding, err)
 		}
 		if _, err := f.Store.Derived(d.Key()); err == nil {
-			t.Errorf("%s: what was cut is stored", coding)
+			t.Errorf("%s: a truncated representation is stored", coding)
 		}
-		if err := f.keepChecked(t.Context(), d, nil, bytes.NewReader(right)); err != nil {
-			t.Errorf("%s: what is right is not stored: %v", coding, err)
+		if err := f.putChecked(t.Context(), d, nil, bytes.NewReader(right)); err != nil {
+			t.Errorf("%s: the right one is not stored: %v", coding, err)
 		}
 		if object, err := f.Store.Derived(d.Key()); err != nil || object.Digest() != digest.Sum(right) {
-			t.Errorf("%s: what is stored is not what came: %v", coding, err)
+			t.Errorf("%s: something else was stored: %v", coding, err)
 		}
 	}
 }
 
-// broken is a connection that was cut before Content-Length was reached, as net/http tells it.
+// broken reads as a body of net/http whose connection was cut before Content-Length was reached.
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -30,7 +30,7 @@ func FileOf(id digest.Digest, f *bundle.File) Subject {
 // IsArchive reports whether the subject is an archive.
 func (s Subject) IsArchive() bool { return s.File == nil }
 
-// Dictionary is what a patch can be against: something that devices may have.
+// Dictionary is a subject that patches can be built against, because devices may have it.
 type Dictionary struct {
 	Subject
 
@@ -42,7 +42,7 @@ func archiveDictionary(release *channel.Release) Dictionary {
 	return Dictionary{Subject: ArchiveOf(release), Name: release.SHA256}
 }
 
-// PatchFor returns how the patch from d to s is made, if one can be.
+// PatchFor returns the derivation of the patch from d to s, if there can be one.
 func (d Dictionary) PatchFor(s Subject) (Derivation, bool) {
 	if d.Source == s.Source || d.Size > bundle.MaxPatch || s.Size > bundle.MaxPatch {
 		return Derivation{}, false
@@ -50,12 +50,12 @@ func (d Dictionary) PatchFor(s Subject) (Derivation, bool) {
 	return Derivation{Subject: s, Coding: semantics.DCZ, Base: d}, true
 }
 
-// Derivation is how one representation is made.
+// Derivation says how to build one representation.
 type Derivation struct {
 	Subject
 
 	Coding semantics.Coding
-	Base   Dictionary // what a patch is against
+	Base   Dictionary // of a patch
 }
 
 // Key returns the key of the representation in the store.

@@ -48,17 +48,17 @@ type Whole struct {
 
 // Owner counts the uses of one [Whole], each of which ends once.
 type Owner interface {
-	// GiveBack ends a use. It waits for nothing.
-	GiveBack()
+	// Release ends a use. It waits for nothing.
+	Release()
 	// Send returns the stream of a part, whose Close ends the use. The owner may end it earlier, by a write deadline of
 	// the connection that has passed.
 	Send(conn net.Conn, start, length int64) io.ReadCloser
 }
 
-// GiveBack ends the use.
-func (w *Whole) GiveBack() {
+// Release ends the use.
+func (w *Whole) Release() {
 	if w.Owner != nil {
-		w.Owner.GiveBack()
+		w.Owner.Release()
 	}
 }
 

@@ -217,7 +217,7 @@ func (g *Guest) hold(key store.DerivedKey, ix *bundle.Index) (serve.Representati
 			return serve.Representation{}, err
 		}
 	}
-	defer whole.GiveBack()
+	defer whole.Release()
 	data, err := whole.Bytes()
 	if err != nil {
 		return serve.Representation{}, err

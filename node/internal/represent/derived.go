@@ -16,17 +16,18 @@ import (
 	"brink/store"
 )
 
-// Lend answers GET /v1/fleet/derived?source=&kind=&base=: a representation, byte for byte as it is stored, for another
-// node, which the caller has checked. It answers 204 for one that is not worth it, 404 for one that is not here, and
-// 503 for one that is being made. With bundle, path, base_bundle and base_path it is made if this node is the owner.
-func (s *Server) Lend(r *serve.Request) error {
+// GetDerived answers GET /v1/fleet/derived?source=&kind=&base= with a representation, byte for byte as it is stored. The
+// caller has checked that another node asks. The status is 204 if the representation is not worth building, 404 if it
+// is not here, and 503 if it is being built. With bundle, path, base_bundle and base_path it is built if this node is
+// the owner.
+func (s *Server) GetDerived(r *serve.Request) error {
 	key, err := derivedKey(r.QueryArgs())
 	if err != nil {
 		return err
 	}
 	object, err := s.Store.Derived(key)
 	if errors.Is(err, store.ErrNotFound) {
-		object, err = s.lend(r.QueryArgs(), key)
+		object, err = s.buildForPeer(r.QueryArgs(), key)
 	}
 	if err != nil {
 		return err
@@ -41,14 +42,14 @@ func (s *Server) Lend(r *serve.Request) error {
 		s.Object(object),
 	)
 	if errors.Is(err, store.ErrNotFound) {
-		return errNotLent // it is damaged
+		return errNoDerived // it is damaged
 	}
 	return err
 }
 
-var errNotLent = serve.Problem(protocol.CodeNotFound, "the representation is not here", "")
+var errNoDerived = serve.Problem(protocol.CodeNotFound, "the representation is not here", "")
 
-// derivedKey reads what another node asks for.
+// derivedKey parses the key of the representation that another node asks for.
 func derivedKey(q *fasthttp.Args) (key store.DerivedKey, err error) {
 	source, wrongSource := digest.Parse(string(q.Peek("source")))
 	base, wrongBase := digest.Parse(string(q.Peek("base")))
@@ -58,9 +59,9 @@ func derivedKey(q *fasthttp.Args) (key store.DerivedKey, err error) {
 	case wrongSource != nil || wrongBase != nil:
 		err = errors.Join(wrongSource, wrongBase)
 	case !ok:
-		err = fmt.Errorf("kind %q is not made", key.Kind)
+		err = fmt.Errorf("unknown kind %q", key.Kind)
 	case (coding == semantics.DCZ) == base.IsZero():
-		err = errors.New("a patch has a base, and nothing else has")
+		err = errors.New("base is required for a patch, and not allowed for other kinds")
 	}
 	if err != nil {
 		return key, serve.Problem(protocol.CodeBadRequest, err.Error(), "")
@@ -78,52 +79,52 @@ func codingOf(kind string) (semantics.Coding, bool) {
 	return semantics.Identity, false
 }
 
-// lend waits up to lendWait for a build in progress, and starts one if this node owns the plain bytes and the request
-// says how.
-func (b *Builder) lend(q *fasthttp.Args, key store.DerivedKey) (*store.Object, error) {
+// buildForPeer waits up to buildWait for a build in progress, and starts one if this node owns the plain bytes and the
+// request says how.
+func (b *Builder) buildForPeer(q *fasthttp.Args, key store.DerivedKey) (*store.Object, error) {
 	b.mu.Lock()
 	running := b.running[key]
-	var made <-chan struct{}
+	var built <-chan struct{}
 	if running != nil && !running.sharing {
-		made = running.ready
+		built = running.ready
 	}
 	b.mu.Unlock()
-	if made == nil { // waiting for a build that itself waits for other nodes could deadlock
+	if built == nil { // waiting for a build that itself waits for other nodes could deadlock
 		if origin.OwnersFirst(b.Fleet.Self(), b.Fleet.Others(), key.Source) > 0 {
-			return nil, errNotLent
+			return nil, errNoDerived
 		}
-		d, err := b.toLend(q, key)
+		d, err := b.derivation(q, key)
 		if err != nil {
 			return nil, err
 		}
 		if name := string(q.Peek("holder")); name != "" && b.share.holder(d.Bundle) == (holder{}) {
-			b.share.note(d.Bundle, holder{node: name})
+			b.share.recordHolder(d.Bundle, holder{node: name})
 		}
 		p := Planned
 		if q.GetBool("asked") {
 			p = Asked
 		}
-		made = b.Add(d, p)
+		built = b.Add(d, p)
 	}
-	late := time.NewTimer(lendWait)
+	late := time.NewTimer(buildWait)
 	defer late.Stop()
 	select {
-	case <-made:
+	case <-built:
 	case <-late.C:
 		return nil, serve.Problem(protocol.CodeUnavailable, "the representation is being built", "ask again")
 	case <-b.Context.Done():
-		return nil, errNotLent
+		return nil, errNoDerived
 	}
 	object, err := b.Store.Derived(key)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, errNotLent
+		return nil, errNoDerived
 	}
 	return object, err
 }
 
-// toLend returns how to build a representation that another node asks for. The bundles have to be here: without them
-// this node cannot tell what it stands for.
-func (b *Builder) toLend(q *fasthttp.Args, key store.DerivedKey) (Derivation, error) {
+// derivation returns how to build a representation that another node asks for. The bundles have to be here: without
+// them this node cannot check what the other node says of them.
+func (b *Builder) derivation(q *fasthttp.Args, key store.DerivedKey) (Derivation, error) {
 	s, err := b.named(key.Source, string(q.Peek("bundle")), string(q.Peek("path")))
 	if err != nil {
 		return Derivation{}, err
@@ -138,20 +139,20 @@ func (b *Builder) toLend(q *fasthttp.Args, key store.DerivedKey) (Derivation, er
 	}
 	d, possible := base.PatchFor(s.Subject)
 	if !possible {
-		return Derivation{}, errNotLent
+		return Derivation{}, errNoDerived
 	}
 	return d, nil
 }
 
-// named returns the archive of a bundle, or its file at path unless that is empty, if it is what source says.
+// named returns the archive of a bundle, or its file at path unless that is empty, if its digest is source.
 func (b *Builder) named(source digest.Digest, id, path string) (Dictionary, error) {
 	which, err := digest.Parse(id)
 	if err != nil {
-		return Dictionary{}, errNotLent // the node that asks does not consider this one the owner
+		return Dictionary{}, errNoDerived // the node that asks does not consider this one the owner
 	}
 	of, err := b.Store.Bundle(which)
 	if errors.Is(err, store.ErrNotFound) {
-		return Dictionary{}, errNotLent
+		return Dictionary{}, errNoDerived
 	}
 	if err != nil {
 		return Dictionary{}, err
@@ -162,12 +163,12 @@ func (b *Builder) named(source digest.Digest, id, path string) (Dictionary, erro
 	if path != "" {
 		f := of.Index.File(path)
 		if f == nil {
-			return Dictionary{}, errNotLent
+			return Dictionary{}, errNoDerived
 		}
 		found = Dictionary{Subject: FileOf(which, f), Name: f.SHA256}
 	}
 	if found.Source != source {
-		return Dictionary{}, errNotLent
+		return Dictionary{}, errNoDerived
 	}
 	return found, nil
 }
