@@ -21,10 +21,10 @@ func TestNode_TellsWhatEndsSoon(t *testing.T) {
 		t.Fatalf("a fresh node says %s", got)
 	}
 	clock.advance(80 * 24 * time.Hour)
-	if got := reasons(); !strings.Contains(got, "channel production of "+testApp+" ends on ") {
+	if got := reasons(); !strings.Contains(got, "channel production of "+testApp+" expires on ") {
 		t.Errorf("ten days before the end: %q", got)
 	}
-	if _, body := f.get("/readyz"); !strings.Contains(string(body), "ends on") || !strings.Contains(string(body), "true") {
+	if _, body := f.get("/readyz"); !strings.Contains(string(body), "expires on") || !strings.Contains(string(body), "true") {
 		t.Errorf("/readyz: %s", body)
 	}
 	clock.advance(20 * 24 * time.Hour)
@@ -69,7 +69,7 @@ func TestNode_KeepsAndServesEveryTrustVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.door.Succeed(t.Context(), "acme", raw, nil); err != nil {
+		if err := f.door.ApplyTrust(t.Context(), "acme", raw, nil); err != nil {
 			t.Fatal(err)
 		}
 		current, root = f.state.Trust("acme"), fresh

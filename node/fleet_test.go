@@ -360,7 +360,7 @@ func TestFleet_KeepsTheLastReleaseUntilTheNextCanBeServed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	from := force.Source{Kind: force.Gossiped, Node: f.nodes[1].fleet.Others()[0].Name}
-	if _, err := f.nodes[1].door.Enter(ctx, raw, testApp, "production", from); err == nil {
+	if _, err := f.nodes[1].door.Apply(ctx, raw, testApp, "production", from); err == nil {
 		t.Error("a release that cannot be had came into force")
 	}
 	if now := f.nodes[1].state.Manifest(testApp, "production"); now != m {

@@ -168,7 +168,7 @@ func TestNode_ListsChannelsByPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.door.Enter(t.Context(), raw, at.App, at.Channel, force.Source{Kind: force.Stored}); err != nil {
+		if _, err := f.door.Apply(t.Context(), raw, at.App, at.Channel, force.Source{Kind: force.Stored}); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, at)

@@ -129,7 +129,7 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 	gauge("brink_ready", "1 when the node wants requests.", ready)
 	channels, _ := n.state.Count()
 	gauge("brink_channels", "Channels in force.", float64(channels))
-	gauge("brink_expiring", "Manifests and trust documents that end soon or have ended.", float64(n.endings.Count()))
+	gauge("brink_expiring", "Manifests and trust documents that expire soon or have expired.", float64(n.endings.Count()))
 	if cache := n.hot.Metrics(); cache != nil {
 		counter("brink_hot_hits_total", "Representations found in RAM.", float64(cache.Hits()))
 		counter("brink_hot_misses_total", "Representations not found in RAM.", float64(cache.Misses()))

@@ -36,7 +36,7 @@ func (n *Node) putManifest(r *serve.Request) error {
 	// Anybody may send the manifest in force once more, because the answer to its publisher may have been lost.
 	if m == nil || lapsed || m.Digest() != digest.Sum(raw) {
 		source := force.Source{Kind: force.Published, Expect: expect}
-		if m, err = n.door.Enter(n.ctx, raw, r.Names[0], r.Names[1], source); err != nil {
+		if m, err = n.door.Apply(n.ctx, raw, r.Names[0], r.Names[1], source); err != nil {
 			return err
 		}
 	}

@@ -102,7 +102,7 @@ func infoOf(ix *bundle.Index) *store.BundleInfo {
 
 // enter brings a manifest into force as the origin would.
 func (f *fixture) enter(raw []byte) error {
-	_, err := f.door.Enter(f.t.Context(), raw, testApp, "production", force.Source{Kind: force.Mirrored})
+	_, err := f.door.Apply(f.t.Context(), raw, testApp, "production", force.Source{Kind: force.Mirrored})
 	return err
 }
 
@@ -154,7 +154,7 @@ func TestNode_RefusesManifestsThatDescribeBundlesWrongly(t *testing.T) {
 	if err := f.store.PutManifest(t.Context(), raw, m, f.state.Manifest(testApp, "production").Digest()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.door.Review(t.Context(), "acme"); err != nil {
+	if err := f.door.Reapply(t.Context(), "acme"); err != nil {
 		t.Fatal(err)
 	}
 	if m, lapsed := f.state.Current(testApp, "production"); m == nil || !lapsed {
@@ -270,7 +270,7 @@ func (f *fixture) succeedWith(change func(*channel.TrustConfig)) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := f.door.Succeed(f.t.Context(), "acme", raw, nil); err != nil {
+	if err := f.door.ApplyTrust(f.t.Context(), "acme", raw, nil); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -34,7 +34,7 @@ import (
 // openStore opens the store, and makes what is in force, of which there is nothing yet but the trust documents given.
 func (n *Node) openStore() (err error) {
 	for _, raw := range n.config.Trust {
-		if err := n.state.Give(raw); err != nil {
+		if err := n.state.AddTrust(raw); err != nil {
 			return err
 		}
 	}
@@ -282,10 +282,10 @@ func (n *Node) connect() error {
 	if n.fleet != nil {
 		n.door.Announcer = n.fleet
 	}
-	if err := n.door.Adopt(n.ctx); err != nil {
+	if err := n.door.RestoreTrust(n.ctx); err != nil {
 		return err
 	}
-	if err := n.door.Restore(n.ctx); err != nil {
+	if err := n.door.RestoreManifests(n.ctx); err != nil {
 		return err
 	}
 	if n.fleet != nil {

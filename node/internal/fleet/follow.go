@@ -51,10 +51,10 @@ func (f *Fleet) pullTrust(ctx context.Context, from gossip.Member, org string) e
 		}
 		return raw, err
 	}
-	if err := f.Door.Succeed(ctx, org, raw, fetch); err != nil {
+	if err := f.Door.ApplyTrust(ctx, org, raw, fetch); err != nil {
 		return err
 	}
-	return f.Door.Complete(f.Context, org, fetch)
+	return f.Door.FetchVersions(f.Context, org, fetch)
 }
 
 // pull takes the manifest of a channel from another node.
@@ -67,7 +67,7 @@ func (f *Fleet) pull(ctx context.Context, from gossip.Member, app, name string) 
 		return err
 	}
 	source := force.Source{Kind: force.Gossiped, Node: from.Name}
-	_, err = f.Door.Enter(ctx, raw, app, name, source)
+	_, err = f.Door.Apply(ctx, raw, app, name, source)
 	if _, refused := errors.AsType[*channel.RefusedError](err); !refused {
 		return err
 	}
@@ -76,7 +76,7 @@ func (f *Fleet) pull(ctx context.Context, from gossip.Member, app, name string) 
 	if parsing != nil || f.pullTrust(ctx, from, stored.Org) != nil {
 		return err
 	}
-	_, err = f.Door.Enter(ctx, raw, app, name, source)
+	_, err = f.Door.Apply(ctx, raw, app, name, source)
 	return err
 }
 

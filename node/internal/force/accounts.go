@@ -16,19 +16,19 @@ import (
 	"brink/store"
 )
 
-// Accounts says which org pays for which bundles: its channels name them, or, where no channel does, its intent let
-// them in or is about to. Its methods read the store.
+// Accounts charges bundles to orgs. A bundle that channels name is charged to their orgs; one that no channel names, to
+// the org whose intent allowed its upload. Its methods read the store.
 type Accounts struct {
 	state *State
 	store *store.Store
 	now   func() time.Time
 
 	mu sync.Mutex
-	// reserved are bundles that were offered and may be on their way in.
+	// reserved are bundles that were offered and may be being uploaded.
 	reserved map[digest.Digest]reservation
-	// offered has the org of each bundle in the store that no channel names, "" for one that nobody pays for. It is made
-	// each time from what was known and from the intents of the rest.
-	offered map[digest.Digest]string
+	// unnamed caches the org of each bundle in the store that no channel names, "" if none is charged. Each call of
+	// charge rebuilds it, and reads only the intents of bundles that it lacks.
+	unnamed map[digest.Digest]string
 }
 
 // NewAccounts returns the accounts of all orgs.
@@ -42,16 +42,17 @@ type reservation struct {
 	until time.Time
 }
 
-// reservationLife is how long an offered bundle counts before it is uploaded: as long as an upload waits for its
+// reservationLife is how long an offered bundle is charged before it is uploaded: as long as an upload waits for its
 // chunks.
 const reservationLife = 10 * time.Minute
 
-// unnamedLife is how long a bundle that no channel names stays although its org has no room for another one: long
-// enough for whoever has uploaded it to name it. Older ones give way, as they do when the store is full.
+// unnamedLife is how long a bundle that no channel names is not dropped although its org has no room for another one:
+// its publisher needs some time to name it in a manifest. Older ones are dropped, as they are when the store is full.
 const unnamedLife = time.Hour
 
-// charge returns what counts against the quota of an org: the bundles that its channels serve and remember by the size
-// that they have, or are said to have while they are not here, and those that no channel names.
+// charge returns the bundles that count against the quota of an org, with their sizes: those that its channels serve or
+// have in their history, and those in unnamed, which no channel names. The size of a bundle that is not here is the one
+// that manifests state.
 func (a *Accounts) charge(org string) (bundles map[digest.Digest]int64, unnamed []store.BundleInfo) {
 	bundles = a.state.chargeNamed(org)
 	for id := range bundles {
@@ -61,21 +62,21 @@ func (a *Accounts) charge(org string) (bundles map[digest.Digest]int64, unnamed 
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	offered := map[digest.Digest]string{}
+	orgs := map[digest.Digest]string{}
 	for info := range a.store.Bundles() {
 		if a.state.IsNamed(info.ID) {
 			continue
 		}
-		payer, known := a.offered[info.ID]
+		payer, known := a.unnamed[info.ID]
 		if !known {
 			payer = a.payer(info.ID)
 		}
-		if offered[info.ID] = payer; payer == org {
+		if orgs[info.ID] = payer; payer == org {
 			bundles[info.ID] = info.Size
 			unnamed = append(unnamed, info)
 		}
 	}
-	a.offered = offered
+	a.unnamed = orgs
 	for id, r := range a.reserved {
 		if a.now().After(r.until) {
 			delete(a.reserved, id)
@@ -86,8 +87,8 @@ func (a *Accounts) charge(org string) (bundles map[digest.Digest]int64, unnamed 
 	return bundles, unnamed
 }
 
-// payer returns the org that a bundle's intent names. Intents also come from other nodes, so it is checked, as of the
-// time when it was made.
+// payer returns the org that a bundle's intent names, or "". Intents also come from other nodes, so it verifies the
+// intent, as of the time when it was issued.
 func (a *Accounts) payer(id digest.Digest) string {
 	raw, err := a.store.Intent(id)
 	if err != nil {
@@ -104,7 +105,8 @@ func (a *Accounts) payer(id digest.Digest) string {
 	return org
 }
 
-// chargeNamed returns the bundles that the channels of an org serve and remember, and how large they are said to be.
+// chargeNamed returns the bundles that the channels of an org serve or have in their history, with the sizes that
+// manifests state.
 func (s *State) chargeNamed(org string) map[digest.Digest]int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -130,9 +132,8 @@ func chargeTo(bundles map[digest.Digest]int64, m *channel.Manifest) {
 	}
 }
 
-// Admit lets an org bring in a bundle of size bytes if its quota has room for it, and reserves that room while the
-// upload may last, unless it is only asked whether it would. Bundles that no channel of the org names give way after a
-// while.
+// Admit returns nil if the quota of an org has room for a bundle of size bytes. With reserve, it reserves the room for
+// the upload. To make room it drops bundles of the org that no channel has named for a while.
 func (a *Accounts) Admit(
 	ctx context.Context, trust *channel.Trust, id digest.Digest, size int64, reserve bool,
 ) error {
@@ -143,7 +144,7 @@ func (a *Accounts) Admit(
 	bundles, unnamed := a.charge(org)
 	if _, counted := bundles[id]; !counted {
 		over := total(bundles) + size - quota
-		drop := a.giveWay(unnamed, over)
+		drop := a.droppable(unnamed, over)
 		if over > 0 && drop == nil {
 			return overQuota(org, quota, total(bundles))
 		}
@@ -160,22 +161,22 @@ func (a *Accounts) Admit(
 	return nil
 }
 
-// reserves reports whether a bundle was offered lately.
-func (a *Accounts) reserves(id digest.Digest) bool {
+// isReserved reports whether a bundle was offered lately.
+func (a *Accounts) isReserved(id digest.Digest) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, reserved := a.reserved[id]
 	return reserved
 }
 
-// giveWay returns the oldest bundles that together free so many bytes, and none if they do not.
-func (a *Accounts) giveWay(unnamed []store.BundleInfo, over int64) (drop []digest.Digest) {
+// droppable returns the oldest bundles that together free at least over bytes, or nil if they do not.
+func (a *Accounts) droppable(unnamed []store.BundleInfo, over int64) (drop []digest.Digest) {
 	slices.SortFunc(unnamed, func(a, b store.BundleInfo) int { return a.Created.Compare(b.Created) })
 	for i := range unnamed {
 		if over <= 0 {
 			break
 		}
-		if a.now().Sub(unnamed[i].Created) < unnamedLife || a.reserves(unnamed[i].ID) {
+		if a.now().Sub(unnamed[i].Created) < unnamedLife || a.isReserved(unnamed[i].ID) {
 			continue
 		}
 		over -= unnamed[i].Size
@@ -187,8 +188,8 @@ func (a *Accounts) giveWay(unnamed []store.BundleInfo, over int64) (drop []diges
 	return drop
 }
 
-// checkQuota refuses a manifest that names bundles which its org has not paid for and has no room for. One that
-// names nothing new is never refused.
+// checkQuota refuses a manifest that names bundles which are not charged to its org yet and exceed its quota. One that
+// names no new bundles is never refused.
 func (a *Accounts) checkQuota(m *channel.Manifest) error {
 	trust := a.state.Trust(m.Org)
 	if trust == nil || trust.Quota() <= 0 {
@@ -209,7 +210,8 @@ func (a *Accounts) checkQuota(m *channel.Manifest) error {
 	return nil
 }
 
-// total stays within half of what an int64 holds: what is not here yet may be said to have any size.
+// total returns the sum, at most half of the largest int64: a manifest may state any size for a bundle that is not
+// here.
 func total(bundles map[digest.Digest]int64) (sum int64) {
 	for size := range maps.Values(bundles) {
 		sum = min(sum+size, math.MaxInt64/2)
@@ -219,6 +221,6 @@ func total(bundles map[digest.Digest]int64) (sum int64) {
 
 func overQuota(org string, quota, have int64) error {
 	return serve.Problem(protocol.CodeQuota,
-		fmt.Sprintf("org %s may hold %d bytes, and holds %d already", org, quota, have),
+		fmt.Sprintf("org %s is over its quota of %d bytes: %d are in use", org, quota, have),
 		"the org's root keys set its quota in the trust document")
 }

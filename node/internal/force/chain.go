@@ -12,21 +12,21 @@ import (
 	"brink/store"
 )
 
-// Adopt compares the trust documents that were given with those that were in force before. One that the former roots
-// did not sign is refused. One that is older gives way: others may have sent its successor meanwhile.
-func (d *Door) Adopt(ctx context.Context) error {
+// RestoreTrust compares the configured trust documents with the stored ones, which were in force before. It refuses one
+// that the former roots did not sign. If a stored one is newer, because a successor was received, that is in force.
+func (d *Door) RestoreTrust(ctx context.Context) error {
 	for _, trust := range d.State.Trusts() {
-		if err := d.adopt(ctx, trust); err != nil {
+		if err := d.restoreTrust(ctx, trust); err != nil {
 			return fmt.Errorf("trust document of %s: %w", trust.Org(), err)
 		}
 	}
 	return nil
 }
 
-func (d *Door) adopt(ctx context.Context, trust *channel.Trust) error {
+func (d *Door) restoreTrust(ctx context.Context, trust *channel.Trust) error {
 	raw, err := d.Store.Trust(trust.Org())
 	if errors.Is(err, store.ErrNotFound) {
-		return d.keepTrust(ctx, trust, digest.Digest{}, nil)
+		return d.saveTrust(ctx, trust, digest.Digest{}, nil)
 	}
 	if err != nil {
 		return err
@@ -36,42 +36,42 @@ func (d *Door) adopt(ctx context.Context, trust *channel.Trust) error {
 		return err
 	}
 	if trust.Version() < former.Version() {
-		// What is in the store was signed by the roots of what came before it, back to a document that was given.
-		if _, err := trust.Advance(former.Raw(), d.StoredVersion(trust.Org())); err != nil {
+		// Each stored version was signed by the roots of its predecessor, back to a configured document.
+		if _, err := trust.Advance(former.Raw(), d.StoredVersions(trust.Org())); err != nil {
 			return fmt.Errorf("version %d is in force here, and does not follow from version %d, which was given: %w",
 				former.Version(), trust.Version(), err)
 		}
-		d.Logger.Warn("trust document is older than the one in force, which stays", "org", trust.Org(),
+		d.Logger.Warn("trust document ignored: it is older than the one in force", "org", trust.Org(),
 			"given", trust.Version(), "in_force", former.Version())
 		d.State.setTrust(former)
 		return nil
 	}
-	accepted, err := former.Advance(trust.Raw(), d.StoredVersion(trust.Org()))
+	accepted, err := former.Advance(trust.Raw(), d.StoredVersions(trust.Org()))
 	if err != nil || accepted == former {
 		return err
 	}
-	return d.keepTrust(ctx, accepted, former.Digest(), nil)
+	return d.saveTrust(ctx, accepted, former.Digest(), nil)
 }
 
-// keepTrust makes a trust document durable as the one in force, after it and those that led to it as versions of their
-// own: whoever finds the one in force here finds them as well.
-func (d *Door) keepTrust(
+// saveTrust makes a trust document durable as the one in force. Before, it makes it and the versions between durable
+// under their versions, so that a node that has the document in force always has its predecessors.
+func (d *Door) saveTrust(
 	ctx context.Context, trust *channel.Trust, former digest.Digest, between []*channel.Trust,
 ) error {
 	for _, one := range append(between, trust) {
 		err := d.Store.PutTrustVersion(ctx, one.Org(), one.Version(), one.Raw())
-		if err != nil && !errors.Is(err, store.ErrConflict) { // another of that version was kept first, and stays
+		if err != nil && !errors.Is(err, store.ErrConflict) { // on conflict, the document that was stored first stays
 			return err
 		}
 	}
 	return d.Store.PutTrust(ctx, trust.Org(), trust.Raw(), former)
 }
 
-// Versions returns one version of an org's trust document as signed, or nil if it is not there.
+// Versions finds one version of an org's trust document, as signed. It returns nil if there is none.
 type Versions func(version uint64) ([]byte, error)
 
-// StoredVersion returns what reads the versions that are kept here.
-func (d *Door) StoredVersion(org string) Versions {
+// StoredVersions returns the Versions that are in the store.
+func (d *Door) StoredVersions(org string) Versions {
 	return func(version uint64) ([]byte, error) {
 		raw, err := d.Store.TrustVersion(org, version)
 		if errors.Is(err, store.ErrNotFound) {
@@ -81,12 +81,12 @@ func (d *Door) StoredVersion(org string) Versions {
 	}
 }
 
-// Succeed takes the successor of a trust document that is in force, wherever it came from. The versions between the two
-// are asked of fetch, if it is not nil. What the document no longer allows is out of force when this returns, and what
-// it allows again is in force.
-func (d *Door) Succeed(ctx context.Context, org string, raw []byte, fetch Versions) error {
-	d.succession.Lock()
-	defer d.succession.Unlock()
+// ApplyTrust brings the successor of a trust document into force, from any source. It gets the versions between the two
+// from fetch, if that is not nil. When it returns nil, channels that the document no longer allows have lapsed, and
+// channels that it allows again are in force.
+func (d *Door) ApplyTrust(ctx context.Context, org string, raw []byte, fetch Versions) error {
+	d.trustLock.Lock()
+	defer d.trustLock.Unlock()
 	former := d.State.Trust(org)
 	if former == nil {
 		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("the node was not given a trust document of org %q", org),
@@ -111,11 +111,11 @@ func (d *Door) Succeed(ctx context.Context, org string, raw []byte, fetch Versio
 		return err
 	}
 	if trust == former {
-		// Nothing newer: an error tells a sender that what he sent is older, or another of the same version.
+		// Not newer. The sender gets an error if its document is older, or a different one of the same version.
 		_, err := former.Succeed(raw)
 		return err
 	}
-	if err := d.keepTrust(ctx, trust, former.Digest(), between); err != nil {
+	if err := d.saveTrust(ctx, trust, former.Digest(), between); err != nil {
 		return err
 	}
 	d.State.setTrust(trust)
@@ -123,17 +123,17 @@ func (d *Door) Succeed(ctx context.Context, org string, raw []byte, fetch Versio
 	if d.Announcer != nil {
 		d.Announcer.AnnounceTrust(trust)
 	}
-	return d.Review(ctx, org)
+	return d.Reapply(ctx, org)
 }
 
-// Complete brings in the versions of an org's trust document that are not kept here yet, newest first. Each must
-// be one from which the next follows.
-func (d *Door) Complete(ctx context.Context, org string, fetch Versions) error {
+// FetchVersions fetches and stores the earlier versions of an org's trust document that the store lacks, newest first.
+// Each must be a valid predecessor of the next.
+func (d *Door) FetchVersions(ctx context.Context, org string, fetch Versions) error {
 	next := d.State.Trust(org)
 	if next == nil {
 		return nil
 	}
-	stored := d.StoredVersion(org)
+	stored := d.StoredVersions(org)
 	lowest := max(1, int64(next.Version())-channel.MaxAdvance)
 	for version := int64(next.Version()) - 1; version >= lowest; version-- {
 		raw, err := stored(uint64(version))
@@ -151,7 +151,7 @@ func (d *Door) Complete(ctx context.Context, org string, fetch Versions) error {
 			return err
 		}
 		if one.Version() != uint64(version) || one.Org() != org {
-			return fmt.Errorf("version %d of the trust document of %s was sent for version %d",
+			return fmt.Errorf("got version %d of the trust document of %s instead of version %d",
 				one.Version(), one.Org(), version)
 		}
 		if _, err := one.Succeed(next.Raw()); err != nil {

@@ -20,7 +20,7 @@ import (
 // Source is where a manifest comes from.
 type Source struct {
 	Kind   Kind
-	Expect digest.Digest // Published: the manifest that it is to replace; zero: none
+	Expect digest.Digest // Published: the manifest that it replaces; zero: none
 	Node   string        // Gossiped: the node that has it
 }
 
@@ -32,7 +32,7 @@ const (
 	Published Kind = iota // its publisher sent it to this node
 	Gossiped              // another node has it
 	Mirrored              // the origin has it
-	Stored                // it was in force before: the node starts, or the trust document of its org was replaced
+	Stored                // it was in force before, and the node starts, or the trust document of its org was replaced
 )
 
 // String returns the source for log lines.
@@ -48,21 +48,22 @@ func (s Source) String() string {
 	return "store"
 }
 
-// follows reports whether others have had the manifest before this node.
+// follows reports whether the manifest was in force elsewhere before.
 func (s Source) follows() bool { return s.Kind == Gossiped || s.Kind == Mirrored }
 
-// Enter brings a signed manifest of a channel into force, and returns it. When it returns no error, that manifest is in
-// force, or one that it gives way to; on an error nothing has changed. It may wait for other nodes and the origin,
-// until ctx ends; other channels do not wait for it.
+// Apply brings a signed manifest of a channel into force, and returns it. If there is no error, that manifest or a
+// newer one is in force; otherwise nothing has changed. Apply may wait for other nodes and the origin, until ctx ends;
+// other channels do not wait for it.
 //
-// From a publisher a manifest has to replace what it says it replaces, and its bundles have to be here. From others it
-// has to be newer, and the bundles are fetched. One that was stored was in force before: it has to be allowed still.
-func (d *Door) Enter(ctx context.Context, raw []byte, app, name string, from Source) (*channel.Manifest, error) {
+// A published manifest has to replace the one that its publisher expects, and its bundles have to be here. One from
+// another node or the origin has to be newer, and its bundles are fetched. A stored one was in force before, and has to
+// be still allowed.
+func (d *Door) Apply(ctx context.Context, raw []byte, app, name string, from Source) (*channel.Manifest, error) {
 	m, trust, err := d.verify(raw, app, name, from)
 	if err != nil {
 		return nil, err
 	}
-	if done, err := d.order(m, from); done || err != nil {
+	if done, err := d.checkOrder(m, from); done || err != nil {
 		return m, err
 	}
 	if from.follows() {
@@ -88,27 +89,27 @@ func (d *Door) Enter(ctx context.Context, raw []byte, app, name string, from Sou
 	if err := d.replace(ctx, m, trust, from); err != nil {
 		return nil, err
 	}
-	if from.Kind == Stored { // devices had it before: what it lacks is built behind it
+	if from.Kind == Stored { // devices had it before, so missing representations are built afterwards
 		d.Preparer.Enqueue(m)
 	}
 	return m, nil
 }
 
-// replace puts a manifest that is fit to be in force, by the trust document given, in the place of the one that is. One
-// is replaced after the other: the next one meets what is in force, and not what is about to be.
+// replace puts a manifest in force instead of the current one. The trust document is the one that it was verified with.
+// Replacements of a channel are serialised: each is checked against the manifest in force, not one about to be.
 func (d *Door) replace(ctx context.Context, m *channel.Manifest, trust *channel.Trust, from Source) error {
 	key := m.App + "/" + m.Channel
-	if err := d.turns.enter(ctx, key); err != nil {
+	if err := d.locks.acquire(ctx, key); err != nil {
 		return err
 	}
-	defer d.turns.leave(key)
-	// All that was found before the turn may have changed meanwhile.
+	defer d.locks.release(key)
+	// Everything that was checked without the lock may have changed.
 	if d.State.Trust(m.Org) != trust {
 		if _, _, err := d.verify(m.Raw(), m.App, m.Channel, from); err != nil {
 			return err
 		}
 	}
-	if done, err := d.order(m, from); done || err != nil {
+	if done, err := d.checkOrder(m, from); done || err != nil {
 		return err
 	}
 	if from.Kind == Published && d.Origin != nil {
@@ -136,8 +137,9 @@ func (d *Door) replace(ctx context.Context, m *channel.Manifest, trust *channel.
 	return nil
 }
 
-// verify checks a manifest by its org's trust document, which it returns, and that it is of the app and channel. One
-// that was stored is checked as of its own time: whether it has expired since is for each check of a device to say.
+// verify verifies a manifest against its org's trust document, which it returns too, and checks that it is of the app
+// and channel. A stored one is verified as of the time when it was issued: each check of a device finds out whether it
+// has expired since.
 func (d *Door) verify(raw []byte, app, name string, from Source) (*channel.Manifest, *channel.Trust, error) {
 	if from.Kind == Stored {
 		return d.verifyStored(raw)
@@ -153,9 +155,9 @@ func (d *Door) verify(raw []byte, app, name string, from Source) (*channel.Manif
 	return m, trust, m.CheckFor(app, name)
 }
 
-// order returns nil if a manifest may replace the one in force. It reports whether there is nothing to do, because the
-// channel is there already, or further.
-func (d *Door) order(m *channel.Manifest, from Source) (done bool, err error) {
+// checkOrder returns an error if a manifest may not replace the one in force. It reports done if there is nothing to
+// do, because that manifest or a newer one is in force.
+func (d *Door) checkOrder(m *channel.Manifest, from Source) (done bool, err error) {
 	current, lapsed := d.State.Current(m.App, m.Channel)
 	switch {
 	case current == nil || from.Kind == Stored:
@@ -163,59 +165,60 @@ func (d *Door) order(m *channel.Manifest, from Source) (done bool, err error) {
 	case from.follows():
 		return d.overtaken(current, lapsed, m)
 	case current.Digest() == m.Digest():
-		return true, nil // the same once more
+		return true, nil // the same manifest again
 	case from.Expect != current.Digest():
 		return false, serve.Problem(
 			protocol.CodeConflict,
-			fmt.Sprintf("channel %s is at sequence %d, and not what your change was made from", m.Channel,
+			fmt.Sprintf("channel %s is at sequence %d, which is not the one that your change replaces", m.Channel,
 				current.Sequence),
 			"publish again to put your release on top of it",
 		)
 	}
-	return false, follows(current, lapsed, m)
+	return false, checkFollows(current, lapsed, m)
 }
 
-// follows returns nil if m may replace current. What has lapsed counts only by its sequence, which devices have seen.
-func follows(current *channel.Manifest, lapsed bool, m *channel.Manifest) error {
+// checkFollows returns nil if m may replace current. Of a lapsed manifest only the sequence counts, because devices
+// have seen it.
+func checkFollows(current *channel.Manifest, lapsed bool, m *channel.Manifest) error {
 	if !lapsed {
 		return channel.Newer(current, m)
 	}
 	if m.Order() <= current.Order() {
 		return &channel.RefusedError{
 			Code:   channel.CodeSequenceNotHigher,
-			Reason: fmt.Sprintf("devices have seen sequence %d, from a key that is not allowed any more", current.Sequence),
-			Hint:   "publish with --anew, which goes on from there",
+			Reason: fmt.Sprintf("devices have seen sequence %d, signed by a key that is no longer allowed", current.Sequence),
+			Hint:   "publish with --anew, which continues from that sequence",
 		}
 	}
 	return nil
 }
 
-// overtaken reports whether the channel is where m would take it, or further. An error says that m cannot follow what
-// is in force.
+// overtaken reports whether m or a newer manifest is in force. It returns an error if m cannot follow the manifest in
+// force.
 //
-// Two manifests of one sequence are an equivocation: somebody signed both. All nodes pick the one whose statement has
-// the larger digest, and log it; the next sequence ends it.
+// Two different manifests with one sequence are an equivocation: both are signed. All nodes choose the one whose
+// statement has the larger digest, and log it; the next sequence resolves it.
 func (d *Door) overtaken(current *channel.Manifest, lapsed bool, m *channel.Manifest) (bool, error) {
 	if current.Order() == m.Order() && current.Statement() != m.Statement() {
 		ours, theirs := current.Statement(), m.Statement()
 		d.equivocations.Add(1)
 		d.Logger.Error("two manifests of one sequence are signed: an equivocation", "app", m.App,
 			"channel", m.Channel, "sequence", m.Sequence, "in_force", ours.Short(), "other", theirs.Short(),
-			"hint", "it was published on both sides of a cut, or somebody has the key: publish again, which ends it")
+			"hint", "it was published on both sides of a network split, or the key was stolen: publish again, which ends it")
 		return bytes.Compare(theirs[:], ours[:]) <= 0, nil
 	}
 	if m.Order() <= current.Order() && !lapsed {
 		return true, nil
 	}
-	err := follows(current, lapsed, m)
+	err := checkFollows(current, lapsed, m)
 	if refused, ok := errors.AsType[*channel.RefusedError](err); ok {
 		switch refused.Code {
 		case channel.CodeSequenceNotHigher:
 			return true, nil
 		case channel.CodeDowngrade:
-			// It was published on the other side of a cut. All nodes have to end at the higher sequence; devices that are
-			// above it stay where they are, which each of them sees to.
-			d.Logger.Warn("the fleet has a higher sequence with a lower version: devices above it wait for a higher one",
+			// It was published on the other side of a network split. All nodes have to converge on the higher sequence;
+			// devices with a higher version refuse it by themselves.
+			d.Logger.Warn("the fleet has a higher sequence with a lower version: devices above it wait for a higher version",
 				"app", m.App, "channel", m.Channel, "sequence", m.Sequence, "version", m.Release.Version,
 				"hint", "publish a higher version")
 			return false, nil
@@ -224,10 +227,10 @@ func (d *Door) overtaken(current *channel.Manifest, lapsed bool, m *channel.Mani
 	return false, err
 }
 
-// Restore brings into force what the store holds. What the trust documents no longer allow stays out, and is logged.
-// Reading a manifest takes a processor some tenths of a millisecond, for its signatures and its JSON, so all processors
-// share the work; the order makes no difference, for each is of another channel.
-func (d *Door) Restore(ctx context.Context) error {
+// RestoreManifests brings the stored manifests into force, except those that the trust documents no longer allow, which
+// it logs. Each takes a processor some tenths of a millisecond, for signatures and JSON, so all processors share the
+// work. Their order does not matter, because each is of another channel.
+func (d *Door) RestoreManifests(ctx context.Context) error {
 	type stored struct {
 		app, name string
 		raw       []byte
@@ -252,13 +255,13 @@ func (d *Door) Restore(ctx context.Context) error {
 	return err
 }
 
-// restore brings one channel into force as the store has it, or logs why not.
+// restore brings one stored manifest into force, or logs why not.
 func (d *Door) restore(ctx context.Context, log *slog.Logger, app, name string, raw []byte, err error) {
 	if err != nil {
-		log.Error("channel left out: its manifest cannot be read", "error", err)
+		log.Error("channel left out: cannot read its manifest", "error", err)
 		return
 	}
-	if _, err := d.Enter(ctx, raw, app, name, Source{Kind: Stored}); err != nil {
+	if _, err := d.Apply(ctx, raw, app, name, Source{Kind: Stored}); err != nil {
 		log.Error("channel left out: its manifest is no longer allowed", "error", err,
 			"hint", "publish to it with --anew")
 		if lapsed, err := channel.ParseManifest(raw); err == nil {
@@ -267,14 +270,14 @@ func (d *Door) restore(ctx context.Context, log *slog.Logger, app, name string, 
 	}
 }
 
-// Review brings into force what the store holds of an org's channels and its trust document allows, and takes out the
-// rest. Its caller has replaced the trust document before.
-func (d *Door) Review(ctx context.Context, org string) error {
-	if err := d.reviewStored(ctx, org); err != nil {
+// Reapply brings the stored manifests of an org into force that its trust document allows, and has the others lapse.
+// The caller has replaced the trust document before.
+func (d *Door) Reapply(ctx context.Context, org string) error {
+	if err := d.reapplyStored(ctx, org); err != nil {
 		return err
 	}
-	// What came in while the store was read was verified before the trust document was replaced, or after: whoever has
-	// its turn from here on looks again.
+	// A manifest that came into force meanwhile may have been verified before the trust document was replaced. From here
+	// on, replace notices that.
 	var list []*channel.Manifest
 	d.State.Each(func(m *channel.Manifest) {
 		if m.Org == org {
@@ -282,46 +285,46 @@ func (d *Door) Review(ctx context.Context, org string) error {
 		}
 	})
 	for _, m := range list {
-		if err := d.reviewCurrent(ctx, m.App, m.Channel); err != nil {
+		if err := d.recheckCurrent(ctx, m.App, m.Channel); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reviewCurrent takes out what is in force of a channel, if the trust document does not allow it.
-func (d *Door) reviewCurrent(ctx context.Context, app, name string) error {
+// recheckCurrent has the manifest in force of a channel lapse, if the trust document does not allow it.
+func (d *Door) recheckCurrent(ctx context.Context, app, name string) error {
 	key := app + "/" + name
-	if err := d.turns.enter(ctx, key); err != nil {
+	if err := d.locks.acquire(ctx, key); err != nil {
 		return err
 	}
-	defer d.turns.leave(key)
+	defer d.locks.release(key)
 	current := d.State.Manifest(app, name)
 	if current == nil {
 		return nil
 	}
 	if _, _, err := d.verifyStored(current.Raw()); err != nil {
-		d.takeOut(current, err)
+		d.lapse(current, err)
 	}
 	return nil
 }
 
-// takeOut has a manifest lapse that the trust document no longer allows.
-func (d *Door) takeOut(m *channel.Manifest, why error) {
+// lapse has a manifest lapse that the trust document no longer allows.
+func (d *Door) lapse(m *channel.Manifest, why error) {
 	d.Logger.Warn("channel taken out: the new trust document does not allow it", "app", m.App, "channel", m.Channel,
 		"error", why)
 	d.State.lapse(m)
 }
 
-func (d *Door) reviewStored(ctx context.Context, org string) error {
+func (d *Door) reapplyStored(ctx context.Context, org string) error {
 	return d.Store.Manifests(func(app, name string, raw []byte, err error) bool {
 		stored, parsing := channel.ParseManifest(raw)
 		if err != nil || parsing != nil || stored.Org != org {
 			return true
 		}
-		if _, err := d.Enter(ctx, raw, app, name, Source{Kind: Stored}); err != nil {
+		if _, err := d.Apply(ctx, raw, app, name, Source{Kind: Stored}); err != nil {
 			if current := d.State.Manifest(app, name); current == nil || current.Order() <= stored.Order() {
-				d.takeOut(stored, err)
+				d.lapse(stored, err)
 			}
 		}
 		return true
@@ -335,7 +338,7 @@ func (d *Door) verifyStored(raw []byte) (*channel.Manifest, *channel.Trust, erro
 			return m, trust, nil
 		}
 	}
-	// From here on it is about what to say of it.
+	// It is refused. What follows finds the error to return.
 	stored, err := channel.ParseManifest(raw)
 	if err != nil {
 		return nil, nil, err
@@ -348,8 +351,8 @@ func (d *Door) verifyStored(raw []byte) (*channel.Manifest, *channel.Trust, erro
 	return m, trust, err
 }
 
-// claims returns which org a manifest says that it is of, and from when. It checks nothing, so that a manifest is read
-// and checked once, by the trust document of that org; of what it cannot read, the values are zero.
+// claims returns the org and the time of issue that a manifest states. It verifies nothing, so that a manifest is
+// verified only once, against the trust document of that org. The values are zero if it cannot be parsed.
 func claims(raw []byte) (org string, issued time.Time) {
 	var envelope struct {
 		Payload []byte `json:"payload"`

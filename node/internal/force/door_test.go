@@ -21,7 +21,7 @@ type fixture struct {
 	t         *testing.T
 	root, key channel.PrivateKey
 	bundle    *storetest.Bundle
-	prepare   func(ctx context.Context) // what Prepare does besides
+	prepare   func(ctx context.Context) // called by Prepare
 	announced []*channel.Manifest
 	written   error // what WriteThrough returns
 }
@@ -52,7 +52,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	state := NewState()
-	if err := state.Give(raw); err != nil {
+	if err := state.AddTrust(raw); err != nil {
 		t.Fatal(err)
 	}
 	s, err := store.Open(store.Config{Dir: t.TempDir(), Quota: 1 << 30})
@@ -70,13 +70,13 @@ func newFixture(t *testing.T) *fixture {
 		State: state, Store: s, Accounts: NewAccounts(state, s, time.Now), Fetcher: f, Preparer: f, Origin: f,
 		Announcer: f, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
-	if err := f.Adopt(t.Context()); err != nil {
+	if err := f.RestoreTrust(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-// Fetch implements Fetcher: nobody has anything.
+// Fetch implements Fetcher: no bundle is found.
 func (f *fixture) Fetch(context.Context, digest.Digest, string, bool) error {
 	return errors.New("nobody has it")
 }
@@ -84,7 +84,7 @@ func (f *fixture) Fetch(context.Context, digest.Digest, string, bool) error {
 // Prepare implements Preparer.
 func (f *fixture) Prepare(ctx context.Context, _ *channel.Manifest, _ Source) { f.prepare(ctx) }
 
-// Want implements Preparer.
+// Enqueue implements Preparer.
 func (f *fixture) Enqueue(*channel.Manifest) {}
 
 // WriteThrough implements Origin.
@@ -108,7 +108,7 @@ func (f *fixture) signed(sequence uint64) []byte {
 	return raw
 }
 
-// revoke replaces the trust document by one that does not know the publisher's key.
+// revoke replaces the trust document by one without the publisher's key.
 func (f *fixture) revoke() {
 	f.t.Helper()
 	next := f.State.Trust("acme").Next()
@@ -120,62 +120,60 @@ func (f *fixture) revoke() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := f.Succeed(f.t.Context(), "acme", raw, nil); err != nil {
+	if err := f.ApplyTrust(f.t.Context(), "acme", raw, nil); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
 func (f *fixture) enter(raw []byte, from Source) error {
-	_, err := f.Enter(f.t.Context(), raw, testApp, "production", from)
+	_, err := f.Apply(f.t.Context(), raw, testApp, "production", from)
 	return err
 }
 
-// A key that is revoked while a release waits for its representations brings nothing into force any more.
-func TestDoor_KeysRevokedMeanwhileDoNotCount(t *testing.T) {
+// The key is revoked while the release waits for its representations.
+func TestDoor_RefusesKeysRevokedMeanwhile(t *testing.T) {
 	f := newFixture(t)
 	f.prepare = func(context.Context) { f.revoke() }
 	if err := f.enter(f.signed(1), Source{Kind: Published}); channel.CodeOf(err) == "" {
-		t.Errorf("a manifest by a key that was revoked meanwhile: %v", err)
+		t.Errorf("a manifest signed by a key that was revoked meanwhile: %v", err)
 	}
 	if m := f.State.Manifest(testApp, "production"); m != nil {
 		t.Errorf("in force is sequence %d", m.Sequence)
 	}
 	if _, err := f.Store.Manifest(testApp, "production"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the store keeps a manifest that never was in force: %v", err)
+		t.Errorf("the store has a manifest that was never in force: %v", err)
 	}
 }
 
-// What the origin refuses changes nothing here.
-func TestDoor_ChangesNothingThatTheOriginRefuses(t *testing.T) {
+func TestDoor_ChangesNothingIfTheOriginRefuses(t *testing.T) {
 	f := newFixture(t)
 	f.written = errors.New("the origin is down")
 	if err := f.enter(f.signed(1), Source{}); !errors.Is(err, f.written) {
-		t.Errorf("Enter = %v", err)
+		t.Errorf("Apply = %v", err)
 	}
 	if m, _ := f.State.Current(testApp, "production"); m != nil || len(f.announced) > 0 {
-		t.Errorf("in force is %v, announced were %d", m, len(f.announced))
+		t.Errorf("%v is in force, %d were announced", m, len(f.announced))
 	}
 }
 
-// Whoever waits for a channel's turn can give up.
-func TestDoor_WaitsForATurnUntilTheContextEnds(t *testing.T) {
+func TestDoor_WaitsForALockUntilTheContextEnds(t *testing.T) {
 	f := newFixture(t)
-	if err := f.turns.enter(t.Context(), testApp+"/production"); err != nil {
+	if err := f.locks.acquire(t.Context(), testApp+"/production"); err != nil {
 		t.Fatal(err)
 	}
 	gone := errors.New("gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(gone)
-	if _, err := f.Enter(ctx, f.signed(1), testApp, "production", Source{}); !errors.Is(err, gone) {
-		t.Errorf("Enter = %v, want the cause of the context's end", err)
+	if _, err := f.Apply(ctx, f.signed(1), testApp, "production", Source{}); !errors.Is(err, gone) {
+		t.Errorf("Apply = %v, want the cause of the context's end", err)
 	}
-	f.turns.leave(testApp + "/production")
+	f.locks.release(testApp + "/production")
 	if err := f.enter(f.signed(1), Source{}); err != nil {
-		t.Errorf("after the turn ended: %v", err)
+		t.Errorf("after the lock was released: %v", err)
 	}
 }
 
-func TestDoor_OrdersWhatPublishersAndOthersBring(t *testing.T) {
+func TestDoor_ChecksTheOrderOfManifests(t *testing.T) {
 	f := newFixture(t)
 	first, second := f.signed(1), f.signed(2)
 	if err := f.enter(first, Source{Kind: Published}); err != nil {

@@ -11,20 +11,20 @@ import (
 	"brink/channel"
 )
 
-// expiryInterval is how often the log tells what ends soon.
+// expiryInterval is how often the log reports what expires soon.
 const expiryInterval = 24 * time.Hour
 
-// maxEnding bounds how many names a reason of /readyz has.
+// maxEnding bounds the reasons of /readyz about expiry.
 const maxEnding = 5
 
-// ending is what ends soon, or has ended, unless somebody signs it again.
+// ending is a signed statement that expires soon, or has expired.
 type ending struct {
 	what    string // for people: a channel of an app, or the trust document of an org
 	expires time.Time
 }
 
-// Endings tells operators what ends soon. It keeps what it found, since anybody may ask /readyz and finding it looks at
-// every channel.
+// Endings reports to operators what expires soon. It caches what it found: anybody may request /readyz, and it has to
+// examine every channel.
 type Endings struct {
 	state *State
 	now   func() time.Time
@@ -32,20 +32,20 @@ type Endings struct {
 
 	mu      sync.Mutex
 	found   []ending
-	at      time.Time // when found was
-	changes uint64    // of the state until then
+	at      time.Time // of found
+	changes uint64    // of the state at that time
 }
 
-// endingAge is how old what was found may be.
+// endingAge is how long found is valid.
 const endingAge = time.Minute
 
-// NewEndings returns the endings of a state.
+// NewEndings reports on a state.
 func NewEndings(state *State, now func() time.Time, log *slog.Logger) *Endings {
 	return &Endings{state: state, now: now, log: log}
 }
 
-// soon returns the trust documents and channel manifests in force that end soon or have ended, the first one first. The
-// caller must not change the list.
+// soon returns the trust documents and channel manifests in force that expire soon or have expired, by time of expiry.
+// The caller must not change the list.
 func (e *Endings) soon() []ending {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -71,19 +71,19 @@ func (e *Endings) find(now time.Time) (list []ending) {
 	return list
 }
 
-// Count returns how many manifests and trust documents end soon or have ended.
+// Count returns how many manifests and trust documents expire soon or have expired.
 func (e *Endings) Count() int { return len(e.soon()) }
 
-// Reasons says what ends soon, for operators.
+// Reasons describes what expires soon, for operators.
 func (e *Endings) Reasons() (reasons []string) {
 	now := e.now()
 	list := e.soon()
 	for i, one := range list {
 		if i == maxEnding {
-			return append(reasons, fmt.Sprintf("%d more end soon or have ended", len(list)-i))
+			return append(reasons, fmt.Sprintf("%d more expire soon or have expired", len(list)-i))
 		}
 		if now.Before(one.expires) {
-			reasons = append(reasons, one.what+" ends on "+one.expires.UTC().Format(time.DateOnly))
+			reasons = append(reasons, one.what+" expires on "+one.expires.UTC().Format(time.DateOnly))
 		} else {
 			reasons = append(reasons, one.what+" has expired")
 		}
@@ -91,14 +91,14 @@ func (e *Endings) Reasons() (reasons []string) {
 	return reasons
 }
 
-// Run logs what ends soon, at the start and once a day, until ctx ends.
+// Run logs what expires soon, at the start and once a day, until ctx ends.
 func (e *Endings) Run(ctx context.Context) {
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
 	for {
 		for _, reason := range e.Reasons() {
-			e.log.Warn("signed statement ends", "what", reason,
-				"hint", "brink channel renew, or brink org update for a trust document")
+			e.log.Warn("signed statement expires soon or has expired", "what", reason,
+				"hint", "run brink channel renew, or brink org update for a trust document")
 		}
 		select {
 		case <-ticker.C:

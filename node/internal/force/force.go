@@ -1,15 +1,15 @@
-// Package force is what is in force on a node: the channel manifests by which devices are answered, and the trust
+// Package force decides what is in force on a node: the channel manifests that devices are served from, and the trust
 // documents that allow them.
 //
-// The life of a manifest: it comes from its publisher, another node, the origin or the store, and enters by one door,
-// [Door.Enter]. That checks its signatures by the trust document of its org, orders it against what is in force,
-// fetches the bundles that it needs and compares what it says of them with what they are, has the representations built
-// that devices will ask for first, makes it durable, switches, and announces it. Until then the one before stays in
-// force. Trust documents enter by [Door.Succeed], each as the successor of the one in force. What a new one no longer
-// allows lapses: publishers are shown it, devices are not served it.
+// The life of a manifest: it comes from its publisher, another node, the origin or the store, and always passes
+// [Door.Apply]. Apply checks its signatures against the trust document of its org and its order against the manifest in
+// force, fetches the bundles that it needs, compares its description of them with the bundles, has the representations
+// built that devices will ask for first, makes it durable, brings it into force, and announces it. Until then the
+// previous manifest stays in force. Trust documents pass [Door.ApplyTrust], each as the successor of the one in force.
+// Manifests that a new one no longer allows lapse: publishers still see them, devices are not served from them.
 //
-// The invariant: [State] holds only what is signed by keys that the trust document in force allows, in an order that
-// never goes back, and is durable.
+// The invariant: everything in [State] is durable and signed by keys that the trust document in force allows, and no
+// channel goes back in order.
 package force
 
 import (
@@ -39,11 +39,11 @@ type Config struct {
 	Now    func() time.Time
 }
 
-// Fetcher brings bundles into the store.
+// Fetcher fetches bundles into the store.
 type Fetcher interface {
-	// Fetch returns when the bundle is in the store, or why it is not. It may wait for other nodes and the origin, until
-	// ctx ends. The node of that name is known to have the bundle, unless it is empty. An update is not urgent: a
-	// release is in force meanwhile.
+	// Fetch returns nil once the bundle is in the store. It may wait for other nodes and the origin, until ctx ends. If
+	// node is not empty, the node of that name is known to have the bundle. An update is not urgent: a release is in
+	// force meanwhile.
 	Fetch(ctx context.Context, id digest.Digest, node string, update bool) error
 }
 
@@ -58,65 +58,65 @@ type Preparer interface {
 
 // Origin is the bucket behind the node.
 type Origin interface {
-	// WriteThrough makes a manifest and what it needs durable there, or returns why it must not come into force. It may
-	// wait for the origin, until ctx ends.
+	// WriteThrough makes a manifest and its bundles durable there. An error means that the manifest must not come into
+	// force. It may wait for the origin, until ctx ends.
 	WriteThrough(ctx context.Context, m *channel.Manifest) error
 }
 
-// Announcer tells other nodes what is in force here. It does not wait for them.
+// Announcer announces what is in force here to other nodes. It does not wait for them.
 type Announcer interface {
 	AnnounceManifest(m *channel.Manifest)
 	AnnounceTrust(trust *channel.Trust)
 }
 
-// Door is where manifests and trust documents come into force. Use [NewDoor].
+// Door brings manifests and trust documents into force; nothing else does. Use [NewDoor].
 type Door struct {
 	Config
 
-	turns         turns // of channels
-	succession    sync.Mutex
+	locks         keyedLocks // by channel
+	trustLock     sync.Mutex // serialises ApplyTrust
 	equivocations atomic.Int64
 }
 
-// NewDoor returns the door of a state. Nothing is in force yet but what [State.Give] was given: call [Door.Adopt] and
-// [Door.Restore].
+// NewDoor returns the door of a state. Only what [State.AddTrust] has added is in force yet: call [Door.RestoreTrust]
+// and [Door.RestoreManifests].
 func NewDoor(config Config) *Door { return &Door{Config: config} }
 
-// Equivocations returns how many manifests came with a sequence that another one has.
+// Equivocations returns how many manifests had the sequence of a different one in force.
 func (d *Door) Equivocations() int64 { return d.equivocations.Load() }
 
-// turns lets one at a time do something with each of many things. The zero value is ready.
-type turns struct {
-	mu    sync.Mutex
-	taken map[string]chan struct{} // closed when the turn ends
+// keyedLocks is a lock for each key. The zero value is ready.
+type keyedLocks struct {
+	mu   sync.Mutex
+	held map[string]chan struct{} // closed on release
 }
 
-// enter waits for the turn of key, and takes it.
-func (t *turns) enter(ctx context.Context, key string) error {
+// acquire acquires the lock of key, or returns the cause of the end of ctx.
+func (t *keyedLocks) acquire(ctx context.Context, key string) error {
 	for {
 		t.mu.Lock()
-		before, busy := t.taken[key]
+		released, busy := t.held[key]
 		if !busy {
-			if t.taken == nil {
-				t.taken = map[string]chan struct{}{}
+			if t.held == nil {
+				t.held = map[string]chan struct{}{}
 			}
-			t.taken[key] = make(chan struct{})
+			t.held[key] = make(chan struct{})
 			t.mu.Unlock()
 			return nil
 		}
 		t.mu.Unlock()
 		select {
-		case <-before:
+		case <-released:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// leave ends the turn of key.
-func (t *turns) leave(key string) {
+// release releases the lock of key.
+func (t *keyedLocks) release(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	close(t.taken[key])
-	delete(t.taken, key)
+	close(t.held[key])
+	delete(t.held, key)
 }

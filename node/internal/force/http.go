@@ -16,7 +16,7 @@ import (
 
 // Handlers answer requests about what is in force.
 type Handlers struct {
-	Context context.Context // of what outlives a request
+	Context context.Context // of work that outlives a request
 	Door    *Door
 	Sender  *serve.Sender
 }
@@ -46,7 +46,7 @@ func (h *Handlers) GetApp(r *serve.Request) error {
 	return r.WriteJSON(http.StatusOK, answer)
 }
 
-// GetManifest answers GET /v1/apps/{app}/channels/{channel}: what the next manifest has to follow.
+// GetManifest answers GET /v1/apps/{app}/channels/{channel} with the manifest that the next one has to follow.
 func (h *Handlers) GetManifest(r *serve.Request) error {
 	m, lapsed := h.Door.State.Current(r.Names[0], r.Names[1])
 	if !lapsed {
@@ -62,20 +62,20 @@ func (h *Handlers) GetManifest(r *serve.Request) error {
 func (h *Handlers) GetTrust(r *serve.Request) error {
 	trust := h.Door.State.Trust(r.Names[0])
 	if trust == nil {
-		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.Names[0]),
+		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("org %q is unknown here", r.Names[0]),
 			"start the node with its trust document")
 	}
 	return h.Sender.SendSigned(r, trust.Raw(), trust.Digest())
 }
 
-// PutTrust answers PUT /v1/orgs/{org}/trust: the successor of the trust document in force. Its roots have signed it, so
-// anybody may bring it.
+// PutTrust answers PUT /v1/orgs/{org}/trust, the upload of the successor of the trust document in force. It is signed
+// by the roots, so anybody may upload it.
 func (h *Handlers) PutTrust(r *serve.Request) error {
 	raw, err := r.ReadBody(channel.MaxTrust)
 	if err != nil {
 		return err
 	}
-	if err := h.Door.Succeed(h.Context, r.Names[0], raw, nil); err != nil {
+	if err := h.Door.ApplyTrust(h.Context, r.Names[0], raw, nil); err != nil {
 		return err
 	}
 	return r.WriteJSON(http.StatusOK, protocol.TrustTaken{
@@ -83,7 +83,7 @@ func (h *Handlers) PutTrust(r *serve.Request) error {
 	})
 }
 
-// GetTrustVersion answers GET /v1/orgs/{org}/trust/{version}: a version that was in force here, or that led to one.
+// GetTrustVersion answers GET /v1/orgs/{org}/trust/{version}, with a version that was in force here, or a predecessor.
 func (h *Handlers) GetTrustVersion(r *serve.Request) error {
 	version, err := strconv.ParseUint(r.Names[1], 10, 64)
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 	"brink/protocol"
 )
 
-// PostListing answers POST /v1/orgs/{org}/channels: the channels of the org that are in force, to whoever shows by a
-// signed listing that one of the org's keys asks, as far as the roles of that key hold them.
+// PostListing answers POST /v1/orgs/{org}/channels with the channels of the org that are in force and that the roles of
+// a key cover. A listing signed by that key authorises the request.
 func (h *Handlers) PostListing(r *serve.Request) error {
 	trust := h.Door.State.Trust(r.Names[0])
 	if trust == nil {
-		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("there is no org %q here", r.Names[0]),
+		return serve.Problem(protocol.CodeUnknownOrg, fmt.Sprintf("org %q is unknown here", r.Names[0]),
 			"start the node with its trust document")
 	}
 	raw, err := r.ReadBody(channel.MaxListing)
@@ -29,7 +29,7 @@ func (h *Handlers) PostListing(r *serve.Request) error {
 	after, err := protocol.ParseCursor(string(r.QueryArgs().Peek("after")))
 	if err != nil {
 		return serve.Problem(protocol.CodeBadRequest, "after is not an app and channel: "+err.Error(),
-			"send what the page before has as next")
+			"send the value of next from the previous page")
 	}
 	page := h.Door.State.list(signed, after, protocol.MaxListed+1)
 	answer := protocol.Listed{Org: trust.Org(), Channels: make([]protocol.ListedChannel, 0, len(page))}
@@ -45,7 +45,7 @@ func (h *Handlers) PostListing(r *serve.Request) error {
 	return r.WriteJSON(http.StatusOK, answer)
 }
 
-// list returns up to limit manifests in force that a listing shows and that come after a channel, by app and channel.
+// list returns up to limit manifests in force that a listing covers, after a cursor, sorted by app and channel.
 func (s *State) list(signed *channel.Listing, after protocol.Cursor, limit int) (list []*channel.Manifest) {
 	apps := s.Apps()
 	first, _ := slices.BinarySearch(apps, after.App)

@@ -9,12 +9,12 @@ import (
 	"brink/store"
 )
 
-// tenant is an app of an org. What the statements of one tenant say has no effect on what another one's devices get.
+// tenant is an app of an org. The manifests of one tenant have no effect on what devices of another one get.
 type tenant struct{ org, app string }
 
 func tenantOf(m *channel.Manifest) tenant { return tenant{org: m.Org, app: m.App} }
 
-// description is what a manifest says of a bundle. Of an attachment it says the size only; the rest is zero.
+// description is what a manifest states about a bundle. About an attachment it states only the size; the rest is zero.
 type description struct {
 	size      int64 // of the archive, bytes
 	sha256    digest.SHA256
@@ -31,39 +31,39 @@ func describeAttachment(a *channel.Attachment) description { return description{
 
 func (d description) isRelease() bool { return !d.sha256.IsZero() }
 
-// check returns what the description and the bundle differ in, "" if nothing.
+// check returns how the description differs from the bundle, or "".
 func (d description) check(b *store.BundleInfo) string {
 	switch {
 	case d.size != b.Size:
-		return fmt.Sprintf("size is %d bytes, and its archive has %d", d.size, b.Size)
+		return fmt.Sprintf("size is %d bytes, want %d as in its archive", d.size, b.Size)
 	case !d.isRelease():
 		return ""
 	case d.sha256 != b.SHA256:
 		return "sha256 is not that of its archive"
 	case d.index != b.Index:
-		return fmt.Sprintf("index is %s, and not %s", d.index.Short(), b.Index.Short())
+		return fmt.Sprintf("index is %s, want %s", d.index.Short(), b.Index.Short())
 	case d.indexSize != b.IndexSize:
-		return fmt.Sprintf("indexSize is %d bytes, and its index has %d", d.indexSize, b.IndexSize)
+		return fmt.Sprintf("indexSize is %d bytes, want %d as in its index", d.indexSize, b.IndexSize)
 	case d.files != b.Files:
-		return fmt.Sprintf("files is %d, and it has %d", d.files, b.Files)
+		return fmt.Sprintf("files is %d, want %d", d.files, b.Files)
 	}
 	return ""
 }
 
-// names are the bundles that manifests name. Each manifest that is added has to be removed again, so that nothing stays
-// that no manifest names any more. Its users synchronise it.
+// names counts the bundles that manifests name. Each manifest that is added has to be removed again, so that no bundle
+// stays that no manifest names. Its users synchronise it.
 type names struct {
 	byBundle map[digest.Digest][]naming
-	bases    map[baseKey][]digest.Digest // the bundles of releases, by the SHA-256 that a tenant gives them
+	bases    map[baseKey][]digest.Digest // the bundles of releases, by tenant and the SHA-256 that its manifests state
 }
 
-// naming is what manifests of one tenant say of a bundle.
+// naming is one description of a bundle in manifests of a tenant.
 type naming struct {
 	tenant
 	description
 
-	count int // manifests, or releases of one, that say so
-	given int // those of them that give it to devices now
+	count int // of manifests, or releases in one, with this description
+	given int // those of them that devices get now
 }
 
 type baseKey struct {
@@ -76,7 +76,7 @@ func newNames() names {
 	return names{byBundle: map[digest.Digest][]naming{}, bases: map[baseKey][]digest.Digest{}}
 }
 
-// add takes in what a manifest names, by +1, or takes it out again, by -1.
+// add adds the bundles that a manifest names, if by is +1, or removes them, if it is -1.
 func (n *names) add(m *channel.Manifest, by int) {
 	of := tenantOf(m)
 	for r := range m.Releases() {
@@ -128,8 +128,8 @@ func (n *names) change(id digest.Digest, by naming) {
 	}
 }
 
-// compareBundles compares what a manifest says of bundles with those in the store. With needed, the bundles that it
-// needs must be there. Bundles never change, so what is true when it returns stays so.
+// compareBundles compares the descriptions in a manifest with the bundles in the store. With needed, the bundles that
+// it needs must be there. Bundles never change, so the result stays true.
 func compareBundles(s *store.Store, m *channel.Manifest, needed bool) error {
 	if needed {
 		for id := range m.Needs() {
@@ -162,7 +162,7 @@ func compareBundle(s *store.Store, id digest.Digest, said description, what stri
 		return &channel.RefusedError{
 			Code:   channel.CodeMalformed,
 			Reason: fmt.Sprintf("%s describes bundle %s wrongly: %s", what, id.Short(), wrong),
-			Hint:   "make the release from the bundle that was uploaded, as publish does",
+			Hint:   "create the release from the uploaded bundle, as publish does",
 		}
 	}
 	return nil

@@ -15,24 +15,24 @@ import (
 )
 
 // State is what is in force: the channel manifests of all apps, and the trust documents that allow them. It is in
-// memory, and changed by a [Door] only. Its methods wait for nothing, and may be called at the same time.
+// memory, and only a [Door] changes it. Its methods do not block, and may be called concurrently.
 type State struct {
 	changes atomic.Uint64 // of anything that is in force
 
 	mu sync.RWMutex // guards the maps
-	// byApp has the manifests of each app, sorted by channel. A list is never changed: another one replaces it, so that
-	// readers need no copy.
+	// byApp has the manifests of each app, sorted by channel. A list is never changed, but replaced by another one, so
+	// that readers need no copy.
 	byApp map[string][]*channel.Manifest
-	// lapsed holds manifests, by app and channel, that were in force and that the trust documents no longer allow. They
-	// are shown to publishers, who have to know the sequence, and served to no device.
+	// lapsed has manifests, by app and channel, that were in force and that the trust documents no longer allow.
+	// Publishers see them, because they have to know the sequence; devices do not.
 	lapsed map[string]*channel.Manifest
-	// named are the bundles that manifests name which are in force, or about to be.
+	// named has the bundles that manifests in force, or about to be in force, name.
 	named names
 
 	trusts trusts
 }
 
-// NewState returns a state in which no channel and no org is.
+// NewState returns a state without channels and orgs.
 func NewState() *State {
 	return &State{
 		byApp:  map[string][]*channel.Manifest{},
@@ -57,8 +57,8 @@ func search(list []*channel.Manifest, name string) (int, bool) {
 	})
 }
 
-// Current returns the manifest of a channel that the next one has to follow: the one in force, or one that has lapsed;
-// nil if there is none.
+// Current returns the manifest of a channel that the next one has to follow: the one in force, or one that has lapsed,
+// or nil.
 func (s *State) Current(app, name string) (m *channel.Manifest, lapsed bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -69,7 +69,7 @@ func (s *State) Current(app, name string) (m *channel.Manifest, lapsed bool) {
 	return m, m != nil
 }
 
-// Require returns the manifest of a channel that is in force, or an error that says what is missing.
+// Require returns the manifest of a channel that is in force, or a problem that says what is missing.
 func (s *State) Require(app, name string) (*channel.Manifest, error) {
 	m := s.Manifest(app, name)
 	if m != nil {
@@ -90,18 +90,18 @@ func (s *State) Require(app, name string) (*channel.Manifest, error) {
 		fmt.Sprintf("nothing was published to channel %q of %s", name, app), hint)
 }
 
-// Of returns what is in force for an app, sorted by channel. The caller must not change the list.
+// Of returns the manifests in force of an app, sorted by channel. The caller must not change the list.
 func (s *State) Of(app string) []*channel.Manifest {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.byApp[app]
 }
 
-// Has reports whether the app has a channel in force. Trust documents may claim any name that begins like theirs; an
-// app counts once somebody who may has published it.
+// Has reports whether the app has a channel in force. A trust document may claim any app; an app exists only once it
+// has been published by a key that may.
 func (s *State) Has(app string) bool { return len(s.Of(app)) > 0 }
 
-// HasVersion reports whether a channel of the app serves the version or has served it. It does not allocate.
+// HasVersion reports whether a channel of the app serves or has served the version. It does not allocate.
 func (s *State) HasVersion(app, version string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -152,8 +152,8 @@ func (s *State) Count() (inForce, lapsed int) {
 	return inForce, len(s.lapsed)
 }
 
-// Owner returns the trust document of the org that the app belongs to. When several claim it, the one that has
-// published counts, and before that the first by name.
+// Owner returns the trust document of the org that the app belongs to. If several claim it, that is the one that has
+// published it, or if none has, the first by name.
 func (s *State) Owner(app string) (*channel.Trust, error) {
 	if list := s.Of(app); len(list) > 0 {
 		if trust := s.Trust(list[0].Org); trust != nil {
@@ -167,7 +167,7 @@ func (s *State) Owner(app string) (*channel.Trust, error) {
 		"start the node with a trust document whose app patterns match it")
 }
 
-// lapse keeps a manifest that is no longer allowed.
+// lapse records a manifest that is no longer allowed, and removes that of its channel from those in force.
 func (s *State) lapse(m *channel.Manifest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +183,7 @@ func (s *State) lapse(m *channel.Manifest) {
 	}
 }
 
-// set puts a manifest in force, unless a later one is.
+// set puts a manifest in force, unless a later one is in force.
 func (s *State) set(m *channel.Manifest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,8 +203,8 @@ func (s *State) set(m *channel.Manifest) {
 	s.named.add(m, +1)
 }
 
-// Expect has the bundles of a manifest named before it is in force, so that what it needs can be fetched and built. The
-// caller calls end when the manifest is in force, or will not be.
+// Expect has the bundles of a manifest count as named before it is in force, so that they can be fetched and
+// representations built. The caller calls end once the manifest is in force or was refused.
 func (s *State) Expect(m *channel.Manifest) (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,15 +216,14 @@ func (s *State) Expect(m *channel.Manifest) (end func()) {
 	}
 }
 
-// IsNamed reports whether a manifest in force serves the bundle, or has served it before. Nothing else is worth
-// fetching.
+// IsNamed reports whether a manifest in force, or about to be, names the bundle. Other bundles are not worth fetching.
 func (s *State) IsNamed(id digest.Digest) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.named.byBundle[id]) > 0
 }
 
-// Indexes returns what manifests say of a bundle's index.
+// Indexes returns the descriptions of a bundle's index in manifests.
 func (s *State) Indexes(id digest.Digest) (list []origin.Signed) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -235,8 +234,8 @@ func (s *State) Indexes(id digest.Digest) (list []origin.Signed) {
 	return list
 }
 
-// Base returns the bundle that patches to the archive of target are made against for devices whose archive has the
-// SHA-256 name: one that the statements of an app name which gives target to its devices.
+// Base returns the bundle whose archive has the SHA-256 name, as the base of a patch to the archive of target. It has
+// to be named by manifests of an app whose devices get target.
 func (s *State) Base(target digest.Digest, name digest.SHA256) (id digest.Digest, size int64, known bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -256,7 +255,7 @@ func (s *State) Base(target digest.Digest, name digest.SHA256) (id digest.Digest
 	return id, 0, false
 }
 
-// Serving returns the manifests in force which serve the bundle as a release, or have served it.
+// Serving returns the manifests in force that serve the bundle as a release, or have it in their history.
 func (s *State) Serving(id digest.Digest) (list []*channel.Manifest) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

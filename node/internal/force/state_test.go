@@ -9,7 +9,7 @@ import (
 
 const testApp = "com.acme.shop"
 
-func TestState_ServingKnowsWhoServedABundle(t *testing.T) {
+func TestState_ServingReturnsManifestsOfABundle(t *testing.T) {
 	a, b, other := digest.Sum([]byte("a")), digest.Sum([]byte("b")), digest.Sum([]byte("other"))
 	s := NewState()
 	s.set(&channel.Manifest{
@@ -24,8 +24,8 @@ func TestState_ServingKnowsWhoServedABundle(t *testing.T) {
 	}
 }
 
-// TestState_ForgetWhatNoManifestNames would see what stays behind for ever.
-func TestState_ForgetWhatNoManifestNames(t *testing.T) {
+// TestState_RemovesBundlesThatNoManifestNames fails if entries stay behind.
+func TestState_RemovesBundlesThatNoManifestNames(t *testing.T) {
 	s := NewState()
 	release := func(i byte) channel.Release {
 		return channel.Release{
@@ -52,7 +52,7 @@ func TestState_ForgetWhatNoManifestNames(t *testing.T) {
 	}
 }
 
-func TestState_ChargeForAttachments(t *testing.T) {
+func TestState_ChargesForAttachments(t *testing.T) {
 	release := func(version string, bundle byte, zip byte) channel.Release {
 		return channel.Release{
 			Version: version, Bundle: digest.Digest{bundle}, Size: 100,

@@ -9,8 +9,8 @@ import (
 	"brink/channel"
 )
 
-// trusts holds the trust documents of the orgs that the node was given. A later document replaces its predecessor; an
-// org that was not given never comes in.
+// trusts has the trust documents of the configured orgs. A later document replaces its predecessor; other orgs are
+// never added.
 type trusts struct {
 	mu    sync.RWMutex
 	byOrg map[string]*channel.Trust
@@ -35,7 +35,7 @@ func (s *State) Trusts() []*channel.Trust {
 	return list
 }
 
-// Claiming returns the first trust document by org that claims the app, or nil.
+// Claiming returns the first trust document, by name of the org, that claims the app, or nil.
 func (s *State) Claiming(app string) *channel.Trust {
 	for _, trust := range s.Trusts() {
 		if trust.Apps(app) {
@@ -45,9 +45,9 @@ func (s *State) Claiming(app string) *channel.Trust {
 	return nil
 }
 
-// Give adds the trust document that the node was given for an org, once per org. One that has expired is where its
-// successor is reached from; [Endings] reports it.
-func (s *State) Give(raw []byte) error {
+// AddTrust adds the configured trust document of an org, once per org. An expired one is accepted, because its
+// successor is verified with it; [Endings] reports it.
+func (s *State) AddTrust(raw []byte) error {
 	trust, err := channel.LoadTrust(raw)
 	if err != nil {
 		return fmt.Errorf("trust document: %w", err)

@@ -115,7 +115,7 @@ func (o *Mirror) putTrust(ctx context.Context, trust *channel.Trust) error {
 	default:
 		return err
 	}
-	stored := o.Door.StoredVersion(trust.Org())
+	stored := o.Door.StoredVersions(trust.Org())
 	for version := uint64(1); version < trust.Version(); version++ {
 		raw, err := stored(version)
 		if err == nil && raw != nil {
@@ -304,10 +304,10 @@ func (o *Mirror) takeTrust(ctx context.Context, org string) error {
 		}
 		return raw, err
 	}
-	if err := o.Door.Succeed(ctx, org, raw, fetch); err != nil {
+	if err := o.Door.ApplyTrust(ctx, org, raw, fetch); err != nil {
 		return err
 	}
-	return o.Door.Complete(ctx, org, fetch)
+	return o.Door.FetchVersions(ctx, org, fetch)
 }
 
 // take brings in the manifest of a channel, if it has changed since it was looked at.
@@ -326,7 +326,7 @@ func (o *Mirror) take(ctx context.Context, app, name string) error {
 	case err != nil:
 		return err
 	}
-	if _, err := o.Door.Enter(ctx, raw, app, name, force.Source{Kind: force.Mirrored}); err != nil {
+	if _, err := o.Door.Apply(ctx, raw, app, name, force.Source{Kind: force.Mirrored}); err != nil {
 		return err
 	}
 	there, err := channel.ParseManifest(raw)

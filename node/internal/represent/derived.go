@@ -16,10 +16,10 @@ import (
 	"brink/store"
 )
 
-// GetDerived answers GET /v1/fleet/derived?source=&kind=&base= with a representation, byte for byte as it is stored. The
-// caller has checked that another node asks. The status is 204 if the representation is not worth building, 404 if it
-// is not here, and 503 if it is being built. With bundle, path, base_bundle and base_path it is built if this node is
-// the owner.
+// GetDerived answers GET /v1/fleet/derived?source=&kind=&base= with a representation, byte for byte as it is stored.
+// The caller has checked that another node asks. The status is 204 if the representation is not worth building, 404 if
+// it is not here, and 503 if it is being built. With bundle, path, base_bundle and base_path it is built if this node
+// is the owner.
 func (s *Server) GetDerived(r *serve.Request) error {
 	key, err := derivedKey(r.QueryArgs())
 	if err != nil {

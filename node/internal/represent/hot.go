@@ -24,9 +24,9 @@ import (
 // They were verified when they were loaded, and are never written to.
 //
 // A representation that is evicted from the set stays in RAM until the last answer that sends it has ended. To bound
-// what slow clients occupy, a representation is loaded only if the memory of all, in the set and evicted, is then within
-// the size of the set plus a spare. To make room, answers are cut whose representation was evicted longer ago than the
-// grace. While there is no room, representations that are not in the set are sent as streams.
+// what slow clients occupy, a representation is loaded only if the memory of all, in the set and evicted, is then
+// within the size of the set plus a spare. To make room, answers are cut whose representation was evicted longer ago
+// than the grace. While there is no room, representations that are not in the set are sent as streams.
 type Hot struct {
 	cache    *ristretto.Cache[uint64, *held] // by the first bytes of the name; nil: nothing is cached
 	size     int64
