@@ -21,9 +21,9 @@ func TestMirror_WritesWhatALostNodeTook(t *testing.T) {
 	taker, left := f.nodes[0], f.nodes[1]
 	f.agree(taker.publish("1.0.0").Sequence)
 	key := testApp + "/production"
-	looks := left.mirror.Looks()
+	polls := left.mirror.Polls()
 	until(t, "the other has looked at the origin", func() bool {
-		return left.mirror.Looks() > looks+1 // the next one may have begun before
+		return left.mirror.Polls() > polls+1 // the next one may have begun before
 	})
 	down.Store(true)
 	f.agree(taker.publish("1.1.0").Sequence)

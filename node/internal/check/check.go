@@ -109,7 +109,7 @@ func (h *Handlers) addHints(in *protocol.CheckRequest, answer *protocol.CheckAns
 // readPatch returns the bytes of a patch, or nil if they cannot be had.
 func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation) []byte {
 	whole, err := rep.Body.Whole()
-	if errors.Is(err, serve.ErrCrowded) {
+	if errors.Is(err, serve.ErrNoMemory) {
 		return nil
 	}
 	if err == nil {

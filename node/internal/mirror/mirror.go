@@ -1,12 +1,11 @@
-// Package mirror keeps the origin and a node in step.
+// Package mirror synchronises a node with the origin.
 //
-// The life of a release: what is published at the node is written to the origin before it comes into force, or in the
-// background while the origin is slow or down. What is published elsewhere is found by looking at the origin again and
-// again, and enters by the door of package force. What the origin lacks, for whatever reason, is written at the next
-// look.
+// The life of a release: one that is published to the node is written to the origin before it comes into force, or in
+// the background while the origin is slow or down. Releases that were published elsewhere are found by polling the
+// origin, and brought into force by package force. Anything that the origin lacks is written at the next poll.
 //
-// The invariant: the origin is believed no more than another node, and a node with an empty disk can serve whatever was
-// written.
+// The invariant: the origin is trusted no more than another node, and a node with an empty disk can serve everything
+// that was written.
 package mirror
 
 import (
@@ -31,14 +30,14 @@ import (
 	"brink/store"
 )
 
-// DefaultPoll is how often the origin is looked at for manifests, on average. Gossip is faster; this is the second way.
+// DefaultPoll is the average interval at which the origin is polled for manifests. Gossip is faster; polling is for
+// releases that gossip did not bring.
 const DefaultPoll = 30 * time.Second
 
-// Bounds of one write of a release to the origin, and of how long a publisher waits for it where the node acknowledges
-// without: an origin that takes connections and never answers must not hold a channel.
+// An origin that accepts connections and never answers must not block a channel.
 const (
-	originWait = 10 * time.Minute
-	lateAfter  = 10 * time.Second
+	writeTimeout = 10 * time.Minute // of writing one release
+	lateAfter    = 10 * time.Second // how long a publisher waits for it without Config.Ack
 )
 
 // Config is what a [Mirror] works with. All fields are required unless they say otherwise.
@@ -49,37 +48,37 @@ type Config struct {
 	Store   *store.Store
 	Bundles *bundles.Source
 	Door    *force.Door
-	Ack     bool          // nothing comes into force that the origin has not taken
-	Poll    time.Duration // how often the origin is looked at, on average
+	Ack     bool          // releases come into force only once the origin has them
+	Poll    time.Duration // the average interval of polls
 	Logger  *slog.Logger
 }
 
-// Mirror keeps the origin and a node in step. Use [New], then [Mirror.Run].
+// Mirror synchronises a node with the origin. Use [New], then [Mirror.Run].
 type Mirror struct {
 	Config
 
 	mu    sync.Mutex
-	late  map[string]bool  // channels whose manifest the origin did not take yet, by app/channel
-	seen  map[string]sight // the manifests as they were read last
-	last  error            // of the last look at the origin
-	looks int64            // at the origin that ended without an error
+	late  map[string]bool    // channels whose manifest is not at the origin yet, by app/channel
+	seen  map[string]version // of the manifests at the origin when they were last read
+	last  error              // of the last poll
+	polls int64              // that ended without an error
 }
 
-// New returns a mirror that has not looked yet.
+// New returns a mirror that has not polled yet.
 func New(config Config) *Mirror {
-	return &Mirror{Config: config, late: map[string]bool{}, seen: map[string]sight{}}
+	return &Mirror{Config: config, late: map[string]bool{}, seen: map[string]version{}}
 }
 
-// sight is what a channel's manifest at the origin was when it was read last.
-type sight struct {
+// version identifies a version of a channel's manifest at the origin.
+type version struct {
 	tag   string
 	order uint64
 }
 
-// put writes a release through to the origin: its bundles and attachments, and then the manifest. What is durable there
-// when it returns nil can be served by a node with an empty disk.
+// put writes a release to the origin: its bundles and attachments, and then the manifest. When it returns nil, they are
+// durable there, and a node with an empty disk can serve them.
 func (o *Mirror) put(ctx context.Context, m *channel.Manifest) error {
-	ctx, cancel := context.WithTimeout(ctx, originWait)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	if trust := o.Door.State.Trust(m.Org); trust != nil {
 		if err := o.putTrust(ctx, trust); err != nil {
@@ -97,7 +96,7 @@ func (o *Mirror) put(ctx context.Context, m *channel.Manifest) error {
 	}
 	err := o.Bucket.PutManifest(ctx, m)
 	if errors.Is(err, bucket.ErrSuperseded) {
-		return nil // it was kept, and somebody has gone on from there
+		return nil // it was written before, and a later one has replaced it
 	}
 	if err != nil {
 		return fmt.Errorf("origin: %w", err)
@@ -105,12 +104,13 @@ func (o *Mirror) put(ctx context.Context, m *channel.Manifest) error {
 	return nil
 }
 
-// putTrust writes a trust document through, and first the versions that led to it if the origin needs them to follow.
+// putTrust writes a trust document to the origin. If the origin cannot verify it without, it writes the versions before
+// it first.
 func (o *Mirror) putTrust(ctx context.Context, trust *channel.Trust) error {
 	err := o.Bucket.PutTrust(ctx, trust.Raw())
 	switch channel.CodeOf(err) {
 	case channel.CodeTrustVersionNotHigher:
-		return nil // it has a later one, which the next look brings here
+		return nil // it has a later one, which the next poll fetches
 	case channel.CodeNotEnoughSignatures:
 	default:
 		return err
@@ -155,8 +155,7 @@ func (o *Mirror) putBundle(ctx context.Context, id digest.Digest, near []digest.
 	return err
 }
 
-// WriteThrough implements [force.Origin]. When the origin does not take a manifest, it is tried
-// again in the background, unless the node is told to acknowledge nothing that the origin lacks.
+// WriteThrough implements [force.Origin]. Without Ack, a write that fails is tried again in the background.
 func (o *Mirror) WriteThrough(ctx context.Context, m *channel.Manifest) error {
 	if o.Bucket.ReadOnly() {
 		return nil
@@ -170,29 +169,30 @@ func (o *Mirror) WriteThrough(ctx context.Context, m *channel.Manifest) error {
 	key := m.App + "/" + m.Channel
 	switch {
 	case err == nil:
-		o.settle(key, false)
+		o.setLate(key, false)
 		return nil
 	case errors.Is(err, bucket.ErrConflict):
-		// The publisher will ask what is in force. Not before this returns: the channel's turn is taken.
+		// The publisher will request the manifest in force. In the background, because the caller has the channel's lock.
 		o.Work.Go(func() {
-			if err := o.take(o.Context, m.App, m.Channel); err != nil {
-				o.Logger.Warn("origin's manifest is not taken", "app", m.App, "channel", m.Channel, "error", err)
+			if err := o.fetchManifest(o.Context, m.App, m.Channel); err != nil {
+				o.Logger.Warn("cannot apply manifest from origin", "app", m.App, "channel", m.Channel, "error", err)
 			}
 		})
 		return serve.Problem(protocol.CodeConflict, "the origin has another manifest of this sequence",
 			"publish again to put your release on top of it")
 	case o.Ack:
-		o.Logger.Error("origin does not take a release", "app", m.App, "channel", m.Channel, "error", err)
-		return serve.Problem(protocol.CodeUnavailable, "the origin does not take the release: "+err.Error(),
-			"nothing has moved here: publish again when the origin is well")
+		o.Logger.Error("cannot write release to origin", "app", m.App, "channel", m.Channel, "error", err)
+		return serve.Problem(protocol.CodeUnavailable, "cannot write the release to the origin: "+err.Error(),
+			"the channel has not moved: publish again when the origin is reachable")
 	}
-	o.Logger.Warn("origin does not take a release, it is tried again", "app", m.App, "channel", m.Channel,
+	o.Logger.Warn("cannot write release to origin, trying again later", "app", m.App, "channel", m.Channel,
 		"error", err)
-	o.settle(key, true)
+	o.setLate(key, true)
 	return nil
 }
 
-func (o *Mirror) settle(key string, late bool) {
+// setLate records whether a channel's manifest still has to be written to the origin.
+func (o *Mirror) setLate(key string, late bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if late {
@@ -202,10 +202,10 @@ func (o *Mirror) settle(key string, late bool) {
 	delete(o.late, key)
 }
 
-// Run looks at the origin again and again until ctx ends.
+// Run polls the origin until ctx ends.
 func (o *Mirror) Run(ctx context.Context) {
 	for {
-		err := o.look(ctx)
+		err := o.sync(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -213,7 +213,7 @@ func (o *Mirror) Run(ctx context.Context) {
 		before := o.last
 		o.last = err
 		if err == nil {
-			o.looks++
+			o.polls++
 		}
 		o.mu.Unlock()
 		if err != nil && before == nil {
@@ -222,7 +222,7 @@ func (o *Mirror) Run(ctx context.Context) {
 			o.Logger.Info("origin can be read again", "origin", o.Bucket.Name())
 		}
 		poll := o.Poll
-		timer := time.NewTimer(poll/2 + rand.N(poll)) // jittered: a fleet does not come all at once
+		timer := time.NewTimer(poll/2 + rand.N(poll)) // jittered: the nodes of a fleet must not poll all at once
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -232,15 +232,15 @@ func (o *Mirror) Run(ctx context.Context) {
 	}
 }
 
-// look brings in what the origin has and the node has not, and writes what it has not taken yet.
-func (o *Mirror) look(ctx context.Context) error {
+// sync fetches trust documents and manifests from the origin, and writes releases that it lacks.
+func (o *Mirror) sync(ctx context.Context) error {
 	catalog, err := o.Bucket.Catalog(ctx)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, org := range catalog.Orgs {
-		if err := o.takeTrust(ctx, org); err != nil {
+		if err := o.fetchTrust(ctx, org); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -253,7 +253,7 @@ func (o *Mirror) look(ctx context.Context) error {
 		if o.Door.State.Claiming(c.App) == nil {
 			continue
 		}
-		if err := o.take(ctx, c.App, c.Channel); err != nil {
+		if err := o.fetchManifest(ctx, c.App, c.Channel); err != nil {
 			errs = append(errs, fmt.Errorf("%s %s: %w", c.App, c.Channel, err))
 		}
 	}
@@ -267,7 +267,7 @@ func (o *Mirror) look(ctx context.Context) error {
 				errs = append(errs, err)
 				return
 			}
-			o.settle(key, false)
+			o.setLate(key, false)
 		})
 	}
 	return errors.Join(errs...)
@@ -279,7 +279,8 @@ func (o *Mirror) isLate(key string) bool {
 	return o.late[key]
 }
 
-func (o *Mirror) takeTrust(ctx context.Context, org string) error {
+// fetchTrust fetches the trust document of an org and brings it into force, if it is newer.
+func (o *Mirror) fetchTrust(ctx context.Context, org string) error {
 	if o.Door.State.Trust(org) == nil {
 		return nil
 	}
@@ -310,8 +311,8 @@ func (o *Mirror) takeTrust(ctx context.Context, org string) error {
 	return o.Door.FetchVersions(ctx, org, fetch)
 }
 
-// take brings in the manifest of a channel, if it has changed since it was looked at.
-func (o *Mirror) take(ctx context.Context, app, name string) error {
+// fetchManifest fetches the manifest of a channel, if it has changed since it was last read, and brings it into force.
+func (o *Mirror) fetchManifest(ctx context.Context, app, name string) error {
 	key := app + "/" + name
 	o.mu.Lock()
 	before := o.seen[key]
@@ -333,7 +334,7 @@ func (o *Mirror) take(ctx context.Context, app, name string) error {
 	if err != nil {
 		return err
 	}
-	now := sight{tag: tag, order: there.Order()}
+	now := version{tag: tag, order: there.Order()}
 	o.compare(key, now)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -341,23 +342,23 @@ func (o *Mirror) take(ctx context.Context, app, name string) error {
 	return nil
 }
 
-// compare takes note when the origin is behind this node. Whoever published here may have found the origin down; and
-// what came from another node may be on no disk but this one when that node is lost.
-func (o *Mirror) compare(key string, there sight) {
+// compare marks a channel as late if the origin is behind this node: it may have been down at the time of the publish,
+// or the release came from another node that has failed before it wrote it to the origin.
+func (o *Mirror) compare(key string, there version) {
 	app, name, _ := strings.Cut(key, "/")
 	if m := o.Door.State.Manifest(app, name); m != nil && there.order < m.Order() {
-		o.settle(key, true)
+		o.setLate(key, true)
 	}
 }
 
-// Looks returns how often the origin was looked at without an error.
-func (o *Mirror) Looks() int64 {
+// Polls returns how often the origin was polled without an error.
+func (o *Mirror) Polls() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.looks
+	return o.polls
 }
 
-// Problems says what an operator should know of the origin.
+// Problems returns the reasons why the origin and the node are out of step, for operators.
 func (o *Mirror) Problems() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -165,7 +165,7 @@ func (h *Hot) Find(name digest.Digest) *serve.Whole {
 }
 
 // Load loads and acquires a representation that Find has not found, once for all that wait for it. read returns it
-// verified; size is its expected size in bytes. The error is [serve.ErrCrowded] if there is no room.
+// verified; size is its expected size in bytes. The error is [serve.ErrNoMemory] if there is no room.
 func (h *Hot) Load(name digest.Digest, size int64, read func() (*serve.Whole, error)) (*serve.Whole, error) {
 	for {
 		mine := false
@@ -185,7 +185,7 @@ func (h *Hot) Load(name digest.Digest, size int64, read func() (*serve.Whole, er
 
 func (h *Hot) load(name digest.Digest, size int64, read func() (*serve.Whole, error)) (*held, error) {
 	if !h.reserve(size) {
-		return nil, serve.ErrCrowded
+		return nil, serve.ErrNoMemory
 	}
 	more, uses := -size, int64(0) // relative to the reservation: nothing is loaded yet
 	defer func() { h.add(more, uses) }()

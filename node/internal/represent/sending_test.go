@@ -56,7 +56,7 @@ func TestHot_BoundsMemory(t *testing.T) {
 						})
 					}
 					switch {
-					case errors.Is(err, serve.ErrCrowded):
+					case errors.Is(err, serve.ErrNoMemory):
 						crowded++
 					case err != nil:
 						t.Fatal(err)

@@ -13,7 +13,8 @@ import (
 	"brink/protocol"
 )
 
-// FreeBody is the size in bytes up to which a body is held outside of the budget. A connection costs more than that.
+// FreeBody is the size in bytes up to which a body does not count against the budget. A connection costs more than
+// that.
 const FreeBody = 4 << 10
 
 // Body returns a reader of the request's body, as sent. It is valid until the handler returns.
@@ -24,8 +25,8 @@ func (r *Request) Body() io.Reader {
 	return bytes.NewReader(r.PostBody())
 }
 
-// RefuseEncoded returns an error if the body has a coding. A body that is small gains little by one, and whoever reads
-// it would have two lengths to bound, and a decoder to hold, before anything is known of its sender.
+// RefuseEncoded returns an error if the body has a content coding. Small bodies gain little by one, and reading it
+// would take a second bound on the length, and a decoder, before anything is known about the sender.
 func (r *Request) RefuseEncoded() error {
 	switch coding := string(r.Request.Header.ContentEncoding()); coding {
 	case "", "identity":
@@ -39,7 +40,7 @@ func (r *Request) RefuseEncoded() error {
 // ReadBody returns the whole body if it has at most limit bytes.
 func (r *Request) ReadBody(limit int64) ([]byte, error) { return r.ReadBodyInto(nil, limit) }
 
-// ReadBodyInto is ReadBody into the memory of b, as far as that is large enough.
+// ReadBodyInto is ReadBody into the memory of b, if that is large enough.
 func (r *Request) ReadBodyInto(b []byte, limit int64) ([]byte, error) {
 	if err := r.RefuseEncoded(); err != nil {
 		return b, err
@@ -52,7 +53,7 @@ func (r *Request) ReadBodyInto(b []byte, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// ReadJSON reads a body of at most limit bytes into what. Unknown fields are ignored: a newer client may say more.
+// ReadJSON decodes a body of at most limit bytes into what. It ignores unknown fields, which a newer client may send.
 func (r *Request) ReadJSON(limit int64, what any) error {
 	raw, err := r.ReadBody(limit)
 	if err != nil {
@@ -64,21 +65,21 @@ func (r *Request) ReadJSON(limit int64, what any) error {
 // ParseJSON parses a body into what.
 func ParseJSON(raw []byte, what any) error {
 	if err := json.Unmarshal(raw, what); err != nil {
-		return Problem(protocol.CodeBadRequest, "the body is not the JSON that is expected: "+err.Error(),
+		return Problem(protocol.CodeBadRequest, "the body is not the expected JSON: "+err.Error(),
 			"see docs/protocol.md")
 	}
 	return nil
 }
 
-// borrow opens a loan that ends with the request. When it has to be given up, the request's body ends.
+// borrow opens a loan that ends with the request. If the loan is revoked, reading the request's body fails.
 func (r *Request) borrow(from *Budget, account string) *Loan {
 	conn := r.Conn()
-	l := from.Open(account, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) }) // a socket that is closed has ended
+	l := from.Open(account, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) }) // an error: the socket is closed
 	r.loans = append(r.loans, l)
 	return l
 }
 
-// Release gives back what the request has borrowed.
+// Release closes the loans of the request.
 func (r *Request) Release() {
 	for _, l := range r.loans {
 		l.Close()
@@ -86,8 +87,8 @@ func (r *Request) Release() {
 	r.loans = nil
 }
 
-// Incoming reads what a client sends, and borrows the memory for it as it arrives: what a client only announces costs
-// nothing. The loan ends with the request. Errors are problems.
+// Incoming reads what a client sends, and borrows memory for the bytes that have arrived, not for those that are only
+// announced. The loan ends with the request. Errors are problems.
 type Incoming struct {
 	Request *Request
 	Source  io.Reader
@@ -95,10 +96,10 @@ type Incoming struct {
 	Account string  // empty: the client's address
 	Free    int64   // bytes that need no loan
 
-	loan *Loan // nil: none yet
+	loan *Loan // nil: not open yet
 }
 
-// Read appends to b what the source has, and stops after more than limit bytes.
+// Read appends the bytes of the source to b, up to limit+1 of them.
 func (in *Incoming) Read(b []byte, limit int64) ([]byte, error) {
 	for int64(len(b)) <= limit {
 		if len(b) == cap(b) {
@@ -114,13 +115,13 @@ func (in *Incoming) Read(b []byte, limit int64) ([]byte, error) {
 			break
 		}
 		if err != nil {
-			return b, in.Broken(err)
+			return b, in.ReadError(err)
 		}
 	}
-	return b, in.Keep()
+	return b, in.Pin()
 }
 
-// Reserve makes sure that so many bytes in all may be held.
+// Reserve extends the loan to bytes in total.
 func (in *Incoming) Reserve(bytes int64) error {
 	if in.loan == nil {
 		if bytes <= in.Free {
@@ -145,19 +146,19 @@ func (in *Incoming) Extend(n int64) error {
 	return in.loan.Grow(n)
 }
 
-// Keep ends the wait for the client: what was reserved stays until the request ends. It returns an error if it was
-// given up before.
-func (in *Incoming) Keep() error {
-	if in.loan != nil && !in.loan.Keep() {
-		return ErrCrowded
+// Pin keeps the loan from being revoked until the request ends, since the client is no longer waited for. It returns an
+// error if it has been revoked.
+func (in *Incoming) Pin() error {
+	if in.loan != nil && !in.loan.Pin() {
+		return ErrNoMemory
 	}
 	return nil
 }
 
-// Broken returns why a body ended early.
-func (in *Incoming) Broken(err error) error {
-	if lost := in.Keep(); lost != nil {
-		return lost
+// ReadError returns the problem for an error of reading a body.
+func (in *Incoming) ReadError(err error) error {
+	if revoked := in.Pin(); revoked != nil {
+		return revoked
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return Problem(protocol.CodeBadRequest, "the body arrived too slowly", "")

@@ -6,47 +6,47 @@ import (
 	"brink/protocol"
 )
 
-// Budget bounds the bytes that requests hold in memory for as long as somebody on the network takes: bodies that are
-// not here yet, and answers that are not taken yet.
+// Budget bounds the memory that requests occupy while they wait for the network: bodies that are still arriving, and
+// answers that are still being sent.
 //
-// It is shared by accounts: client addresses, or orgs once they are known. When it is short, an account with a large
-// part of it gives up the loan that it has had longest, and without such an account the oldest loan of all goes. So
-// whoever is fast is served, however much slow clients have taken before.
+// It is divided between accounts: client addresses, or orgs once they are known. When it is exhausted, the oldest loan
+// of the account with the largest share above 1/largeShare is revoked; if there is no such account, the oldest loan of
+// all. So fast clients are served, however much memory slow ones have occupied.
 type Budget struct {
 	size int64
 
 	mu       sync.Mutex
 	held     int64
-	opened   uint64 // loans so far, to tell the older of two
+	opened   uint64 // loans so far; orders them by age
 	accounts map[string]*account
 }
 
-// account is what one client address or org holds.
+// account is what one client address or org has borrowed.
 type account struct {
 	held  int64
 	loans map[*Loan]struct{}
 }
 
-// Loan is what one request holds.
+// Loan is what one request has borrowed.
 type Loan struct {
 	budget  *Budget
 	account string
 	cut     func() // ends the request's wait for the network; nil: it does not wait
 	order   uint64
 	held    int64
-	lost    bool
+	revoked bool
 }
 
-// largeShare is the part of a budget above which an account gives up first.
+// largeShare is the fraction of a budget above which loans of an account are revoked first.
 const largeShare = 8
 
-// NewBudget returns a budget of so many bytes.
+// NewBudget returns a budget of size bytes.
 func NewBudget(size int64) *Budget {
 	return &Budget{size: size, accounts: map[string]*account{}}
 }
 
-// Open returns a loan of nothing yet. cut has to end the request's wait for the network; it must not block, and is
-// called at most once and never after Close. Close the loan.
+// Open returns an empty loan, which the caller closes. cut is called if the loan is revoked, and has to end the
+// request's wait for the network. It must not block, and is called at most once and never after Close.
 func (b *Budget) Open(name string, cut func()) *Loan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,17 +61,17 @@ func (b *Budget) Open(name string, cut func()) *Loan {
 	return l
 }
 
-// Grow takes n more bytes, at the cost of others if need be. It returns ErrCrowded if there are none to be had, or if
-// this loan was given up itself.
+// Grow borrows n more bytes, and revokes other loans for them if necessary. It returns ErrNoMemory if that does not
+// suffice, or if this loan was revoked.
 func (l *Loan) Grow(n int64) error {
 	b := l.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !l.lost && b.held+n > b.size && b.giveUp(l) {
+	for !l.revoked && b.held+n > b.size && b.revokeOne(l) {
 		continue
 	}
-	if l.lost || b.held+n > b.size {
-		return ErrCrowded
+	if l.revoked || b.held+n > b.size {
+		return ErrNoMemory
 	}
 	l.held += n
 	b.held += n
@@ -79,12 +79,12 @@ func (l *Loan) Grow(n int64) error {
 	return nil
 }
 
-// ErrCrowded is the problem of a request for which no memory is left.
-var ErrCrowded = Problem(protocol.CodeBusy, "too much is being sent at the same time", "try again in a moment")
+// ErrNoMemory is the problem of a request for which no memory is left.
+var ErrNoMemory = Problem(protocol.CodeBusy, "too much is being sent at the same time", "try again in a moment")
 
-// giveUp ends one loan, and reports whether there was any that could be ended. It may be the one that asks, which Grow
-// sees. The caller holds mu.
-func (b *Budget) giveUp(asks *Loan) bool {
+// revokeOne revokes one loan, and reports whether there was one that could be revoked. It may be asking itself, which
+// Grow checks. The caller holds mu.
+func (b *Budget) revokeOne(asking *Loan) bool {
 	var most *account
 	for _, a := range b.accounts {
 		if a.held > b.size/largeShare && (most == nil || a.held > most.held) {
@@ -105,31 +105,31 @@ func (b *Budget) giveUp(asks *Loan) bool {
 	if oldest == nil {
 		return false
 	}
-	oldest.lost = true
-	b.take(oldest)
-	if oldest != asks {
+	oldest.revoked = true
+	b.reclaim(oldest)
+	if oldest != asking {
 		oldest.cut()
 	}
 	return true
 }
 
-// take takes back what a loan holds. The caller holds mu.
-func (b *Budget) take(l *Loan) {
+// reclaim returns the bytes of a loan to the budget. The caller holds mu.
+func (b *Budget) reclaim(l *Loan) {
 	b.held -= l.held
 	b.accounts[l.account].held -= l.held
 	l.held = 0
 }
 
-// Keep says that the request does not wait for the network any more: the loan is not given up until Close. It reports
-// whether the loan is still there.
-func (l *Loan) Keep() bool {
+// Pin keeps the loan from being revoked until Close: the request no longer waits for the network. It reports whether
+// the loan has not been revoked before.
+func (l *Loan) Pin() bool {
 	l.budget.mu.Lock()
 	defer l.budget.mu.Unlock()
 	l.cut = nil
-	return !l.lost
+	return !l.revoked
 }
 
-// Close gives everything back. It may be called twice.
+// Close returns all bytes of the loan to the budget. It may be called twice.
 func (l *Loan) Close() {
 	b := l.budget
 	b.mu.Lock()
@@ -141,7 +141,7 @@ func (l *Loan) Close() {
 	if _, open := a.loans[l]; !open {
 		return
 	}
-	b.take(l)
+	b.reclaim(l)
 	l.cut = nil
 	delete(a.loans, l)
 	if len(a.loans) == 0 {
@@ -149,7 +149,7 @@ func (l *Loan) Close() {
 	}
 }
 
-// Stats returns how many bytes are held, by how many loans.
+// Stats returns how many bytes are borrowed, in how many loans.
 func (b *Budget) Stats() (held int64, loans int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

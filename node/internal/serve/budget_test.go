@@ -23,7 +23,7 @@ func TestBudget_OldestOfALargeAccountGoesFirst(t *testing.T) {
 	if !slices.Equal(cut, []string{"first"}) {
 		t.Errorf("cut %v, want the oldest of the account that holds most", cut)
 	}
-	if first.Keep() || first.Grow(1) == nil {
+	if first.Pin() || first.Grow(1) == nil {
 		t.Error("a loan that was given up goes on")
 	}
 	first.Close()
@@ -51,7 +51,7 @@ func TestBudget_OldestGoesWhereNobodyHoldsMuch(t *testing.T) {
 func TestBudget_CutsNothingThatIsBeingWorkedOn(t *testing.T) {
 	b := NewBudget(1000)
 	l := b.Open("a", func() { t.Error("cut") })
-	if l.Grow(1000) != nil || !l.Keep() {
+	if l.Grow(1000) != nil || !l.Pin() {
 		t.Fatal("there is no room in an empty budget")
 	}
 	other := b.Open("b", nil)
@@ -75,7 +75,7 @@ func TestBudget_NeverLendsMoreThanThereIs(t *testing.T) {
 		case n < 8:
 			_ = loans[random.IntN(len(loans))].Grow(random.Int64N(500))
 		case n < 9:
-			loans[random.IntN(len(loans))].Keep()
+			loans[random.IntN(len(loans))].Pin()
 		default:
 			i := random.IntN(len(loans))
 			loans[i].Close()

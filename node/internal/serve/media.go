@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// mediaTypes are the media types of files by their extension, as the registry of IANA has them. The table of the host
-// is not used: it differs between hosts, and the nodes of a fleet must say the same. Scripts and text are UTF-8, which
-// the web has agreed on.
+// mediaTypes maps file extensions to media types as registered with IANA. The table of the host is not used: it differs
+// between hosts, and the nodes of a fleet must send the same type. Scripts and text are UTF-8, the convention of the
+// web.
 //
 //nolint:gochecknoglobals // a table that is never changed
 var mediaTypes = map[string]string{
@@ -31,7 +31,8 @@ var mediaTypes = map[string]string{
 	".glb": "model/gltf-binary", ".gltf": "model/gltf+json",
 }
 
-// ContentType returns the media type of a file by its name. What the table lacks is bytes, and no browser is to guess.
+// ContentType returns the media type of a file by its name. Unknown ones are application/octet-stream, so that browsers
+// do not guess.
 func ContentType(name string) string {
 	if kind, known := mediaTypes[strings.ToLower(path.Ext(name))]; known {
 		return kind

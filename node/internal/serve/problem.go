@@ -11,7 +11,7 @@ import (
 	"brink/store"
 )
 
-// statuses is the one table from a problem's code to its HTTP status.
+// statuses maps the code of a problem to its HTTP status.
 //
 //nolint:gochecknoglobals // a table that is never changed
 var statuses = map[string]int{
@@ -49,7 +49,7 @@ var statuses = map[string]int{
 	protocol.CodeInternal:                 http.StatusInternalServerError,
 }
 
-// statusOf returns the status of a code. What package channel refuses, and this table does not name, is forbidden.
+// statusOf returns the status of a code. Codes of package channel that the table lacks are forbidden (403).
 func statusOf(code string) int {
 	if status, known := statuses[code]; known {
 		return status
@@ -57,13 +57,12 @@ func statusOf(code string) int {
 	return http.StatusForbidden
 }
 
-// Problem returns an error that is answered with a code, which has its status, a message and a hint, which may be
-// empty.
+// Problem returns an error that is answered with the code, its status, the message, and the hint if that is not empty.
 func Problem(code, message, hint string) error {
 	return &protocol.Problem{Status: statusOf(code), Code: code, Message: message, Hint: hint}
 }
 
-// AsProblem gives every error that a handler may return its code.
+// AsProblem returns the problem of any error that a handler may return.
 func AsProblem(err error) *protocol.Problem {
 	if p, ok := errors.AsType[*protocol.Problem](err); ok {
 		return p
@@ -83,17 +82,17 @@ func AsProblem(err error) *protocol.Problem {
 	case errors.Is(err, store.ErrQuota):
 		code, hint = protocol.CodeQuota, "raise --quota, or publish smaller bundles"
 	case errors.Is(err, store.ErrReadOnly):
-		code, hint = protocol.CodeReadOnly, "free some disk space on the node; it takes writes again by itself"
+		code, hint = protocol.CodeReadOnly, "free some disk space on the node; it then accepts writes again by itself"
 	case errors.Is(err, store.ErrIncomplete):
 		code, hint = protocol.CodeIncomplete, "send the chunks that are missing; publishing again does that"
 	case errors.Is(err, store.ErrMissingBundle):
 		code, hint = protocol.CodeIncomplete, "upload the bundle first, as publish does"
 	case errors.Is(err, store.ErrNotFound):
-		code, hint = protocol.CodeDamaged, "publish the bundle again: only what is missing is sent"
+		code, hint = protocol.CodeDamaged, "publish the bundle again: only missing chunks are sent"
 	case errors.Is(err, store.ErrUnwanted):
-		code, hint = protocol.CodeBadRequest, "send only what the answer to the offer names"
+		code, hint = protocol.CodeBadRequest, "send only the chunks that the answer to the offer names"
 	case errors.Is(err, store.ErrMismatch), errors.Is(err, digest.ErrMismatch):
-		code, hint = protocol.CodeMismatch, "the bytes were damaged on their way, or are not what was signed"
+		code, hint = protocol.CodeMismatch, "the bytes were damaged in transit, or are not those that were signed"
 	case errors.Is(err, bundle.ErrMalformed):
 		code, hint = protocol.CodeMalformed, ""
 	}

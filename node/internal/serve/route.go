@@ -17,9 +17,9 @@ type Handler func(*Request) error
 
 // Route is one method on the paths of one pattern.
 type Route struct {
-	Method string // GET, which answers HEAD as well, PUT, POST or DELETE
-	// Pattern is a path in which {name} stands for one segment that is not empty, and {name...} at the end for the rest of
-	// the path, which may have slashes or be empty. A literal segment goes before a name, and a name before a rest.
+	Method string // GET, which also answers HEAD, PUT, POST or DELETE
+	// Pattern is a path in which {name} matches one segment that is not empty, and {name...} at the end the rest of the
+	// path, which may have slashes or be empty. A literal segment takes precedence over a name, and a name over a rest.
 	Pattern string
 	Name    string // of the route in metrics and logs; routes may share one
 	Handler Handler
@@ -52,22 +52,22 @@ const (
 // maxNames bounds the names in one pattern.
 const maxNames = len(Request{}.Names)
 
-// Table finds routes. It is made once, and not changed.
+// Table finds routes. It never changes.
 type Table struct {
 	root   segment
 	hosts  map[string]hostRoute
 	labels []string
 }
 
-// segment is a place in the tree of patterns.
+// segment is a node in the tree of patterns.
 type segment struct {
 	literal map[string]*segment
 	name    *segment  // for any segment that is not empty
-	rest    *Resource // for whatever follows
-	here    *Resource // when the path ends here
+	rest    *Resource // for any rest of the path
+	here    *Resource // for the path that ends here
 }
 
-// Resource is what the paths of one pattern can do.
+// Resource is the methods of one pattern.
 type Resource struct {
 	methods [methodCount]method
 	allow   string
@@ -86,7 +86,7 @@ const (
 	methodCount
 )
 
-// methodNames are the methods as the field Allow has them.
+// methodNames are the methods as in the field Allow.
 //
 //nolint:gochecknoglobals // a table that is never changed
 var methodNames = [methodCount]string{"GET, HEAD", "PUT", "POST", "DELETE"}
@@ -104,7 +104,7 @@ type hostRoute struct {
 	resource *Resource
 }
 
-// NewTable returns the table of the routes. It refuses patterns that are malformed and routes that are there twice.
+// NewTable returns the table of the routes. It refuses malformed patterns and duplicate routes.
 func NewTable(routes []Route, hosts []HostRoute) (*Table, error) {
 	t := &Table{labels: []string{LabelUnknown: "unknown", LabelOptions: "options"}, hosts: map[string]hostRoute{}}
 	for _, r := range routes {
@@ -139,7 +139,7 @@ func (t *Table) label(name string) Label {
 func (t *Table) add(r Route) error {
 	index := slices.Index([]string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete}, r.Method)
 	if index < 0 {
-		return fmt.Errorf("the method is not one that routes have")
+		return fmt.Errorf("the method is not GET, PUT, POST or DELETE")
 	}
 	rest, ok := strings.CutPrefix(r.Pattern, "/")
 	if !ok {
@@ -158,7 +158,7 @@ func (t *Table) add(r Route) error {
 		switch {
 		case named && strings.HasSuffix(name, "...}"):
 			if more {
-				return fmt.Errorf("something follows the rest")
+				return fmt.Errorf("a segment follows the rest")
 			}
 			if at.rest == nil {
 				at.rest = &Resource{}
@@ -200,11 +200,11 @@ func (res *Resource) set(index int, m method) error {
 	return nil
 }
 
-// find returns what can be done with a path, and the names in it; nil if nothing can be. Segments are unescaped one by
-// one, so that an escaped slash does not end a name.
+// find returns the resource of a path, or nil, and the names in the path. Segments are unescaped one by one, so that an
+// escaped slash does not end a name.
 func (t *Table) find(path string) (*Resource, [3]string) {
 	var names, atRest [3]string
-	var rest *Resource // the longest pattern with a rest that fits
+	var rest *Resource // of the longest pattern with a rest that matches
 	var tail string    // that rest
 	var tailAt int     // which name it is
 	path, ok := strings.CutPrefix(path, "/")
@@ -249,7 +249,7 @@ func (t *Table) find(path string) (*Resource, [3]string) {
 	return rest, atRest
 }
 
-// findHost is find for hosts that have routes of their own.
+// findHost is find for hosts that have a route.
 func (t *Table) findHost(host []byte, path string) (*Resource, [3]string) {
 	if len(t.hosts) == 0 {
 		return nil, [3]string{}
@@ -305,11 +305,11 @@ func (t *Table) Dispatch(r *Request) error {
 	return do.handler(r)
 }
 
-// exposedHeaders are what a script of another origin may read.
+// exposedHeaders are the fields that scripts of other origins may read.
 const exposedHeaders = "ETag, Content-Encoding, Content-Range, Accept-Ranges, Retry-After"
 
-// preflight answers a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch). Everything a node serves to
-// devices is public, and what it accepts is signed, so any origin may ask.
+// preflight answers a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-fetch). Everything that a node
+// serves to devices is public, and everything that it accepts is signed, so it allows any origin.
 func (r *Request) preflight(res *Resource) error {
 	r.Label = LabelOptions
 	h := &r.Response.Header

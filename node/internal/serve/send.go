@@ -24,34 +24,34 @@ type Representation struct {
 	Digest digest.Digest // of the bytes as sent: the strong entity tag, which is the same on every node
 	Size   int64         // of the bytes as sent
 	Body   Body
-	// Private is how many bytes of memory the answer holds for itself until it is sent; 0 for what is shared by all who
-	// are sent it. Such an answer is always streamed, on the budget of answers.
+	// Private is how many bytes of memory the answer alone occupies until it is sent; 0 if all answers share them. An
+	// answer with private memory is always streamed, on the budget of answers.
 	Private int64
 }
 
-// Body is where the bytes of a representation come from. Both methods return an error before the first byte if it is
-// known by then that the bytes cannot be had.
+// Body is the source of the bytes of a representation. Both methods return an error if it is known before the first
+// byte that the bytes cannot be read.
 type Body interface {
-	// Whole returns the bytes in memory, to be given back. It may block until they are loaded, for everyone who waits
-	// alike. It returns ErrCrowded if there is no room for them.
+	// Whole returns the bytes in memory, which the caller releases. It may block until they are loaded, once for all
+	// callers. It returns ErrNoMemory if there is no room for them.
 	Whole() (*Whole, error)
-	// Stream returns a reader that holds little memory and may be told to seek. The caller closes it.
+	// Stream returns a reader that needs little memory. The caller closes it.
 	Stream() (io.ReadSeekCloser, error)
 }
 
-// Whole is a representation in memory, in one of two forms. Give it back after use.
+// Whole is a representation in memory, in one of two forms. Release it after use.
 type Whole struct {
-	Data  []byte     // to be read only
-	Held  *wire.Held // nil: Data has it. Else there is an owner
-	Owner Owner      // counts those who use it; nil: nobody has to
+	Data  []byte     // must not be changed
+	Held  *wire.Held // nil: the bytes are in Data; otherwise Owner is set
+	Owner Owner      // counts the users; nil: they need not be counted
 }
 
-// Owner counts the uses of one [Whole], each of which ends once.
+// Owner counts the uses of one [Whole]. Each use ends once, by Release or by closing the stream of Send.
 type Owner interface {
-	// Release ends a use. It waits for nothing.
+	// Release ends a use. It does not block.
 	Release()
-	// Send returns the stream of a part, whose Close ends the use. The owner may end it earlier, by a write deadline of
-	// the connection that has passed.
+	// Send returns a stream of part of the bytes, whose Close ends the use. The owner may cut it before, by setting a
+	// write deadline of the connection.
 	Send(conn net.Conn, start, length int64) io.ReadCloser
 }
 
@@ -70,7 +70,7 @@ func (w *Whole) Size() int64 {
 	return w.Held.Size()
 }
 
-// Bytes returns the representation in one piece, to be read only.
+// Bytes returns the representation in one piece. The caller must not change it.
 func (w *Whole) Bytes() ([]byte, error) {
 	if w.Held == nil {
 		return w.Data, nil
@@ -78,7 +78,7 @@ func (w *Whole) Bytes() ([]byte, error) {
 	return ReadAll(io.NopCloser(w.Held.Reader(nil, 0, w.Held.Size())), w.Held.Size())
 }
 
-// StreamMemory bounds, in bytes, what a stream of the store holds: a frame, and its plain bytes.
+// StreamMemory bounds the memory in bytes that a stream of the store needs: a frame, and its plain bytes.
 const StreamMemory = 2 * bundle.MaxChunk
 
 // ReadAll reads size bytes, and closes r.
@@ -88,7 +88,7 @@ func ReadAll(r io.ReadCloser, size int64) ([]byte, error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// Memory is a Body that is in memory as it is.
+// Memory is a Body that is in memory anyway.
 type Memory []byte
 
 // Whole implements [Body].
@@ -105,7 +105,7 @@ type NopCloser struct {
 // Close implements [io.Closer].
 func (NopCloser) Close() error { return nil }
 
-// Headers are the fields that all representations of one thing have in common.
+// Headers are the fields that all representations of a resource have in common.
 type Headers struct {
 	ContentType string
 	Vary        string
@@ -114,11 +114,11 @@ type Headers struct {
 
 // Sender sends representations.
 type Sender struct {
-	Answers *Budget // of what answers hold for themselves
-	Streams *Budget // of what streams of representations hold that memory has no room for
+	Answers *Budget // of the private memory of answers
+	Streams *Budget // of streams of representations that do not fit into memory
 	// Largest is the size in bytes up to which a representation is sent from memory, and not as a stream.
 	Largest int64
-	// Guard returns what do returns, or an error if it panics: the server reads streams outside of any handler.
+	// Guard returns the result of do, or an error if it panics: the server reads streams outside of any handler.
 	Guard func(do func() error) error
 }
 
@@ -142,11 +142,11 @@ func (s *Sender) Send(r *Request, headers Headers, rep Representation) error {
 	h.Set(fasthttp.HeaderVary, headers.Vary)
 	switch answer.Status {
 	case fasthttp.StatusPreconditionFailed:
-		return Problem(protocol.CodePreconditionFail, "it is not what If-Match names", "")
+		return Problem(protocol.CodePreconditionFail, "the current entity tag does not match If-Match", "")
 	case fasthttp.StatusRequestedRangeNotSatisfiable:
 		h.SetBytesV(fasthttp.HeaderContentRange, answer.AppendContentRange(nil))
-		return Problem(protocol.CodeRangeInvalid, "the range lies behind the end",
-			"it has "+strconv.FormatInt(rep.Size, 10)+" bytes in this encoding")
+		return Problem(protocol.CodeRangeInvalid, "the range is beyond the end",
+			"the size is "+strconv.FormatInt(rep.Size, 10)+" bytes in this encoding")
 	}
 	h.SetBytesV(fasthttp.HeaderETag, tag)
 	h.Set(fasthttp.HeaderCacheControl, headers.Cache)
@@ -173,7 +173,7 @@ func (s *Sender) Send(r *Request, headers Headers, rep Representation) error {
 	return s.send(r, rep, answer)
 }
 
-// SendSigned answers with signed bytes that another version can replace: they may be kept, but are asked for each time.
+// SendSigned answers with signed bytes that a later version may replace: clients may cache them, but must revalidate.
 func (s *Sender) SendSigned(r *Request, raw []byte, name digest.Digest) error {
 	return s.Send(
 		r,
@@ -182,13 +182,13 @@ func (s *Sender) SendSigned(r *Request, raw []byte, name digest.Digest) error {
 	)
 }
 
-// send hands the span of a representation to the server: from memory when it is small enough to be held there and there
-// is room, as a stream with little memory otherwise.
+// send passes the requested part of a representation to the server: from memory if it is small enough and there is
+// room, otherwise as a stream.
 func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) error {
 	if rep.Private == 0 && rep.Size <= s.Largest {
 		whole, err := rep.Body.Whole()
 		switch {
-		case errors.Is(err, ErrCrowded): // there is no room: as a stream
+		case errors.Is(err, ErrNoMemory): // as a stream
 		case err != nil:
 			return err
 		case whole.Owner != nil:
@@ -207,7 +207,7 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 	if _, err := stream.Seek(answer.Start, io.SeekStart); err != nil {
 		return errors.Join(err, stream.Close())
 	}
-	// An error on the way closes the connection before Content-Length is reached: the client sees that it was cut.
+	// An error while streaming closes the connection before Content-Length is reached, so the client detects the cut.
 	part := &span{guard: s.Guard, stream: stream, left: answer.Length}
 	if rep.Private == 0 {
 		return borrow(s.Streams, r, part, int(answer.Length), min(StreamMemory, 2*rep.Size))
@@ -215,8 +215,8 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 	return s.Stream(r, part, int(answer.Length), rep.Private)
 }
 
-// Stream answers with a stream that holds private bytes of memory until it is closed, at the cost of an answer that has
-// not been read for long if need be. A length of -1 is unknown. The stream is closed whatever happens.
+// Stream answers with a stream that occupies private bytes of memory until it is closed; for them, a slow answer may be
+// cut. A length of -1 means unknown. The stream is always closed.
 func (s *Sender) Stream(r *Request, stream io.ReadCloser, length int, private int64) error {
 	return borrow(s.Answers, r, stream, length, private)
 }
@@ -224,7 +224,7 @@ func (s *Sender) Stream(r *Request, stream io.ReadCloser, length int, private in
 // borrow is Stream on a budget.
 func borrow(from *Budget, r *Request, stream io.ReadCloser, length int, private int64) error {
 	conn := r.Conn()
-	loan := from.Open(r.Address(), func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) }) // or it has ended
+	loan := from.Open(r.Address(), func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) }) // an error: it has ended
 	if err := loan.Grow(private); err != nil {
 		loan.Close()
 		return errors.Join(err, stream.Close())
@@ -233,7 +233,7 @@ func borrow(from *Budget, r *Request, stream io.ReadCloser, length int, private 
 	return nil
 }
 
-// onLoan is the stream of an answer, which gives back what it holds when it is closed.
+// onLoan is the stream of an answer, which closes its loan when it is closed.
 type onLoan struct {
 	io.ReadCloser
 
@@ -246,8 +246,8 @@ func (o onLoan) Close() error {
 	return o.ReadCloser.Close()
 }
 
-// span reads so many bytes of a stream, and closes it. It is read after the handler has returned, where nothing else
-// stops a panic.
+// span reads part of a stream, and closes it. The server reads it after the handler has returned, where nothing else
+// recovers from a panic.
 type span struct {
 	guard  func(do func() error) error
 	stream io.ReadSeekCloser

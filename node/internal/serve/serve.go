@@ -1,13 +1,13 @@
-// Package serve is HTTP as the other packages of a node see it: requests, routes, problems, and how representations are
-// sent.
+// Package serve provides HTTP to the other packages of a node: requests, routes, problems, and the sending of
+// representations.
 //
 // The life of one request: fasthttp has read its head. [Table.Dispatch] finds the route by the path and calls its
-// [Handler] with a [Request]. The handler reads the body, if it wants one, within a limit and on a [Budget]; it answers
-// with JSON, or with a [Representation], of which [Sender.Send] sends the whole, a part or nothing. An error that it
-// returns is answered as a problem, by one table from codes to statuses.
+// [Handler] with a [Request]. The handler may read the body, within a limit and on a [Budget]. It answers with JSON, or
+// with a [Representation], of which [Sender.Send] sends the whole, a part or nothing. If the handler returns an error,
+// the answer is a problem, and one table maps its code to the status.
 //
-// The invariants: memory is taken on a budget for as long as somebody on the network may hold it; a handler that
-// returned an error has written nothing.
+// The invariants: memory that a client can occupy by being slow is counted against a budget; a handler that returns an
+// error has written nothing.
 package serve
 
 import (
@@ -26,21 +26,22 @@ import (
 type Request struct {
 	*fasthttp.RequestCtx
 
-	Names [3]string // what the path names, unescaped, in the order of the pattern
+	Names [3]string // the values of the names in the pattern, unescaped, in their order
 	Label Label     // of the route
 
 	accept semantics.Accept
-	parsed bool // accept was
+	parsed bool // whether accept is set
 	bodies *Budget
 	loans  []*Loan // that end with the request
 }
 
-// NewRequest returns the request of ctx, whose body is read on the budget. Release it after the answer was made.
+// NewRequest returns the request of ctx, whose body counts against the budget. Release it once the handler has
+// returned.
 func NewRequest(ctx *fasthttp.RequestCtx, bodies *Budget) *Request {
 	return &Request{RequestCtx: ctx, bodies: bodies}
 }
 
-// Address returns the IP address of the client, by which clients of which nothing else is known share budgets.
+// Address returns the IP address of the client. It is the account of clients that are not identified otherwise.
 func (r *Request) Address() string { return r.RemoteIP().String() }
 
 // Authorization returns the request's Authorization field.
@@ -65,7 +66,7 @@ func (r *Request) Accept() semantics.Accept {
 	return r.accept
 }
 
-// WriteJSON answers with what as JSON, not to be cached.
+// WriteJSON answers with what encoded as JSON, which must not be cached.
 func (r *Request) WriteJSON(status int, what any) error {
 	raw, err := json.Marshal(what)
 	if err != nil {
@@ -78,8 +79,8 @@ func (r *Request) WriteJSON(status int, what any) error {
 	return nil
 }
 
-// Fail answers with the problem of an error, and returns it. What went wrong inside the node is logged under the name
-// of the route, and not told to clients.
+// Fail answers with the problem of an error, and returns it. Internal errors are logged under the name of the route,
+// and not shown to clients.
 func (r *Request) Fail(err error, route string, log *slog.Logger) *protocol.Problem {
 	p := *AsProblem(err)
 	if p.Code == protocol.CodeInternal {
@@ -104,7 +105,7 @@ func (r *Request) Fail(err error, route string, log *slog.Logger) *protocol.Prob
 	return &p
 }
 
-// field returns the value of a request field that may come in several lines, nil when it is not there.
+// field returns the value of a request field that may have several lines, or nil if it is absent.
 func field(h *fasthttp.RequestHeader, name string) []byte {
 	if one := h.Peek(name); one != nil {
 		if lines := h.PeekAll(name); len(lines) > 1 {

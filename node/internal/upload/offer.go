@@ -19,22 +19,22 @@ import (
 	"brink/store"
 )
 
-// DefaultIntentWait bounds how long the first part of an offer may take: a few kilobytes on a bad link.
+// DefaultIntentWait bounds how long the intent of an offer may take to arrive: a few kilobytes on a bad link.
 const DefaultIntentWait = 20 * time.Second
 
-// maxIndexes bounds, in bytes, the indexes that are on their way in, of all orgs. Two of the largest fit.
+// maxIndexes bounds the bytes of all indexes that are being received. Two of the largest fit.
 const maxIndexes = 2 * bundle.MaxIndex
 
-// newInflate returns what decodes indexes. It writes into memory of the size that was signed, keeps no window beside
-// it, and works on two at the same time.
+// newInflate returns the decoder of indexes. It decodes into a buffer of the signed size without a separate window, and
+// up to two indexes at the same time.
 func newInflate() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(bundle.MaxIndex),
 		zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
 }
 
-// PostOffer answers POST /v1/apps/{app}/bundles: a signed bundle intent, and the index it names. Nothing of the index
-// is read before the signature was checked, nothing is decoded before it has the digest that was signed, and what it
-// takes counts against the org that signed.
+// PostOffer answers POST /v1/apps/{app}/bundles, with a signed bundle intent followed by the index that it names. The
+// index is read only after the signature was verified, its memory counts against the org that signed, and it is decoded
+// only after its digest was verified.
 func (u *Uploads) PostOffer(r *serve.Request) error {
 	trust, err := u.State.Owner(r.Names[0])
 	if err != nil {
@@ -49,14 +49,14 @@ func (u *Uploads) PostOffer(r *serve.Request) error {
 		return err
 	}
 	if err := u.offerSigned(r, trust, raw, intent, body); err != nil {
-		// Who signed is told why not. A connection that is closed while it is written to may lose the answer.
+		// Read the rest, because a client may lose the answer if the connection is closed while it still sends.
 		_, _ = io.CopyN(io.Discard, body, protocol.MaxEncodedIndex(intent.IndexSize))
 		return err
 	}
 	return nil
 }
 
-// offerSigned answers an offer whose intent counts.
+// offerSigned answers an offer whose intent was verified.
 func (u *Uploads) offerSigned(
 	r *serve.Request, trust *channel.Trust, raw []byte, intent *channel.Intent, body *bufio.Reader,
 ) (err error) {
@@ -69,18 +69,18 @@ func (u *Uploads) offerSigned(
 	if err != nil {
 		return err
 	}
-	up, err := u.enter(key, intent.IndexSize, intent.Size, u.roomOf(), func() (*store.Ingest, error) {
+	up, err := u.acquire(key, intent.IndexSize, intent.Size, u.roomOf(), func() (*store.Ingest, error) {
 		return u.ingest(raw, intent, index)
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, u.leave(up)) }()
-	r.Release() // of the index, which is decoded
+	defer func() { err = errors.Join(err, u.release(up)) }()
+	r.Release() // the encoded index is no longer needed
 	return u.demand(r, up)
 }
 
-// readIntent reads and checks the first part of an offer.
+// readIntent reads and verifies the intent of an offer.
 func (u *Uploads) readIntent(
 	r *serve.Request, trust *channel.Trust, body *bufio.Reader,
 ) ([]byte, *channel.Intent, error) {
@@ -97,9 +97,9 @@ func (u *Uploads) readIntent(
 		if _, crowded := errors.AsType[*protocol.Problem](err); crowded {
 			return nil, nil, err
 		}
-		return nil, nil, in.Broken(err)
+		return nil, nil, in.ReadError(err)
 	}
-	if err := in.Keep(); err != nil {
+	if err := in.Pin(); err != nil {
 		return nil, nil, err
 	}
 	raw = bytes.Clone(raw)
@@ -116,20 +116,20 @@ func (u *Uploads) readIntent(
 	}
 	if intent.IndexSize > bundle.MaxIndex || intent.Size > bundle.MaxArchive {
 		return nil, nil, serve.Problem(protocol.CodeTooLarge,
-			fmt.Sprintf("an index of %d bytes, an archive of %d", intent.IndexSize, intent.Size),
-			fmt.Sprintf("they may have %d and %d bytes", bundle.MaxIndex, int64(bundle.MaxArchive)))
+			fmt.Sprintf("the index has %d bytes and the archive %d", intent.IndexSize, intent.Size),
+			fmt.Sprintf("the limits are %d and %d bytes", bundle.MaxIndex, int64(bundle.MaxArchive)))
 	}
 	return raw, intent, nil
 }
 
 var errNotSigned = serve.Problem(protocol.CodeMismatch, "the index is not the one that was signed", "")
 
-// readIndex reads the second part of an offer: the bytes that were signed, and no more. They are not decoded.
+// readIndex reads the index of an offer, decompresses it if necessary, and verifies its digest. It does not parse it.
 func (u *Uploads) readIndex(r *serve.Request, org string, intent *channel.Intent, body *bufio.Reader) ([]byte, error) {
 	size, limit := intent.IndexSize, intent.IndexSize
 	first, err := body.Peek(1)
 	if err != nil {
-		return nil, serve.Problem(protocol.CodeBadRequest, "there is no index", "see docs/protocol.md")
+		return nil, serve.Problem(protocol.CodeBadRequest, "the index is missing", "see docs/protocol.md")
 	}
 	encoded := first[0] != '{'
 	if encoded {
@@ -148,7 +148,8 @@ func (u *Uploads) readIndex(r *serve.Request, org string, intent *channel.Intent
 			return nil, err
 		}
 		if raw, err = u.inflate.DecodeAll(raw, make([]byte, 0, size)); err != nil {
-			return nil, serve.Problem(protocol.CodeMalformed, "the index is no zstd frame of so many bytes: "+err.Error(), "")
+			return nil, serve.Problem(protocol.CodeMalformed, "the index is not a zstd frame of the signed size: "+err.Error(),
+				"")
 		}
 	}
 	if int64(len(raw)) != size || digest.Sum(raw) != intent.Index {
@@ -157,25 +158,25 @@ func (u *Uploads) readIndex(r *serve.Request, org string, intent *channel.Intent
 	return raw, nil
 }
 
-// ingest decodes an index that has the digest that was signed, and begins to bring its bundle in.
+// ingest parses an index whose digest was verified, and starts the ingest of its bundle.
 func (u *Uploads) ingest(raw []byte, intent *channel.Intent, index []byte) (*store.Ingest, error) {
-	// It takes a few times the bytes of the index, and waits for no network.
+	// Decoding takes a few times the memory of the index, and does not wait for the network.
 	if err := u.decoding.Acquire(u.Context, 1); err != nil {
 		return nil, err
 	}
 	defer u.decoding.Release(1)
-	ix, err := bundle.DecodeIndex(index) // the door: paths, bounds, sums
+	ix, err := bundle.DecodeIndex(index) // checks paths, bounds and sums
 	if err != nil {
 		return nil, err
 	}
 	if ix.Bundle() != intent.Bundle || ix.Archive.Size != intent.Size || len(ix.Files) != intent.Files {
-		return nil, serve.Problem(protocol.CodeMismatch, "the index is not of the bundle that was signed", "")
+		return nil, serve.Problem(protocol.CodeMismatch, "the index does not belong to the bundle in the intent", "")
 	}
 	return u.Store.Ingest(u.Context, store.IngestRequest{Intent: raw, Index: ix})
 }
 
-// roomOf returns how many bytes an org may reserve for several uploads, so that it does not have what others published
-// evicted; 0 if there is no other.
+// roomOf returns how many bytes an org may reserve for several uploads, so that they do not evict bundles of other
+// orgs; 0 if there are no others.
 func (u *Uploads) roomOf() int64 {
 	orgs := int64(len(u.State.Trusts()))
 	if orgs < 2 {
@@ -188,7 +189,7 @@ func (u *Uploads) roomOf() int64 {
 	return quota / orgs
 }
 
-// demand answers an offer with what is missing.
+// demand answers an offer with the missing chunks.
 func (u *Uploads) demand(r *serve.Request, up *upload) error {
 	answer := protocol.Demand{Bundle: up.key.bundle}
 	for _, c := range up.Missing() {
@@ -202,10 +203,10 @@ func (u *Uploads) demand(r *serve.Request, up *upload) error {
 		if err := up.Commit(u.Context); err != nil {
 			return err
 		}
-		u.end(up)
+		u.finish(up)
 		answer.Complete = true
 	default:
-		u.wait(up)
+		u.setWaiting(up)
 		answer.Upload = protocol.UploadPath(up.name)
 	}
 	return r.WriteJSON(http.StatusOK, answer)

@@ -1,12 +1,13 @@
-// Package upload is how bundles come in from publishers.
+// Package upload receives bundles from publishers.
 //
-// The life of one upload: an offer brings a signed intent, and after its signature was checked the index of the bundle,
-// which counts against the org that signed. The answer names the chunks that are missing and the upload, by a name that
-// cannot be guessed. The chunks come in one stream or several, and the store checks each; the last one completes the
-// bundle. What came in before a cut is kept, so that the next offer of the same bundle joins the upload.
+// The life of one upload: an offer consists of a signed intent and the index of the bundle. After the signature was
+// verified, the index is read, and its memory counts against the org that signed. The answer lists the missing chunks
+// and names the upload, by a name that cannot be guessed. The chunks come in one stream or several, and the store
+// checks each; the last one completes the bundle. If a stream is cut, the chunks before stay, and the next offer of the
+// same bundle joins the upload.
 //
-// The invariant: a stranger takes nothing that publishers need. Nothing of an index is read before its intent was
-// verified, nothing is decoded before it has the digest that was signed, and what an upload holds belongs to an org.
+// The invariant: strangers cannot use up resources that publishers need. An index is read only after its intent was
+// verified and decoded only after its digest was, and what an upload occupies is charged to an org.
 package upload
 
 import (
@@ -33,10 +34,10 @@ import (
 	"brink/store"
 )
 
-// uploadLife is how long an upload waits for its chunks. It holds room in the quota meanwhile.
+// uploadLife is how long an upload waits for its chunks. Meanwhile its size is reserved in the quota.
 const uploadLife = 10 * time.Minute
 
-// MaxSenders bounds how many connections send chunks to one upload at the same time. A publisher needs one.
+// MaxSenders bounds the connections that send chunks to one upload at the same time. A publisher needs one.
 const MaxSenders = 4
 
 // Config is what [Uploads] work with. All fields are required.
@@ -45,29 +46,29 @@ type Config struct {
 	Store      *store.Store
 	State      *force.State
 	Accounts   *force.Accounts
-	Most       int           // uploads of one org that are open at the same time
+	Most       int           // how many uploads of one org may be open at the same time
 	Quota      int64         // bytes, of the store; 0: its default
 	IntentWait time.Duration // bounds how long the first part of an offer may take; default: DefaultIntentWait
 	Logger     *slog.Logger
 	Now        func() time.Time
 }
 
-// Uploads are what publishers have offered and not sent completely yet. Every upload belongs to an org, which signed
-// for it, and counts against what that org may have open.
+// Uploads are the bundles that publishers have offered and not sent completely. Each belongs to the org that signed its
+// intent, and counts against the limits of that org.
 type Uploads struct {
 	Config
 
-	decoding *semaphore.Weighted // indexes that are decoded at the same time
+	decoding *semaphore.Weighted // bounds the indexes that are decoded at the same time
 	inflate  *zstd.Decoder       // of indexes
-	indexes  *serve.Budget       // of indexes that orgs have signed
+	indexes  *serve.Budget       // of indexes, by org
 
 	mu     sync.Mutex
-	opened uint64 // uploads so far, to tell the older of two
+	opened uint64 // uploads so far; orders them by age
 	byKey  map[uploadKey]*upload
 	byName map[string]*upload
 }
 
-// New returns uploads, of which there are none yet.
+// New returns an empty set of uploads.
 func New(config Config) (*Uploads, error) {
 	if config.IntentWait == 0 {
 		config.IntentWait = DefaultIntentWait
@@ -83,19 +84,19 @@ func New(config Config) (*Uploads, error) {
 	}, err
 }
 
-// uploadKey is what makes two offers one upload.
+// uploadKey identifies an upload. Offers with the same key share it.
 type uploadKey struct {
 	org    string
 	bundle digest.Digest
 	index  digest.Digest
 }
 
-// upload is a bundle on its way in, for all who offer it or send chunks of it.
+// upload is a bundle that is being received, for all requests that offer it or send chunks of it.
 type upload struct {
-	*store.Ingest // is there when ready is closed, unless failed says why not
+	*store.Ingest // set when ready is closed, unless failed is
 
 	key    uploadKey
-	name   string // cannot be guessed: only who has signed for it is told
+	name   string // cannot be guessed: only clients with a valid intent get it
 	order  uint64
 	index  int64 // encoded bytes
 	size   int64 // of the archive
@@ -112,17 +113,17 @@ type upload struct {
 
 // sender is one connection that sends chunks to an upload.
 type sender struct {
-	cut  func() // ends it; must not block
-	sent int    // chunks
-	over bool
+	cut     func() // ends it; must not block
+	sent    int    // chunks
+	removed bool
 }
 
 var errBusy = serve.Problem(protocol.CodeBusy, "too many uploads at once", "try again in a moment")
 
-// enter returns the upload with the key, and begins it with open if there is none. An org that has too many gives up
-// its oldest ones that nobody uses; room, if it is not 0, bounds what all but one of its uploads may reserve. Leave the
-// upload after use.
-func (u *Uploads) enter(
+// acquire returns the upload with the key for one more user, and opens it if there is none. For that it removes the
+// oldest unused uploads of the org, if there are too many. room, if it is not 0, bounds what several uploads of the org
+// may reserve. Release the upload after use.
+func (u *Uploads) acquire(
 	key uploadKey, index, size, room int64, open func() (*store.Ingest, error),
 ) (*upload, error) {
 	u.mu.Lock()
@@ -139,33 +140,33 @@ func (u *Uploads) enter(
 		u.byKey[key], u.byName[up.name] = up, up
 		up.users++
 		u.mu.Unlock()
-		u.begin(up, open)
+		u.start(up, open)
 	} else {
-		u.use(up)
+		u.addUser(up)
 		u.mu.Unlock()
-		<-up.ready // it waits for no network
+		<-up.ready // open does not wait for the network
 	}
 	if up.failed != nil {
-		return nil, errors.Join(up.failed, u.leave(up))
+		return nil, errors.Join(up.failed, u.release(up))
 	}
 	return up, nil
 }
 
-// begin has the ingest of an upload opened, and tells those who wait for it, even if open panics.
-func (u *Uploads) begin(up *upload, open func() (*store.Ingest, error)) {
+// start opens the ingest of an upload, and notifies those that wait for it, even if open panics.
+func (u *Uploads) start(up *upload, open func() (*store.Ingest, error)) {
 	up.failed = errBusy
 	done := false
 	defer func() {
 		close(up.ready)
 		if !done {
-			_ = u.leave(up) // nothing was reserved
+			_ = u.release(up) // nothing was reserved
 		}
 	}()
 	up.Ingest, up.failed = open()
 	done = true
 }
 
-// makeRoom gives up uploads of the org until one more may be opened. The caller holds mu.
+// makeRoom removes unused uploads of the org until one more may be opened. The caller holds mu.
 func (u *Uploads) makeRoom(org string, index, size, room int64) error {
 	for {
 		var oldest *upload
@@ -188,12 +189,12 @@ func (u *Uploads) makeRoom(org string, index, size, room int64) error {
 		if oldest == nil {
 			return errBusy
 		}
-		_ = u.remove(oldest) // it only gives back what was reserved
+		_ = u.remove(oldest) // it only releases the reservation
 	}
 }
 
-// use counts one more user. The caller holds mu.
-func (u *Uploads) use(up *upload) {
+// addUser counts one more user. The caller holds mu.
+func (u *Uploads) addUser(up *upload) {
 	up.users++
 	if up.expiry != nil {
 		up.expiry.Stop()
@@ -201,8 +202,8 @@ func (u *Uploads) use(up *upload) {
 	}
 }
 
-// leave ends the use of an upload. One that nobody waits for goes.
-func (u *Uploads) leave(up *upload) error {
+// release ends the use of an upload. After the last use it is removed, or expires if it waits for chunks.
+func (u *Uploads) release(up *upload) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	up.users--
@@ -216,31 +217,32 @@ func (u *Uploads) leave(up *upload) error {
 	expiry = time.AfterFunc(uploadLife, func() {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		if up.expiry == expiry { // else it has been used since
-			_ = u.remove(up) // it only gives back what was reserved
+		if up.expiry == expiry { // otherwise it was used again
+			_ = u.remove(up) // it only releases the reservation
 		}
 	})
 	up.expiry = expiry
 	return nil
 }
 
-// wait keeps an upload for later that is being used, and end has nobody else come to it.
-func (u *Uploads) wait(up *upload) {
+// setWaiting has an upload wait for chunks after its use.
+func (u *Uploads) setWaiting(up *upload) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	up.waiting = true
 }
 
-func (u *Uploads) end(up *upload) {
+// finish has an upload removed after its use, and not found any more.
+func (u *Uploads) finish(up *upload) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	up.waiting = false
-	u.forget(up)
+	u.unlist(up)
 }
 
-// remove ends an upload that nobody uses. The caller holds mu.
+// remove removes an unused upload and closes its ingest. The caller holds mu.
 func (u *Uploads) remove(up *upload) error {
-	u.forget(up)
+	u.unlist(up)
 	if up.expiry != nil {
 		up.expiry.Stop()
 	}
@@ -250,8 +252,8 @@ func (u *Uploads) remove(up *upload) error {
 	return up.Close()
 }
 
-// forget has nobody else come to an upload. The caller holds mu.
-func (u *Uploads) forget(up *upload) {
+// unlist removes an upload from the maps. The caller holds mu.
+func (u *Uploads) unlist(up *upload) {
 	if up.removed {
 		return
 	}
@@ -260,10 +262,9 @@ func (u *Uploads) forget(up *upload) {
 	delete(u.byName, up.name)
 }
 
-// send returns the upload of a name for one more connection that sends chunks, or nil when there is none of the name.
-// When too many send already, the one that has sent least is cut: who holds a connection open and sends nothing does
-// not keep the publisher out.
-func (u *Uploads) send(name string, cut func()) (*upload, *sender) {
+// addSender returns the upload with a name for one more connection that sends chunks, or nil if there is none. If it
+// has too many senders, the one that has sent least is cut, so that idle connections cannot keep the publisher out.
+func (u *Uploads) addSender(name string, cut func()) (*upload, *sender) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	up := u.byName[name]
@@ -272,38 +273,38 @@ func (u *Uploads) send(name string, cut func()) (*upload, *sender) {
 	}
 	if len(up.senders) >= MaxSenders {
 		least := slices.MinFunc(up.senders, func(a, b *sender) int { return a.sent - b.sent })
-		u.dismiss(up, least)
+		u.dropSender(up, least)
 		least.cut()
 	}
 	s := &sender{cut: cut}
 	up.senders = append(up.senders, s)
-	u.use(up)
+	u.addUser(up)
 	return up, s
 }
 
-// dismiss takes a sender from the list. The caller holds mu.
-func (u *Uploads) dismiss(up *upload, s *sender) {
+// dropSender removes a sender from the list. The caller holds mu.
+func (u *Uploads) dropSender(up *upload, s *sender) {
 	up.senders = slices.DeleteFunc(up.senders, func(other *sender) bool { return other == s })
-	s.over = true
+	s.removed = true
 }
 
-// count notes that a sender has sent one more chunk of those that were missing.
-func (u *Uploads) count(s *sender) {
+// recordChunk records that a sender has sent one more of the missing chunks.
+func (u *Uploads) recordChunk(s *sender) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s.sent++
 }
 
-// sent ends a sender. It reports whether the sender was cut.
-func (u *Uploads) sent(up *upload, s *sender) (cut bool) {
+// removeSender removes a sender, and reports whether it was cut before.
+func (u *Uploads) removeSender(up *upload, s *sender) (cut bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	cut = s.over
-	u.dismiss(up, s)
+	cut = s.removed
+	u.dropSender(up, s)
 	return cut
 }
 
-// Stats are figures of the uploads of an org that are open.
+// Stats are figures of the open uploads of an org.
 type Stats struct {
 	Open     int   // uploads
 	Sending  int   // connections that send chunks to them
@@ -330,7 +331,7 @@ func (u *Uploads) Reading() int {
 	return offers
 }
 
-// Close gives back what uploads that were never sent hold.
+// Close removes all unused uploads.
 func (u *Uploads) Close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -339,28 +340,28 @@ func (u *Uploads) Close() error {
 		if up.users == 0 {
 			errs = append(errs, u.remove(up))
 		} else {
-			u.forget(up)
+			u.unlist(up)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// PutUpload answers PUT /v1/uploads/{upload}: the missing chunks in one stream. What came in before a cut is kept, and
-// the upload with it, so that the next try sends only the rest.
+// PutUpload answers PUT /v1/uploads/{upload}, with missing chunks in one stream. If the stream is cut, the chunks
+// before are kept, and so is the upload, so that the next attempt sends only the rest.
 func (u *Uploads) PutUpload(r *serve.Request) (err error) {
 	conn := r.Conn()
-	up, s := u.send(r.Names[0], func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	up, s := u.addSender(r.Names[0], func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	if up == nil {
-		return serve.Problem(protocol.CodeUnknownUpload, "there is no such upload",
-			"it has ended or timed out: open it again, what was sent is kept")
+		return serve.Problem(protocol.CodeUnknownUpload, "the upload does not exist",
+			"it has ended or timed out: offer the bundle again, chunks that were sent are kept")
 	}
-	defer func() { err = errors.Join(err, u.leave(up)) }()
+	defer func() { err = errors.Join(err, u.release(up)) }()
 	answer, err := u.receive(r, up, s)
 	if err != nil {
 		return err
 	}
-	if err = up.Commit(u.Context); !errors.Is(err, store.ErrIncomplete) { // else it may still become complete
-		u.end(up)
+	if err = up.Commit(u.Context); !errors.Is(err, store.ErrIncomplete) { // otherwise it may still become complete
+		u.finish(up)
 	}
 	if err != nil {
 		return err
@@ -370,11 +371,11 @@ func (u *Uploads) PutUpload(r *serve.Request) (err error) {
 	return r.WriteJSON(http.StatusOK, answer)
 }
 
-// receive puts in the chunks that come.
+// receive stores the chunks of a stream.
 func (u *Uploads) receive(r *serve.Request, up *upload, s *sender) (answer protocol.Uploaded, err error) {
 	answer.Bundle = up.key.bundle
 	defer func() {
-		if u.sent(up, s) && err != nil {
+		if u.removeSender(up, s) && err != nil {
 			err = serve.Problem(protocol.CodeBusy, "too many connections send to this upload", "publish again")
 		}
 	}()
@@ -388,7 +389,7 @@ func (u *Uploads) receive(r *serve.Request, up *upload, s *sender) (answer proto
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return answer, serve.Problem(protocol.CodeIncomplete,
 				"the stream was cut after "+fmt.Sprint(answer.Chunks)+" chunks",
-				"publish again: what was sent is kept")
+				"publish again: chunks that were sent are kept")
 		}
 		if err != nil {
 			return answer, err
@@ -396,9 +397,9 @@ func (u *Uploads) receive(r *serve.Request, up *upload, s *sender) (answer proto
 		if err := up.Put(frame); err != nil {
 			return answer, err
 		}
-		if !before[frame.Digest] { // the same again is no progress
+		if !before[frame.Digest] { // sending a chunk twice is not progress
 			before[frame.Digest] = true
-			u.count(s)
+			u.recordChunk(s)
 		}
 		answer.Chunks++
 		answer.Bytes += frame.Size
