@@ -24,7 +24,7 @@ func (n *Node) listen() error {
 	limits := n.config.Wire
 	limits.Reserved += int(n.config.Quota / valueLogFile)
 	limits.OnFull = func() {
-		n.config.Logger.Warn("all connections that may be open are: idle ones make room", "connections", n.listener.Most(),
+		n.config.Logger.Warn("all connections that may be open are: idle ones make room", "connections", n.listener.Limit(),
 			"descriptors", wire.Descriptors(), "displaced", n.listener.Stats().Displaced)
 	}
 	if n.listener, err = wire.New(socket, limits); err != nil {

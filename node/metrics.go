@@ -145,7 +145,7 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 	n.fleetMetrics(gauge, counter)
 	conns := n.listener.Stats()
 	gauge("brink_connections_open", "Connections open.", float64(conns.Open))
-	gauge("brink_connections_most", "Connections that may be open, 0: any number.", float64(n.listener.Most()))
+	gauge("brink_connections_most", "Connections that may be open, 0: any number.", float64(n.listener.Limit()))
 	counter("brink_connections_displaced_total", "Idle connections closed to make room for new ones.",
 		float64(conns.Displaced))
 	counter("brink_connections_accepted_total", "Connections accepted.", float64(conns.Accepted))

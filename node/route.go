@@ -37,9 +37,9 @@ func (n *Node) routes() []serve.Route {
 		serve.Post(protocol.FleetHoldPath, "fleet", f.Signed(f.PostHold)),
 		serve.Post(protocol.FleetDrainPath, "fleet", f.Signed(f.PostDrain)),
 		serve.Post(protocol.FleetKeysPath, "fleet", f.Signed(f.PostKeys)),
-		serve.Get(protocol.FleetStatsPath, "fleet", f.Signed(f.Only(n.stats.GetStats))),
-		serve.Get(protocol.FleetChoicesPath, "fleet", f.Signed(f.Only(n.journal.GetChoices))),
-		serve.Get(protocol.FleetDerivedPath, "fleet", f.Only(n.server.GetDerived)),
+		serve.Get(protocol.FleetStatsPath, "fleet", f.Signed(f.Verified(n.stats.GetStats))),
+		serve.Get(protocol.FleetChoicesPath, "fleet", f.Signed(f.Verified(n.journal.GetChoices))),
+		serve.Get(protocol.FleetDerivedPath, "fleet", f.Verified(n.server.GetDerived)),
 	}
 	for _, g := range n.guests {
 		routes = append(routes, g.Routes()...)

@@ -49,7 +49,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.begin(ctx)
 	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels(),
-		"connections", n.listener.Most())
+		"connections", n.listener.Limit())
 	var err error
 	select {
 	case <-ctx.Done():

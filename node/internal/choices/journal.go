@@ -91,8 +91,8 @@ type Fleet interface {
 	Self() origin.Member
 	// Member returns the member of the name, if it serves.
 	Member(name string) (gossip.Member, bool)
-	// AskJSON asks another node, and waits for its answer until ctx ends.
-	AskJSON(ctx context.Context, to origin.Member, method, target string, question, answer any) error
+	// RequestJSON sends a request to another node, and waits for the answer until ctx ends.
+	RequestJSON(ctx context.Context, to origin.Member, method, target string, question, answer any) error
 	// Announce tells the fleet how far a journal was read here, and Held returns what was announced last.
 	Announce(p gossip.Pointer)
 	Held(kind gossip.Kind, name string) (gossip.Pointer, bool)
@@ -196,7 +196,7 @@ func (j *Journal) Pull(ctx context.Context, from gossip.Member, p gossip.Pointer
 		var answer page
 		target := protocol.FleetChoicesPath + "?" + query.Encode()
 		member := origin.Member{Name: from.Name, Region: from.Region, URL: from.URL}
-		if err := j.Fleet.AskJSON(ctx, member, http.MethodGet, target, nil, &answer); err != nil {
+		if err := j.Fleet.RequestJSON(ctx, member, http.MethodGet, target, nil, &answer); err != nil {
 			return err
 		}
 		for _, one := range answer.Choices {

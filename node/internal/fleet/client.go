@@ -18,17 +18,17 @@ import (
 	"brink/protocol"
 )
 
-// client asks other nodes.
+// client sends requests to other nodes.
 type client struct {
 	ring *sign.Ring // the fleet's keys
 	http *http.Client
 	now  func() time.Time
 }
 
-// Ask sends a request to another node, signed by the fleet key, and returns the body of its answer, of at most limit
-// bytes. An answer that says no is a [*protocol.Problem]. One to a path of the fleet has to be signed by the fleet key,
-// too.
-func (c *client) Ask(
+// Request sends a request to another node, signed with the fleet key, and returns the body of the answer, at most limit
+// bytes. An answer with an error status is returned as a [*protocol.Problem]. The answer to a path of the fleet must be
+// signed with the fleet key, too.
+func (c *client) Request(
 	ctx context.Context, to origin.Member, method, target string, body []byte, limit int64,
 ) ([]byte, error) {
 	resp, err := c.Open(ctx, to, method, target, body)
@@ -49,7 +49,8 @@ func (c *client) Ask(
 	return raw, nil
 }
 
-// Open is Ask for an answer that is read as it comes: one with status 200 or 204. The caller closes its body.
+// Open is Request for an answer that is streamed. It returns an answer with status 200 or 204; the caller closes its
+// body.
 func (c *client) Open(
 	ctx context.Context, to origin.Member, method, target string, body []byte,
 ) (*http.Response, error) {
@@ -78,20 +79,20 @@ func (c *client) Open(
 	return nil, fmt.Errorf("node %s: %w", to.Name, protocol.ProblemOf(resp))
 }
 
-// AskJSON is Ask with JSON both ways. A nil question has no body, a nil answer is not read.
-func (c *client) AskJSON(ctx context.Context, to origin.Member, method, target string, question, answer any) error {
+// RequestJSON is Request with JSON in both directions. A nil in sends no body; a nil out discards the answer.
+func (c *client) RequestJSON(ctx context.Context, to origin.Member, method, target string, in, out any) error {
 	var body []byte
-	if question != nil {
+	if in != nil {
 		var err error
-		if body, err = json.Marshal(question); err != nil {
+		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
 	}
-	raw, err := c.Ask(ctx, to, method, target, body, protocol.MaxFleetAnswer)
-	if err != nil || answer == nil {
+	raw, err := c.Request(ctx, to, method, target, body, protocol.MaxFleetAnswer)
+	if err != nil || out == nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, answer); err != nil {
+	if err := json.Unmarshal(raw, out); err != nil {
 		return fmt.Errorf("node %s: %w", to.Name, err)
 	}
 	return nil

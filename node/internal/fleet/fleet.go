@@ -1,13 +1,14 @@
-// Package fleet is a node among others: it knows who they are, asks and answers them, and follows what they bring into
-// force.
+// Package fleet connects a node with the other nodes of its fleet: it knows the members, sends and answers requests
+// between nodes, and fetches what other nodes announce.
 //
-// The life of one announcement: another node has a newer manifest. Package gossip brings its pointer and calls until
-// the node has announced the same or a higher one; the manifest is pulled from that node by a signed request, and
-// enters by the door of package force like any other, which fetches its bundles. Requests between nodes name their
-// receiver and are signed by the fleet's key, and so are answers; those that have an effect count once.
+// The life of one announcement: another node has a newer manifest. Package gossip receives its pointer, and calls this
+// package until the node has announced the same or a higher one. This package fetches the manifest from the other node
+// by a signed request, and package force brings it into force like any other, and fetches its bundles. Requests between
+// nodes name their receiver, and they and their answers are signed with the fleet key; a request that has an effect is
+// accepted only once.
 //
-// The invariant: nothing that another node says is believed that its publisher, or the content's own digest, does not
-// vouch for. The fleet's key opens the door to asking, not to what is in force.
+// The invariant: content from another node is trusted only if its publisher has signed it, or if it has the digest that
+// was signed. The fleet key allows requests; it does not allow changing what is in force.
 package fleet
 
 import (
@@ -35,18 +36,18 @@ import (
 	"brink/protocol"
 )
 
-// Options say which nodes a node belongs to. The zero value is a node that stands alone.
+// Options say which fleet a node belongs to. The zero value is a node without a fleet.
 type Options struct {
-	Name      string         // of the fleet: a label on all that its nodes tell each other; empty: alone
+	Name      string         // of the fleet: a label on all messages between its nodes; empty: no fleet
 	Node      string         // the node's own name, unique in the fleet; default: the name of the host
 	Region    string         // where the node is; nodes ask others of their region first
-	URL       string         // where the others reach the node over HTTP; default: made of Advertise or Bind, and Listen
+	URL       string         // of the node, for the others; default: built from Advertise or Bind, and Listen
 	Bind      string         // see gossip.Config
 	Advertise string         // see gossip.Config
 	Join      []string       // see gossip.Config
 	Allow     []netip.Prefix // see gossip.Config
 	KeyFile   string         // see gossip.ReadKeys; or Keys. It is written when the fleet's key is rotated
-	Keys      [][]byte       // in the place of KeyFile; then this node takes part in no rotation
+	Keys      [][]byte       // instead of KeyFile; then the key of this node cannot be rotated
 
 	Pace      gossip.Pace          // for tests
 	Transport memberlist.Transport // for tests
@@ -55,7 +56,7 @@ type Options struct {
 // WithDefaults returns the options with defaults filled in.
 func (f Options) WithDefaults() Options {
 	if f.Name != "" && f.Node == "" {
-		f.Node, _ = os.Hostname() // Validate reports that there is none
+		f.Node, _ = os.Hostname() // Validate reports it if it is missing
 	}
 	return f
 }
@@ -64,15 +65,15 @@ func (f Options) WithDefaults() Options {
 func (f Options) Validate() error {
 	if f.Name == "" {
 		if len(f.Join) > 0 || f.Bind != "" || f.KeyFile != "" {
-			return errors.New("the fleet has no name: give all of its nodes the same one")
+			return errors.New("the fleet has no name: set the same one on all of its nodes")
 		}
 		return nil
 	}
 	if f.KeyFile == "" && len(f.Keys) == 0 {
-		return errors.New("the fleet has no key: make one with \"brink fleet key new\"")
+		return errors.New("the fleet has no key: create one with \"brink fleet key new\"")
 	}
 	if f.WithDefaults().Node == "" {
-		return errors.New("the node has no name, and neither has its host")
+		return errors.New("the node has no name, and the host has none that it could use")
 	}
 	if f.URL != "" {
 		if _, err := protocol.NodeURL(f.URL); err != nil {
@@ -88,22 +89,22 @@ type Config struct {
 
 	Context context.Context   // of all work in the background
 	Work    *background.Group // runs it
-	Data    string            // folder in which peers are remembered
-	Version string            // of the program, for the others to see
+	Data    string            // folder in which known peers are stored
+	Version string            // of the program, shown to the others
 	Door    *force.Door
 
-	// Status says how this node is, and Drain makes it say that it is not ready, or that it is again.
+	// Status returns the status of this node.
 	Status func() protocol.NodeStatus
-	Drain  func(drain bool)
-	// Journal reads the journal of a node, which has come as far as the pointer, from a member. It may wait for other
-	// nodes, until ctx ends.
+	// Drain drains this node, or ends that.
+	Drain func(drain bool)
+	// Journal reads the journal of a node up to the pointer from a member. It may wait for other nodes, until ctx ends.
 	Journal func(ctx context.Context, from gossip.Member, p gossip.Pointer) error
 
 	Logger *slog.Logger
 	Now    func() time.Time
 }
 
-// Fleet is the node among others. Use [New], then [Fleet.Run] once.
+// Fleet connects a node with the other nodes of its fleet. Use [New], then [Fleet.Run] once.
 type Fleet struct {
 	Config
 
@@ -112,17 +113,17 @@ type Fleet struct {
 
 	keys   keyring
 	once   sign.Once // requests that had an effect
-	since  time.Time // when this node was started
+	since  time.Time // the start of this node
 	faults atomic.Int64
 
 	replications replications
 
 	mu      sync.Mutex
-	drained time.Time                       // when the last drain, or its end, was asked for
-	hints   map[digest.Digest]gossip.Member // which member has a bundle that is being fetched
+	drained time.Time                       // the time of the last request to drain, or to end that
+	hints   map[digest.Digest]gossip.Member // members that have bundles which are being fetched
 }
 
-// New opens the sockets of gossip, and asks nobody yet.
+// New opens the sockets of gossip. It sends nothing yet.
 func New(config Config) (*Fleet, error) {
 	f := &Fleet{
 		Config:     config,
@@ -158,7 +159,7 @@ func New(config Config) (*Fleet, error) {
 		Allow:     config.Allow,
 		Keys:      f.keys.keys,
 		Peers:     filepath.Join(config.Data, "peers"),
-		Learned:   f.learned,
+		Learned:   f.fetchAnnounced,
 		Changed:   f.changed,
 		Logger:    config.Logger,
 		Pace:      config.Pace,
@@ -170,7 +171,7 @@ func New(config Config) (*Fleet, error) {
 	return f, nil
 }
 
-// Run gossips until ctx ends, and tells the others then.
+// Run gossips until ctx ends, and then leaves the fleet.
 func (f *Fleet) Run(ctx context.Context) error { return f.gossip.Run(ctx) }
 
 // Close ends gossip, and closes connections that are idle.
@@ -179,16 +180,16 @@ func (f *Fleet) Close() error {
 	return f.gossip.Close()
 }
 
-// Stats returns the figures of gossip, and Faults how many things other nodes have that could not be followed.
+// Stats returns the figures of gossip.
 func (f *Fleet) Stats() gossip.Stats { return f.gossip.Stats() }
 
-// Faults is described at [Fleet.Stats].
+// Faults returns how many announcements of other nodes could not be applied.
 func (f *Fleet) Faults() int64 { return f.faults.Load() }
 
-// Address returns where this node gossips: what others can be told to join.
+// Address returns the address at which this node gossips, which other nodes can join.
 func (f *Fleet) Address() string { return f.gossip.Self().Address }
 
-// Announce tells the fleet what is in force here.
+// Announce announces a pointer to the fleet.
 func (f *Fleet) Announce(p gossip.Pointer) { f.gossip.Announce(p) }
 
 // Held returns the highest pointer of a kind and name that this node has announced.
@@ -196,11 +197,11 @@ func (f *Fleet) Held(kind gossip.Kind, name string) (gossip.Pointer, bool) {
 	return f.gossip.Held(kind, name)
 }
 
-// SetState tells the fleet what this node is doing.
+// SetState announces the state of this node.
 func (f *Fleet) SetState(state gossip.State) { f.gossip.SetState(state) }
 
-// GuessURL returns where others reach a node, as far as it can tell: the address that it gossips at, and the port of
-// the address that it listens on.
+// GuessURL returns the URL at which others probably reach a node: the host at which it gossips, and the port at which
+// it listens.
 func (f Options) GuessURL(scheme, address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -245,8 +246,8 @@ func (f *Fleet) AnnounceTrust(trust *channel.Trust) {
 	})
 }
 
-// drainedAt notes when a drain, or its end, was asked for, and reports whether no later one was.
-func (f *Fleet) drainedAt(when time.Time) bool {
+// recordDrain records the time of a request to drain, or to end that, and reports whether none was later.
+func (f *Fleet) recordDrain(when time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if when.Before(f.drained) {

@@ -12,10 +12,10 @@ import (
 	"brink/protocol"
 )
 
-// learned takes what another node holds and this one does not: the body is pulled from it, checked as if a stranger
-// had handed it over, and in force once its bundles are here. It is called by package gossip, again and again until
-// the node has announced the pointer or a higher one.
-func (f *Fleet) learned(ctx context.Context, from gossip.Member, p gossip.Pointer) {
+// fetchAnnounced fetches what another node has announced and this one does not have, and applies it. The content is
+// verified as if it came from a stranger. Package gossip calls it repeatedly until the node has announced the pointer
+// or a higher one.
+func (f *Fleet) fetchAnnounced(ctx context.Context, from gossip.Member, p gossip.Pointer) {
 	err := f.Work.Guard(func() error {
 		switch p.Kind {
 		case gossip.Manifest:
@@ -30,22 +30,22 @@ func (f *Fleet) learned(ctx context.Context, from gossip.Member, p gossip.Pointe
 	})
 	if err != nil && ctx.Err() == nil {
 		f.faults.Add(1)
-		f.Logger.Warn("what another node holds is not taken", "node", from.Name, "pointer", p.String(),
+		f.Logger.Warn("announcement of another node not applied", "node", from.Name, "pointer", p.String(),
 			"error", err)
 	}
 }
 
-// pullTrust takes the trust document of an org from another node.
+// pullTrust fetches the trust document of an org from another node and applies it.
 func (f *Fleet) pullTrust(ctx context.Context, from gossip.Member, org string) error {
 	if f.Door.State.Trust(org) == nil {
-		return nil // an org that this node was not given is none of its business
+		return nil // the org is not configured here
 	}
-	raw, err := f.Ask(ctx, asMember(from), "GET", protocol.TrustPath(org), nil, channel.MaxTrust)
+	raw, err := f.Request(ctx, asMember(from), "GET", protocol.TrustPath(org), nil, channel.MaxTrust)
 	if err != nil {
 		return err
 	}
 	fetch := func(version uint64) ([]byte, error) {
-		raw, err := f.Ask(ctx, asMember(from), "GET", protocol.TrustVersionPath(org, version), nil, channel.MaxTrust)
+		raw, err := f.Request(ctx, asMember(from), "GET", protocol.TrustVersionPath(org, version), nil, channel.MaxTrust)
 		if protocol.CodeOf(err) == protocol.CodeUnknownOrg {
 			return nil, nil
 		}
@@ -57,12 +57,12 @@ func (f *Fleet) pullTrust(ctx context.Context, from gossip.Member, org string) e
 	return f.Door.FetchVersions(f.Context, org, fetch)
 }
 
-// pull takes the manifest of a channel from another node.
+// pull fetches the manifest of a channel from another node and applies it.
 func (f *Fleet) pull(ctx context.Context, from gossip.Member, app, name string) error {
 	if f.Door.State.Claiming(app) == nil {
-		return nil // likewise
+		return nil // no configured org claims it
 	}
-	raw, err := f.Ask(ctx, asMember(from), "GET", protocol.ChannelPath(app, name), nil, channel.MaxManifest)
+	raw, err := f.Request(ctx, asMember(from), "GET", protocol.ChannelPath(app, name), nil, channel.MaxManifest)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (f *Fleet) pull(ctx context.Context, from gossip.Member, app, name string) 
 	if _, refused := errors.AsType[*channel.RefusedError](err); !refused {
 		return err
 	}
-	// It may be signed by keys of a trust document that is on its way too.
+	// It may be signed by keys of a trust document that has not arrived yet.
 	stored, parsing := channel.ParseManifest(raw)
 	if parsing != nil || f.pullTrust(ctx, from, stored.Org) != nil {
 		return err
@@ -80,7 +80,7 @@ func (f *Fleet) pull(ctx context.Context, from gossip.Member, app, name string) 
 	return err
 }
 
-// Hint notes that a bundle which is being fetched is at the node of the name, and returns what ends that.
+// Hint records that the named node has a bundle which is being fetched. The caller calls end after the fetch.
 func (f *Fleet) Hint(id digest.Digest, node string) (end func()) {
 	m, ok := f.Member(node)
 	if !ok {
@@ -96,7 +96,7 @@ func (f *Fleet) Hint(id digest.Digest, node string) (end func()) {
 	}
 }
 
-// hinted returns which member is known to have a bundle.
+// hinted returns the member that is known to have a bundle.
 func (f *Fleet) hinted(id digest.Digest) (gossip.Member, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

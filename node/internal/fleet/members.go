@@ -8,17 +8,17 @@ import (
 	"brink/origin"
 )
 
-// membership is who belongs to the fleet.
+// membership is the members of the fleet.
 type membership struct {
 	name, region, url string // of this node
 
 	gossip *gossip.Gossip
 
 	mu   sync.Mutex
-	next chan struct{} // closed when members came, went or changed; then there is another one
+	next chan struct{} // closed at each change of members, and then replaced
 }
 
-// changed is called by package gossip when members came, went or changed.
+// changed is called by package gossip when members join, leave or change.
 func (m *membership) changed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -26,14 +26,14 @@ func (m *membership) changed() {
 	m.next = make(chan struct{})
 }
 
-// change returns what is closed at the next change of members. Whoever waits for one looks at them after the call.
+// change returns a channel that is closed at the next change of members. Get the members after calling it, not before.
 func (m *membership) change() <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.next
 }
 
-// starting reports whether there is a member that does not serve yet, as far as this node has heard.
+// starting reports whether this node knows of a member that does not serve yet.
 func (m *membership) starting() bool {
 	return slices.ContainsFunc(m.gossip.Members(), func(other gossip.Member) bool {
 		return other.Name != m.name && other.State == gossip.Starting
@@ -52,7 +52,7 @@ func (m *membership) Members() []gossip.Member {
 	return list
 }
 
-// Member returns the other member of the name, if it serves.
+// Member returns the other member with that name, if it serves.
 func (m *membership) Member(name string) (gossip.Member, bool) {
 	for _, other := range m.Members() {
 		if other.Name == name {

@@ -12,7 +12,7 @@ import (
 	"brink/protocol"
 )
 
-// Verify returns nil for a request that is signed by the fleet key for this node. A nil fleet refuses all.
+// Verify returns nil for a request to this node that is signed with the fleet key. A nil fleet refuses all.
 func (f *Fleet) Verify(r *serve.Request, body []byte) error {
 	if f == nil {
 		return serve.Problem(protocol.CodeNotFound, "this node belongs to no fleet", "start it with --fleet")
@@ -24,13 +24,13 @@ func (f *Fleet) Verify(r *serve.Request, body []byte) error {
 		Body:   digest.Sum(body),
 	}, r.Authorization(), f.Now())
 	if err != nil {
-		return serve.Problem(protocol.CodeUnsigned, err.Error(), "only nodes of the fleet may ask for this")
+		return serve.Problem(protocol.CodeUnsigned, err.Error(), "only nodes of the fleet may request this")
 	}
 	return nil
 }
 
-// Only has a handler answer requests without a body that are signed by the fleet key, and no others.
-func (f *Fleet) Only(do serve.Handler) serve.Handler {
+// Verified returns a handler that passes only requests that are signed with the fleet key and have no body.
+func (f *Fleet) Verified(do serve.Handler) serve.Handler {
 	return func(r *serve.Request) error {
 		if err := f.Verify(r, nil); err != nil {
 			return err
@@ -39,7 +39,7 @@ func (f *Fleet) Only(do serve.Handler) serve.Handler {
 	}
 }
 
-// Signed has the answers of a handler signed by the fleet key, if they are in memory. The handler verifies the request.
+// Signed returns a handler whose answers are signed with the fleet key, if they are in memory. do verifies the request.
 func (f *Fleet) Signed(do serve.Handler) serve.Handler {
 	return func(r *serve.Request) error {
 		if err := do(r); err != nil {
@@ -52,9 +52,9 @@ func (f *Fleet) Signed(do serve.Handler) serve.Handler {
 	}
 }
 
-// read reads the body of a request that is signed by the fleet key, as JSON. It is for requests that have an
-// effect, so it takes each of them once.
-func (f *Fleet) read(r *serve.Request, limit int64, into any) error {
+// readSigned decodes the JSON body of a request that is signed with the fleet key. It is for requests that have an
+// effect, so it accepts each of them only once.
+func (f *Fleet) readSigned(r *serve.Request, limit int64, into any) error {
 	body, err := r.ReadBody(limit)
 	if err != nil {
 		return err
@@ -66,12 +66,12 @@ func (f *Fleet) read(r *serve.Request, limit int64, into any) error {
 		return serve.Problem(protocol.CodeUnsigned, err.Error(), "sign it again")
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return serve.Problem(protocol.CodeBadRequest, "the body is not the JSON that is expected", "")
+		return serve.Problem(protocol.CodeBadRequest, "the body is not the expected JSON", "")
 	}
 	return nil
 }
 
-// GetStatus answers GET /v1/fleet/status: what this node says of itself.
+// GetStatus answers GET /v1/fleet/status with the status of this node.
 func (f *Fleet) GetStatus(r *serve.Request) error {
 	if err := f.Verify(r, nil); err != nil {
 		return err
@@ -79,10 +79,11 @@ func (f *Fleet) GetStatus(r *serve.Request) error {
 	return r.WriteJSON(http.StatusOK, f.Status())
 }
 
-// PostHold answers POST /v1/fleet/hold: a channel manifest that another node has, and that this one is to have too.
+// PostHold answers POST /v1/fleet/hold: another node has brought a channel manifest into force, and requests that this
+// one does so too.
 func (f *Fleet) PostHold(r *serve.Request) error {
 	var in protocol.Hold
-	if err := f.read(r, protocol.MaxCheck, &in); err != nil {
+	if err := f.readSigned(r, protocol.MaxCheck, &in); err != nil {
 		return err
 	}
 	p := gossip.Pointer{
@@ -97,14 +98,14 @@ func (f *Fleet) PostHold(r *serve.Request) error {
 			return err
 		}
 	}
-	if !f.holds(&in) {
+	if !f.isInForce(&in) {
 		return serve.Problem(protocol.CodeConflict, "another release is in force here", "see brink fleet status")
 	}
 	return r.WriteJSON(http.StatusOK, protocol.Replica{Node: f.Node, Region: f.Region})
 }
 
-// holds reports whether what is in force here is the manifest asked for, or one that goes on from its release.
-func (f *Fleet) holds(in *protocol.Hold) bool {
+// isInForce reports whether the requested manifest is in force here, or a later one with its release in the history.
+func (f *Fleet) isInForce(in *protocol.Hold) bool {
 	m := f.Door.State.Manifest(in.App, in.Channel)
 	if m == nil || m.Order() <= in.Order {
 		return m != nil && m.Statement() == in.Statement
@@ -120,15 +121,16 @@ func (f *Fleet) holds(in *protocol.Hold) bool {
 // PostDrain answers POST /v1/fleet/drain.
 func (f *Fleet) PostDrain(r *serve.Request) error {
 	var in protocol.Drain
-	if err := f.read(r, protocol.MaxCheck, &in); err != nil {
+	if err := f.readSigned(r, protocol.MaxCheck, &in); err != nil {
 		return err
 	}
 	if ahead := in.At.Sub(f.Now()); ahead.Abs() > sign.Skew {
-		return serve.Problem(protocol.CodeBadRequest, "at is not the time of now", "compare the clocks of the nodes")
+		return serve.Problem(protocol.CodeBadRequest, "at differs too much from the time of this node",
+			"compare the clocks of the nodes")
 	}
-	if !f.drainedAt(in.At) {
-		return serve.Problem(protocol.CodeConflict, "this node was started, drained or undrained after that",
-			"ask again; if that does not help, compare the clocks of the nodes")
+	if !f.recordDrain(in.At) {
+		return serve.Problem(protocol.CodeConflict, "this node was started, drained or undrained after that request",
+			"try again; if that does not help, compare the clocks of the nodes")
 	}
 	f.Drain(in.Drain)
 	return r.WriteJSON(http.StatusOK, f.Status())

@@ -24,10 +24,10 @@ import (
 )
 
 // The key of a fleet is rotated in the three steps of [gossip.Gossip.Rekey], each on all nodes before the next. One
-// node leads: it sends the keys of each step to the others, sealed under the key that all of them have, and stops at
-// the first that does not take them. Then all nodes still understand each other, and the rotation can be begun again.
+// node leads: it sends the keys of each step to the others, encrypted under the key that all of them have, and stops at
+// the first that fails. All nodes can still communicate then, and the rotation can be started again.
 
-// sealContext separates this use of a fleet key from all others (BLAKE3, section 2.3 of its paper).
+// sealContext is the domain separation of this use of a fleet key (BLAKE3, section 2.3 of its paper).
 const sealContext = "brink fleet keys v1"
 
 func sealer(key []byte) (cipher.AEAD, error) {
@@ -40,7 +40,7 @@ func sealer(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// seal encrypts a key file, so that it can be read by who has the key.
+// seal encrypts a key file under a key.
 func seal(key []byte, file []byte) ([]byte, error) {
 	aead, err := sealer(key)
 	if err != nil {
@@ -49,7 +49,7 @@ func seal(key []byte, file []byte) ([]byte, error) {
 	return aead.Seal(nil, nil, file, nil), nil
 }
 
-// unseal decrypts what was sealed under one of the keys.
+// unseal decrypts a key file that was encrypted under one of the keys.
 func unseal(keys [][]byte, box []byte) ([]byte, error) {
 	for _, key := range keys {
 		aead, err := sealer(key)
@@ -60,7 +60,7 @@ func unseal(keys [][]byte, box []byte) ([]byte, error) {
 			return file, nil
 		}
 	}
-	return nil, errors.New("the keys are sealed under a key that is not known here")
+	return nil, errors.New("the new keys are encrypted under a key that this node does not have")
 }
 
 // keyFile returns keys in the form of a key file.
@@ -75,16 +75,16 @@ func keyFile(keys [][]byte) []byte {
 
 // keyring is the keys of this node, and the file that they come from.
 type keyring struct {
-	file string // empty: they come from elsewhere
+	file string // empty: they are not from a file
 
-	mu   sync.Mutex // one change after the other
+	mu   sync.Mutex // serialises changes
 	keys [][]byte   // the primary first
 }
 
-// replaceable reports why the keys of this node cannot be replaced.
-func (k *keyring) replaceable() error {
+// checkReplaceable returns an error if the keys of this node cannot be replaced.
+func (k *keyring) checkReplaceable() error {
 	if k.file == "" {
-		return errors.New("this node has its key from no file that could be replaced: change it where it comes from")
+		return errors.New("the fleet key of this node is not in a file that could be replaced: change it at its source")
 	}
 	return nil
 }
@@ -95,12 +95,12 @@ func (k *keyring) current() [][]byte {
 	return k.keys
 }
 
-// rekey replaces the keys of this node, in memory and in the key file, or nothing.
+// rekey replaces the keys of this node, in memory and in the key file, or changes neither.
 func (f *Fleet) rekey(keys [][]byte) error {
 	k := &f.keys
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.replaceable(); err != nil {
+	if err := k.checkReplaceable(); err != nil {
 		return err
 	}
 	if err := durable.Replace(k.file, keyFile(keys), 0o600); err != nil {
@@ -116,13 +116,13 @@ func (f *Fleet) rekey(keys [][]byte) error {
 	return nil
 }
 
-// PostKeys answers POST /v1/fleet/keys: one step of a rotation.
+// PostKeys answers POST /v1/fleet/keys, one step of a rotation.
 func (f *Fleet) PostKeys(r *serve.Request) error {
 	var in protocol.Sealed
-	if err := f.read(r, protocol.MaxCheck, &in); err != nil {
+	if err := f.readSigned(r, protocol.MaxCheck, &in); err != nil {
 		return err
 	}
-	// Whatever this node had taken before it was started, it does not remember.
+	// This node does not remember which requests it accepted before it was started, so it refuses all of that time.
 	if sent, ok := sign.Sent(r.Authorization()); !ok || sent.Before(f.since.Truncate(time.Second)) {
 		return serve.Problem(protocol.CodeUnsigned, "the request is from before this node was started",
 			"rotate the key again")
@@ -136,16 +136,16 @@ func (f *Fleet) PostKeys(r *serve.Request) error {
 		return serve.Problem(protocol.CodeBadRequest, err.Error(), "")
 	}
 	if err := f.rekey(keys); err != nil {
-		f.Logger.Error("keys of the fleet are not taken", "error", err)
+		f.Logger.Error("cannot replace fleet keys", "error", err)
 		return serve.Problem(protocol.CodeConflict, err.Error(), "see docs/fleet.md on rotating the key")
 	}
-	f.Logger.Info("keys of the fleet replaced", "keys", len(keys))
+	f.Logger.Info("fleet keys replaced", "keys", len(keys))
 	return r.WriteJSON(http.StatusOK, protocol.Replica{Node: f.Node, Region: f.Region})
 }
 
-// Rotate gives the fleet a new key, and returns the nodes that have it.
+// Rotate replaces the key of the fleet by a new one, and returns the nodes that have it.
 func (f *Fleet) Rotate(ctx context.Context) ([]protocol.Replica, error) {
-	if err := f.keys.replaceable(); err != nil {
+	if err := f.keys.checkReplaceable(); err != nil {
 		return nil, err
 	}
 	former := f.keys.current()
@@ -166,7 +166,7 @@ func (f *Fleet) Rotate(ctx context.Context) ([]protocol.Replica, error) {
 	return done, nil
 }
 
-// rotateStep brings all nodes to the same keys, this one last: it can still be asked to try again.
+// rotateStep replaces the keys of all nodes. This one is last, so that it can lead another attempt.
 func (f *Fleet) rotateStep(ctx context.Context, keys [][]byte) ([]protocol.Replica, error) {
 	box, err := seal(f.keys.current()[0], keyFile(keys))
 	if err != nil {
@@ -178,7 +178,7 @@ func (f *Fleet) rotateStep(ctx context.Context, keys [][]byte) ([]protocol.Repli
 			continue
 		}
 		var answer protocol.Replica
-		err := f.AskJSON(ctx, asMember(m), http.MethodPost, protocol.FleetKeysPath, protocol.Sealed{Box: box}, &answer)
+		err := f.RequestJSON(ctx, asMember(m), http.MethodPost, protocol.FleetKeysPath, protocol.Sealed{Box: box}, &answer)
 		if err != nil {
 			return done, err
 		}

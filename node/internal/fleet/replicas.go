@@ -16,13 +16,14 @@ import (
 	"brink/protocol"
 )
 
-// replicaWait bounds how long a publisher waits for other nodes to hold what it published.
+// replicaWait bounds how long a publisher waits for replicas on other nodes.
 const replicaWait = 60 * time.Second
 
-// Replicas is on how many nodes, and in how many regions, a release is to be durable before its publisher is told.
+// Replicas is on how many nodes, and in how many regions, a release has to be durable before its publisher gets an
+// answer.
 type Replicas struct{ nodes, regions int }
 
-// ReadReplicas reads from a request what its publisher asks for. A nil fleet has no other node.
+// ReadReplicas returns the replicas that a request asks for. A nil fleet has no other nodes.
 func (f *Fleet) ReadReplicas(r *serve.Request) (Replicas, error) {
 	want := Replicas{nodes: 1, regions: 1}
 	for field, into := range map[string]*int{protocol.FieldReplicas: &want.nodes, protocol.FieldRegions: &want.regions} {
@@ -38,7 +39,7 @@ func (f *Fleet) ReadReplicas(r *serve.Request) (Replicas, error) {
 		*into = number
 	}
 	if want.nodes > 1 && f == nil {
-		return want, serve.Problem(protocol.CodeBadRequest, "this node belongs to no fleet, so there can be no other replica",
+		return want, serve.Problem(protocol.CodeBadRequest, "this node has no fleet, so there cannot be other replicas",
 			"start it with --fleet, or publish without --replicas")
 	}
 	return want, nil
@@ -52,42 +53,42 @@ func (w Replicas) met(by []protocol.Replica) bool {
 	return len(by) >= w.nodes && len(regions) >= w.regions
 }
 
-// replications are what is known of the nodes that hold the manifests in force. One manifest is asked about once at a
-// time, and once in a while, however many want to know: whoever has seen a manifest can send it again.
+// replications caches which nodes have the manifests in force. For each manifest, requests are sent once at a time and
+// once in a while, independent of the number of publishers: anybody who has seen a manifest can send it again.
 type replications struct {
 	mu        sync.Mutex
 	byChannel map[string]*replication
 }
 
-// replication is what other nodes said of one manifest. Its fields are guarded by replications.mu.
+// replication is the known replicas of one manifest. Its fields are guarded by replications.mu.
 type replication struct {
 	manifest digest.Digest
 	have     []protocol.Replica // this node first
-	changed  chan struct{}      // closed when have has changed, or no more is asked; then there is another one
-	over     bool               // no more is asked
-	again    time.Time          // when it may be asked again, or when the members of the fleet have changed
-	members  <-chan struct{}    // closed when they have
+	changed  chan struct{}      // closed when have or finished changes, and then replaced
+	finished bool               // no more requests are sent
+	expires  time.Time          // if finished
+	members  <-chan struct{}    // closed at a change of members, by which it expires too
 }
 
-// fresh reports whether what is known is all that can be. The caller holds replications.mu.
+// fresh reports whether no new requests are necessary. The caller holds replications.mu.
 func (r *replication) fresh(now time.Time) bool {
 	select {
 	case <-r.members:
-		return !r.over
+		return !r.finished
 	default:
-		return !r.over || now.Before(r.again)
+		return !r.finished || now.Before(r.expires)
 	}
 }
 
-// change wakes those who wait. The caller holds replications.mu.
-func (r *replication) change() {
+// notify wakes those that wait. The caller holds replications.mu.
+func (r *replication) notify() {
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
 
-// Replicate returns when so many nodes hold m durably as are wanted, or when no more will in time. It returns those
-// that do, this one first, and nothing when only this one was wanted. The caller must not hold the channel's turn: this
-// may take long.
+// Replicate returns when m is durable on enough nodes, or when no more will have it in time. It returns the nodes that
+// have it, this one first, or nil if only this one was wanted. It may take long, so the caller must not hold the lock
+// of the channel.
 func (f *Fleet) Replicate(m *channel.Manifest, want Replicas) []protocol.Replica {
 	if f == nil || want.nodes <= 1 && want.regions <= 1 {
 		return nil
@@ -96,7 +97,7 @@ func (f *Fleet) Replicate(m *channel.Manifest, want Replicas) []protocol.Replica
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	r := f.replication(m)
-	for !want.met(r.have) && !r.over {
+	for !want.met(r.have) && !r.finished {
 		changed := r.changed
 		all.mu.Unlock()
 		select {
@@ -111,8 +112,8 @@ func (f *Fleet) Replicate(m *channel.Manifest, want Replicas) []protocol.Replica
 	return slices.Clone(r.have)
 }
 
-// replication returns what is known of a manifest, and begins to ask if nobody has lately. The caller holds
-// replications.mu.
+// replication returns the replication of a manifest, and starts one if there is none or it has expired. The caller
+// holds replications.mu.
 func (f *Fleet) replication(m *channel.Manifest) *replication {
 	all, key := &f.replications, m.App+"/"+m.Channel
 	r, now := all.byChannel[key], f.Now()
@@ -133,24 +134,23 @@ func (f *Fleet) replication(m *channel.Manifest) *replication {
 		defer func() {
 			all.mu.Lock()
 			defer all.mu.Unlock()
-			r.over, r.again = true, f.Now().Add(replicaWait)
+			r.finished, r.expires = true, f.Now().Add(replicaWait)
 			r.members = f.change()
-			r.change()
+			r.notify()
 		}()
-		f.askAll(m, func(one protocol.Replica) {
+		f.requestAll(m, func(one protocol.Replica) {
 			all.mu.Lock()
 			defer all.mu.Unlock()
 			r.have = append(r.have, one)
-			r.change()
+			r.notify()
 		})
 	})
 	return r
 }
 
-// askAll asks the other nodes to hold a manifest, and calls holds for each that does, one after the other. It waits for
-// members that are starting, or were when this node last heard of them: whoever has just started a fleet has its nodes
-// counted.
-func (f *Fleet) askAll(m *channel.Manifest, holds func(protocol.Replica)) {
+// requestAll requests the other nodes to bring a manifest into force, and calls add for each that has, one after the
+// other. It waits for members that are starting, as far as this node knows, so that the nodes of a new fleet count.
+func (f *Fleet) requestAll(m *channel.Manifest, add func(protocol.Replica)) {
 	ctx, cancel := context.WithTimeout(f.Context, replicaWait)
 	asking := f.Work.Part()
 	defer asking.Wait()
@@ -168,7 +168,7 @@ func (f *Fleet) askAll(m *channel.Manifest, holds func(protocol.Replica)) {
 			asking.Go(func() {
 				var one *protocol.Replica
 				defer func() { answers <- one }()
-				one = f.askHold(ctx, other, m)
+				one = f.requestHold(ctx, other, m)
 			})
 		}
 		if waiting == 0 && !f.starting() {
@@ -178,7 +178,7 @@ func (f *Fleet) askAll(m *channel.Manifest, holds func(protocol.Replica)) {
 		case one := <-answers:
 			waiting--
 			if one != nil {
-				holds(*one)
+				add(*one)
 			}
 		case <-change:
 		case <-ctx.Done():
@@ -187,24 +187,24 @@ func (f *Fleet) askAll(m *channel.Manifest, holds func(protocol.Replica)) {
 	}
 }
 
-// askHold asks another node to hold a manifest, and returns nil if it does not.
-func (f *Fleet) askHold(ctx context.Context, other gossip.Member, m *channel.Manifest) *protocol.Replica {
-	question := protocol.Hold{
+// requestHold requests another node to bring a manifest into force, and returns nil if it does not.
+func (f *Fleet) requestHold(ctx context.Context, other gossip.Member, m *channel.Manifest) *protocol.Replica {
+	in := protocol.Hold{
 		App: m.App, Channel: m.Channel, Order: m.Order(), Statement: m.Statement(), Bundle: m.Release.Bundle,
 		From: f.Node,
 	}
 	var answer protocol.Replica
-	if err := f.AskJSON(ctx, asMember(other), http.MethodPost, protocol.FleetHoldPath, question, &answer); err != nil {
+	if err := f.RequestJSON(ctx, asMember(other), http.MethodPost, protocol.FleetHoldPath, in, &answer); err != nil {
 		if ctx.Err() == nil {
-			f.Logger.Warn("node does not hold what was published", "node", other.Name, "error", err)
+			f.Logger.Warn("published manifest is not in force on another node", "node", other.Name, "error", err)
 		}
 		return nil
 	}
-	return &protocol.Replica{Node: other.Name, Region: other.Region} // who it is, is known better than it says
+	return &protocol.Replica{Node: other.Name, Region: other.Region} // as gossip says, not as the answer says
 }
 
-// spread orders members so that the regions take turns, that of the node last: the first few are in as many regions as
-// there are.
+// spread orders members so that regions alternate, the node's own region last, so that the first few are in as many
+// regions as possible.
 func spread(members []gossip.Member, own string) []gossip.Member {
 	var regions []string
 	byRegion := map[string][]gossip.Member{}

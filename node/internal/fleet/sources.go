@@ -8,12 +8,11 @@ import (
 	"brink/origin"
 )
 
-// maxAsked bounds the peers that are asked for one bundle in one round. Those after them would have it from the same
-// place.
+// maxAsked bounds the peers that are asked for one bundle in one round. Further ones would not have it either.
 const maxAsked = 8
 
-// Sources returns the other nodes to ask for a bundle, in order: the region's owner, the one that is known to have it,
-// the others of the region, other regions. Those that will end soon come last.
+// Sources returns the other nodes to request a bundle from, in order: the region's owner, the one that is known to have
+// it, the others of the region, other regions. Draining nodes come last.
 func (f *Fleet) Sources(id digest.Digest) []origin.Source {
 	self := f.Self()
 	var members []origin.Member
@@ -23,7 +22,7 @@ func (f *Fleet) Sources(id digest.Digest) []origin.Source {
 		draining[m.Name] = m.State == gossip.Draining
 	}
 	order := origin.Order(self, members, id)
-	slices.SortStableFunc(order, func(a, b origin.Member) int { // those that will end soon come last
+	slices.SortStableFunc(order, func(a, b origin.Member) int { // draining nodes come last
 		switch {
 		case draining[a.Name] == draining[b.Name]:
 			return 0
@@ -39,7 +38,7 @@ func (f *Fleet) Sources(id digest.Digest) []origin.Source {
 	for _, m := range order[:min(len(order), maxAsked)] {
 		peer, err := origin.NewPeer(origin.PeerConfig{Name: m.Name, URL: m.URL, Ring: f.ring, HTTP: f.http})
 		if err != nil {
-			f.Logger.Debug("node cannot be asked", "node", m.Name, "error", err)
+			f.Logger.Debug("cannot request bundles from node", "node", m.Name, "error", err)
 			continue
 		}
 		list = append(list, peer)

@@ -13,10 +13,10 @@ import (
 	"brink/protocol"
 )
 
-// StatusWait bounds how long another node may take to say how it is.
+// StatusWait bounds how long another node may take to send its status.
 const StatusWait = 5 * time.Second
 
-// Survey asks all nodes of the fleet how they are, and compares what they hold.
+// Survey requests the status of all nodes of the fleet, and compares which manifests they have.
 func (f *Fleet) Survey(ctx context.Context) protocol.FleetStatus {
 	self := protocol.FleetMember{NodeStatus: f.Status()}
 	var others []gossip.Member
@@ -33,10 +33,11 @@ func (f *Fleet) Survey(ctx context.Context) protocol.FleetStatus {
 	for i, m := range others {
 		asking.Go(func() {
 			one := &nodes[i+1]
-			if err := f.AskJSON(ctx, asMember(m), http.MethodGet, protocol.FleetStatusPath, nil, &one.NodeStatus); err != nil {
+			err := f.RequestJSON(ctx, asMember(m), http.MethodGet, protocol.FleetStatusPath, nil, &one.NodeStatus)
+			if err != nil {
 				one.Error = err.Error()
 			}
-			// Who it is and where, the fleet knows better than it says.
+			// Name, region and URL are those of gossip, not those in the answer.
 			one.Node, one.Region, one.URL = m.Name, m.Region, m.URL
 			if one.Version = m.Version; one.State == "" {
 				one.State = m.State.String()
@@ -52,7 +53,7 @@ func (f *Fleet) Survey(ctx context.Context) protocol.FleetStatus {
 	return answer
 }
 
-// compare fills in what each node lacks of what any of them holds, and returns how many channels there are.
+// compare fills in what each node lacks that others have, and returns the number of channels.
 func compare(nodes []protocol.FleetMember) int {
 	type name struct{ app, channel string }
 	highest := map[name]uint64{}
@@ -88,11 +89,10 @@ func compare(nodes []protocol.FleetMember) int {
 	return len(highest)
 }
 
-// DrainNode has a node of the fleet say that it is not ready, or that it is again, and returns how it is. The name may
-// be that of this node.
+// DrainNode drains a node of the fleet, or ends that, and returns its status. The name may be that of this node.
 func (f *Fleet) DrainNode(ctx context.Context, name string, drain bool) (*protocol.NodeStatus, error) {
 	if name == f.Node {
-		f.drainedAt(f.Now())
+		f.recordDrain(f.Now())
 		f.Drain(drain)
 		status := f.Status()
 		return &status, nil
@@ -102,8 +102,8 @@ func (f *Fleet) DrainNode(ctx context.Context, name string, drain bool) (*protoc
 			continue
 		}
 		var answer protocol.NodeStatus
-		question := protocol.Drain{Drain: drain, At: f.Now()}
-		if err := f.AskJSON(ctx, asMember(m), http.MethodPost, protocol.FleetDrainPath, question, &answer); err != nil {
+		in := protocol.Drain{Drain: drain, At: f.Now()}
+		if err := f.RequestJSON(ctx, asMember(m), http.MethodPost, protocol.FleetDrainPath, in, &answer); err != nil {
 			return nil, &protocol.Problem{
 				Status: http.StatusBadGateway, Code: protocol.CodeUnavailable, Message: err.Error(),
 			}

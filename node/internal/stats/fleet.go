@@ -21,8 +21,8 @@ const askWait = 5 * time.Second
 type Fleet interface {
 	// Others returns the other nodes that serve. It waits for nothing.
 	Others() []origin.Member
-	// Ask asks another node, and waits for its answer of at most limit bytes until ctx ends.
-	Ask(ctx context.Context, to origin.Member, method, target string, body []byte, limit int64) ([]byte, error)
+	// Request asks another node, and waits for its answer of at most limit bytes until ctx ends.
+	Request(ctx context.Context, to origin.Member, method, target string, body []byte, limit int64) ([]byte, error)
 }
 
 // GetStats answers GET /v1/fleet/stats?app=&days=: what came to this node of an app, for another one to add up. The
@@ -57,7 +57,7 @@ func (s *Stats) sum(ctx context.Context, app string, days int) (*tally.Snapshot,
 	)
 	for _, m := range s.Fleet.Others() {
 		asking.Go(func() {
-			raw, err := s.Fleet.Ask(ctx, m, http.MethodGet, target, nil, protocol.MaxFleetAnswer)
+			raw, err := s.Fleet.Request(ctx, m, http.MethodGet, target, nil, protocol.MaxFleetAnswer)
 			var part *tally.Snapshot
 			if err == nil {
 				part, err = tally.ParseSnapshot(raw)

@@ -16,10 +16,10 @@ var testLimits = Config{
 	Idle: 60 * time.Second, Stall: 10 * time.Second, Grace: 20 * time.Second, ReadRate: 100, WriteRate: 1000,
 }
 
-// pass lets the clock of the bubble go on by d.
+// pass advances the clock of the bubble by d.
 func pass(d time.Duration) { <-time.After(d) }
 
-// bubble runs f with both ends of a connection of a Listener with that config, and closes them after it.
+// bubble runs f with both ends of a connection of a Listener with that config, and closes them afterwards.
 func bubble(t *testing.T, config Config, f func(t *testing.T, l *Listener, c *Conn, peer net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -72,7 +72,7 @@ func receive(t *testing.T, r io.Reader, n int) {
 	}
 }
 
-// wantEnd checks what a call returned that should have been ended by a limit, and that the peer is told.
+// wantEnd checks the error of a call that a limit should have ended, and that the peer sees the close.
 func wantEnd(t *testing.T, l *Listener, err, want error, counted Stats, peer net.Conn) {
 	t.Helper()
 	var timeout net.Error
@@ -89,14 +89,14 @@ func wantEnd(t *testing.T, l *Listener, err, want error, counted Stats, peer net
 	}
 }
 
-// drip writes n bytes again and again with a pause between, until it fails.
+// drip writes n bytes repeatedly with a pause between, until it fails.
 func drip(w io.Writer, n int, pause time.Duration) {
 	for err := error(nil); err == nil; pass(pause) {
 		_, err = w.Write(make([]byte, n))
 	}
 }
 
-// sip reads n bytes again and again with a pause between, until it fails.
+// sip reads n bytes repeatedly with a pause between, until it fails.
 func sip(r io.Reader, n int, pause time.Duration) {
 	for err := error(nil); err == nil; pass(pause) {
 		_, err = io.ReadFull(r, make([]byte, n))

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// checkEvery is how long a look at the certificate files is good for.
+// checkEvery is the minimum interval between checks whether the certificate files have changed.
 const checkEvery = time.Second
 
 // CertificatesConfig names what [OpenCertificates] opens. All fields are required but one of KeyFile and Key.
 type CertificatesConfig struct {
 	CertFile, KeyFile string // PEM; the certificate file holds the chain, leaf first
-	Key               []byte // PEM, in the place of KeyFile
-	// OnError is told when the files changed and cannot be used, once per change. It is called in the course of a
-	// handshake and must not block.
+	Key               []byte // PEM, instead of KeyFile
+	// OnError is called when the files have changed and cannot be used, once per change. It is called during a handshake
+	// and must not block.
 	OnError func(error)
 }
 
@@ -28,33 +28,33 @@ type CertificatesConfig struct {
 func (c CertificatesConfig) Validate() error {
 	switch {
 	case c.CertFile == "" || (c.KeyFile == "") == (len(c.Key) == 0):
-		return errors.New("certificate file and one key are both needed")
+		return errors.New("a certificate file and exactly one key are required")
 	case c.OnError == nil:
-		return errors.New("nobody to tell of a certificate that cannot be used")
+		return errors.New("OnError is required")
 	}
 	return nil
 }
 
-// Certificates is a certificate and its key, read from two files and read again when these change. It has no
-// goroutine: the files are looked at in the course of a handshake, at most once a second. A pair that cannot be read
-// or does not match, as when one file of two is written, changes nothing: the last good pair stays in use.
+// Certificates is a certificate and its key, read from two files and read again when these change. It has no goroutine:
+// handshakes check the files, at most once a second. If a new pair cannot be read or does not match, for example
+// because only one of the files has been written yet, the last good pair stays in use.
 type Certificates struct {
 	config  CertificatesConfig
 	current atomic.Pointer[tls.Certificate]
-	checked atomic.Int64 // when the files were last looked at, in nanoseconds since the epoch
+	checked atomic.Int64 // when the files were last checked, in nanoseconds since the epoch
 
 	mu     sync.Mutex
 	stamp  [2]stamp // of the files as last read
 	failed bool     // whether they could not be used
 }
 
-// stamp tells whether a file has changed. The zero stamp is a file that is not there.
+// stamp identifies a version of a file. The zero stamp is that of a missing file.
 type stamp struct {
 	modified int64 // nanoseconds since the epoch
 	size     int64
 }
 
-// OpenCertificates reads both files, and fails if they are no pair.
+// OpenCertificates reads both files, and fails if they do not match.
 func OpenCertificates(config CertificatesConfig) (*Certificates, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
@@ -80,12 +80,12 @@ func (c *Certificates) TLS() *tls.Config {
 // GetCertificate is for [tls.Config]. It never fails.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now := time.Now().UnixNano()
-	// A clock that was set back must not stop the looking. Whoever finds the files being looked at does not wait.
+	// A clock that was set back must not stop the checks. A handshake does not wait for the check of another one.
 	if last := c.checked.Load(); (now-last >= int64(checkEvery) || now < last) && c.mu.TryLock() {
 		defer c.mu.Unlock()
 		c.checked.Store(now)
-		// Files are stamped before they are read: what is written meanwhile differs from the stamp next time. After a
-		// failure they are read again though the stamp is the same, because a change of permissions does not show.
+		// Stamp the files before reading them, so that the next check notices changes in between. After a failure, read
+		// them again even if the stamps are the same, because stamps do not show a change of permissions.
 		if found := c.stat(); found != c.stamp || c.failed {
 			err := c.load()
 			if err != nil && found != c.stamp {
@@ -100,7 +100,7 @@ func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 func (c *Certificates) load() error {
 	pair, err := c.read()
 	if err != nil {
-		// The text of a PathError has the name already; that of a bad pair has none.
+		// The text of a PathError contains the name; that of other errors does not.
 		if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 			return fmt.Errorf("certificates: %w", err)
 		}

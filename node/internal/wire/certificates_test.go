@@ -49,8 +49,8 @@ func newPair(t *testing.T, name string) (cert, key []byte) {
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der8})
 }
 
-// A key by value goes with a certificate from a file, which may be renewed for the same key.
-func TestCertificates_TakeAKeyByValue(t *testing.T) {
+// The certificate in the file may be renewed for the same key.
+func TestCertificates_AcceptAKeyByValue(t *testing.T) {
 	p := newPairFiles(t, "one.example")
 	key, err := os.ReadFile(p.config.KeyFile)
 	if err != nil {
@@ -102,7 +102,7 @@ func newPairFiles(t *testing.T, name string) *pairFiles {
 	return p
 }
 
-// write gives each version of a file a time of its own, however fast they follow one another.
+// write gives each version of a file a different modification time.
 func (p *pairFiles) write(t *testing.T, name string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(name, content, 0o600); err != nil {
@@ -167,7 +167,7 @@ func TestCertificates_FollowTheFiles(t *testing.T) {
 	})
 }
 
-// A change of permissions leaves time and size as they were.
+// A change of permissions changes neither time nor size.
 func TestCertificates_TryAgainAfterAFailure(t *testing.T) {
 	files := newPairFiles(t, "old.example")
 	synctest.Test(t, func(t *testing.T) {

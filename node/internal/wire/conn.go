@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// copySize is how much [Conn.ReadFrom] moves at a time. A buffered writer above would move its own buffer's worth, by
-// default 4 KiB and one system call each.
+// copySize is the buffer size of [Conn.ReadFrom]. Without it, a buffered writer would copy with its own buffer, by
+// default 4 KiB per system call.
 const copySize = 64 << 10
 
-// phase is what a connection does, as far as reads and writes tell: a read after a write waits for the next request,
-// the first byte begins the request, the first write begins the response.
+// phase is the state of a connection, as inferred from reads and writes: a read after a write waits for the next
+// request, the first byte starts the request, the first write starts the response.
 type phase uint8
 
 const (
@@ -26,32 +26,32 @@ const (
 )
 
 // Conn is a connection with limits. One goroutine may read while another writes, and any may close it or set
-// deadlines, which hold beside the limits.
+// deadlines, which apply in addition to the limits.
 type Conn struct {
 	under    net.Conn
 	listener *Listener
 
 	mu      sync.Mutex // held for bookkeeping only, never while waiting for the peer
 	phase   phase
-	writing bool  // whether a write is under way
-	ended   error // why it is closed: a limit, or net.ErrClosed
+	writing bool  // whether a write is in progress
+	ended   error // why it is closed: a limit, or net.ErrClosed; nil: it is open
 	readBy  deadline
 	writeBy deadline
 
-	idled   time.Duration // for how long the next request has been waited for
+	idled   time.Duration // spent waiting for the next request
 	drained bool          // whether the last response is known to have arrived
 	in      pace          // of the request
 	out     pace          // of the response
-	waited  time.Duration // for the response, and not yet in out
+	waited  time.Duration // for the response, and not yet added to out
 
-	sent  int64        // bytes the kernel has taken
-	acked int64        // of them, bytes the peer has acknowledged as of the last look
-	queue func() int64 // bytes taken and not acknowledged; made by the first look
+	sent  int64        // bytes that the kernel has accepted
+	acked int64        // bytes of them that the peer had acknowledged at the last measurement
+	queue func() int64 // bytes accepted and not acknowledged; set by the first measurement
 
 	idleSince atomic.Int64 // the moment since which it waits for a request; 0: it does not
 
-	raw     syscall.RawConn // nil unless it is TCP
-	follows bool            // whether more of the same response follows the next write at once
+	raw  syscall.RawConn // nil unless it is TCP
+	more bool            // whether more of the same response immediately follows the next write
 }
 
 // Read implements [net.Conn].
@@ -69,7 +69,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// beforeRead sets the socket's deadline to when the next thing has to be decided.
+// beforeRead sets the socket's deadline to the time of the next check.
 func (c *Conn) beforeRead(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,37 +79,37 @@ func (c *Conn) beforeRead(now time.Time) error {
 	if c.phase == responding && !c.writing {
 		c.phase, c.idled, c.drained = idle, 0, false
 		c.idleSince.Store(c.listener.room.moment(now))
-		c.listener.room.free()
+		c.listener.room.notify()
 	}
-	if c.phase == idle && !c.drained && c.waited >= c.listener.look {
-		c.drained, c.idled = c.takeLook() == 0, 0 // until now the response was on its way
+	if c.phase == idle && !c.drained && c.waited >= c.listener.interval {
+		c.drained, c.idled = c.measure() == 0, 0 // until now the response was still being sent
 	}
 	wait, cause := c.readLeft()
 	if wait <= 0 {
-		return c.end(cause)
+		return c.closeBy(cause)
 	}
 	return c.readBy.arm(now.Add(wait), now, c.under.SetReadDeadline)
 }
 
-// readLeft returns how long a read may wait, and what it is when that is over.
+// readLeft returns how long a read may wait, and the error after that.
 func (c *Conn) readLeft() (time.Duration, error) {
 	switch {
 	case c.phase == requesting:
 		return c.in.left(c.listener.read)
-	case c.phase == responding: // both directions at once: the write is what is judged
-		return c.listener.look, nil
+	case c.phase == responding: // a write is in progress too, and limits apply to that
+		return c.listener.interval, nil
 	case !c.drained:
 		if left, cause := c.out.left(c.listener.write); left <= 0 {
 			return left, cause
 		}
-		return c.listener.look - c.waited, nil
+		return c.listener.interval - c.waited, nil
 	case c.listener.config.Idle == 0:
 		return never, nil
 	}
 	return c.listener.config.Idle - c.idled, ErrIdle
 }
 
-// afterRead takes note of what a read that began at start has brought, and says whether to read again.
+// afterRead records the result of a read that started at start, and reports whether to read again.
 func (c *Conn) afterRead(start time.Time, n int, err error) (again bool, _ error) {
 	now := time.Now()
 	d := now.Sub(start)
@@ -127,18 +127,18 @@ func (c *Conn) afterRead(start time.Time, n int, err error) (again bool, _ error
 			c.waited += d
 		}
 	}
-	return c.after(&c.readBy, now, n == 0, err)
+	return c.checkError(&c.readBy, now, n == 0, err)
 }
 
-// Write implements [net.Conn]. A large p may go out in many steps; all of them succeed or the connection is closed,
-// unless a deadline of the caller's passes between.
+// Write implements [net.Conn]. It may send a large p in many steps. If one of them fails, the connection is closed,
+// unless the failure is a deadline of the caller.
 func (c *Conn) Write(p []byte) (int, error) {
 	for written := 0; ; {
 		now := time.Now()
 		if err := c.beforeWrite(now); err != nil {
 			return written, err
 		}
-		n, err := c.put(p[written:])
+		n, err := c.send(p[written:])
 		written += n
 		again, err := c.afterWrite(now, n, err)
 		if !again {
@@ -147,10 +147,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 }
 
-// put hands bytes to the kernel.
-func (c *Conn) put(p []byte) (int, error) {
-	if c.follows && c.raw != nil {
-		c.follows = false
+// send passes bytes to the kernel.
+func (c *Conn) send(p []byte) (int, error) {
+	if c.more && c.raw != nil {
+		c.more = false
 		return sendMore(c.raw, p)
 	}
 	return c.under.Write(p)
@@ -165,19 +165,19 @@ func (c *Conn) beforeWrite(now time.Time) error {
 	if c.phase != responding {
 		c.phase, c.out, c.waited = responding, pace{}, 0
 		c.idleSince.Store(0)
-		// What was sent before is not to this response's credit. Looking at the queue here would be exact and cost a
-		// system call for each response; this is wrong only while a pipelined response is still on its way, until
-		// the first look.
+		// Earlier bytes must not count for this response. Reading the queue here would be exact, and cost a system call
+		// for each response. Without, the value is wrong only until the first measurement, and only while an earlier
+		// pipelined response is still being sent.
 		c.acked = c.sent
 	}
-	if c.waited >= c.listener.look {
-		c.takeLook()
+	if c.waited >= c.listener.interval {
+		c.measure()
 	}
 	if left, cause := c.out.left(c.listener.write); left <= 0 {
-		return c.end(cause)
+		return c.closeBy(cause)
 	}
 	c.writing = true
-	return c.writeBy.arm(now.Add(c.listener.look-c.waited), now, c.under.SetWriteDeadline)
+	return c.writeBy.arm(now.Add(c.listener.interval-c.waited), now, c.under.SetWriteDeadline)
 }
 
 func (c *Conn) afterWrite(start time.Time, n int, err error) (again bool, _ error) {
@@ -187,12 +187,12 @@ func (c *Conn) afterWrite(start time.Time, n int, err error) (again bool, _ erro
 	c.writing = false
 	c.sent += int64(n)
 	c.waited += now.Sub(start)
-	return c.after(&c.writeBy, now, true, err)
+	return c.checkError(&c.writeBy, now, true, err)
 }
 
-// after sorts out the error of a read or write. A deadline that passed is the caller's, which the caller is told, or
-// one of ours, which only means that it is time to look.
-func (c *Conn) after(by *deadline, now time.Time, retry bool, err error) (again bool, _ error) {
+// checkError handles the error of a read or write. If a deadline has passed, it is either the caller's, and an error,
+// or that of the next check, and the call is repeated.
+func (c *Conn) checkError(by *deadline, now time.Time, retry bool, err error) (again bool, _ error) {
 	switch {
 	case err == nil:
 		return false, nil
@@ -204,8 +204,8 @@ func (c *Conn) after(by *deadline, now time.Time, retry bool, err error) (again 
 	return false, err
 }
 
-// takeLook brings out up to date with what the peer has acknowledged. It returns the bytes on their way.
-func (c *Conn) takeLook() int64 {
+// measure updates out with the bytes that the peer has acknowledged. It returns the number of bytes in flight.
+func (c *Conn) measure() int64 {
 	if c.queue == nil {
 		c.queue = sendQueue(c.under)
 	}
@@ -216,8 +216,8 @@ func (c *Conn) takeLook() int64 {
 	return queued
 }
 
-// ReadFrom implements [io.ReaderFrom], so that a stream goes out in large steps whatever buffer is above.
-// A [HeldReader] with a bound on it is not even copied.
+// ReadFrom implements [io.ReaderFrom], so that a stream is sent in large steps regardless of buffers in the server. A
+// [HeldReader] in an [io.LimitedReader] is sent without copying.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if bounded, ok := r.(*io.LimitedReader); ok && c.raw != nil {
 		if held, ok := bounded.R.(interface{ reader() *HeldReader }); ok && held.reader().conn == c {
@@ -246,10 +246,10 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// end closes the connection because a limit is passed, and returns why. The caller holds mu.
-func (c *Conn) end(cause error) error {
+// closeBy closes the connection because a limit is exceeded, and returns cause. The caller holds mu.
+func (c *Conn) closeBy(cause error) error {
 	if tcp, ok := c.under.(*net.TCPConn); ok && !errors.Is(cause, ErrIdle) && !errors.Is(cause, ErrDisplaced) {
-		// What the kernel still holds for a peer that does not take it would stay for minutes. Reset, and free it.
+		// The kernel would keep unsent bytes in memory for minutes. A reset frees them.
 		_ = tcp.SetLinger(0)
 	}
 	_ = c.close(cause)
@@ -265,7 +265,7 @@ func (c *Conn) close(cause error) error {
 	return c.under.Close()
 }
 
-// Close implements [net.Conn]. What was written before is still delivered.
+// Close implements [net.Conn]. Bytes written before are still delivered.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -287,24 +287,24 @@ func (c *Conn) SetDeadline(t time.Time) error {
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readBy.ask(t, c.under.SetReadDeadline)
+	return c.readBy.set(t, c.under.SetReadDeadline)
 }
 
 // SetWriteDeadline implements [net.Conn].
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.writeBy.ask(t, c.under.SetWriteDeadline)
+	return c.writeBy.set(t, c.under.SetWriteDeadline)
 }
 
-// deadline is that of one direction. The socket has a single one, for the caller's and for ours. It may pass too early,
-// which costs one look at the clock, but never too late; so it is set again only when it must be, not for each call.
+// deadline is the deadline of one direction. The socket has only one, for the caller's deadline and for the next check.
+// It may pass too early, which costs one reading of the clock, but never too late; so it need not be set for each call.
 type deadline struct {
-	asked time.Time // by the caller; zero is none
-	armed time.Time // what the socket has
+	asked time.Time // by the caller; zero: none
+	armed time.Time // on the socket
 }
 
-// arm makes sure that the socket's deadline passes at t or when the caller's does, or earlier.
+// arm ensures that the socket's deadline passes no later than t and the caller's deadline.
 func (d *deadline) arm(t, now time.Time, set func(time.Time) error) error {
 	if !d.asked.IsZero() && d.asked.Before(t) {
 		t = d.asked
@@ -316,14 +316,14 @@ func (d *deadline) arm(t, now time.Time, set func(time.Time) error) error {
 	return set(t)
 }
 
-// ask takes the caller's wish. The socket must know at once only if it makes a call that waits return earlier.
-func (d *deadline) ask(t time.Time, set func(time.Time) error) error {
+// set sets the caller's deadline. The socket needs it immediately only if a blocked call has to return earlier by it.
+func (d *deadline) set(t time.Time, setSocket func(time.Time) error) error {
 	d.asked = t
 	if t.IsZero() || !d.armed.IsZero() && !t.Before(d.armed) {
 		return nil
 	}
 	d.armed = t
-	return set(t)
+	return setSocket(t)
 }
 
 func (d *deadline) passed(now time.Time) bool { return !d.asked.IsZero() && !now.Before(d.asked) }

@@ -27,7 +27,7 @@ func TestConn_IdleEndsIt(t *testing.T) {
 	})
 }
 
-func TestConn_IdleStartsAnewWithEachRequest(t *testing.T) {
+func TestConn_IdleRestartsWithEachRequest(t *testing.T) {
 	bubble(t, testLimits, func(t *testing.T, l *Listener, c *Conn, peer net.Conn) {
 		go func() {
 			for range 5 {
@@ -130,7 +130,7 @@ func TestConn_SlowResponseThatMovesLives(t *testing.T) {
 	})
 }
 
-// An earlier response must not earn a slow one time.
+// A fast response must not give a later, slow one more time.
 func TestConn_EachResponseIsMeasuredAlone(t *testing.T) {
 	bubble(t, testLimits, func(t *testing.T, l *Listener, c *Conn, peer net.Conn) {
 		go func() {
@@ -150,7 +150,7 @@ func TestConn_EachResponseIsMeasuredAlone(t *testing.T) {
 	})
 }
 
-// An earlier request must not earn a slow one time either.
+// A fast request must not give a later, slow one more time.
 func TestConn_EachRequestIsMeasuredAlone(t *testing.T) {
 	bubble(t, testLimits, func(t *testing.T, l *Listener, c *Conn, peer net.Conn) {
 		go func() {
@@ -166,7 +166,7 @@ func TestConn_EachRequestIsMeasuredAlone(t *testing.T) {
 	})
 }
 
-// The kernel takes no more, yet the peer acknowledges what it has: the link is slow, not dead.
+// The kernel accepts no more bytes, but the peer acknowledges earlier ones: the link is slow, not dead.
 func TestConn_AcknowledgedBytesAreProgress(t *testing.T) {
 	bubble(t, testLimits, func(t *testing.T, l *Listener, c *Conn, peer net.Conn) {
 		var queue atomic.Int64
@@ -190,8 +190,8 @@ func TestConn_AcknowledgedBytesAreProgress(t *testing.T) {
 	})
 }
 
-// The last write of a response returns when the kernel has it, long before a slow peer has.
-func TestConn_NotIdleWhileAResponseIsOnItsWay(t *testing.T) {
+// The last write of a response returns when the kernel has accepted it, long before a slow peer has received it.
+func TestConn_NotIdleWhileAResponseIsInFlight(t *testing.T) {
 	respond := func(t *testing.T, c *Conn, peer net.Conn, queue func() int64) chan error {
 		go func() {
 			send(t, peer, 1)
@@ -354,7 +354,7 @@ func TestConn_ReadingDoesNotExcuseASlowResponse(t *testing.T) {
 	})
 }
 
-func TestConn_CloseWakesWhoWaits(t *testing.T) {
+func TestConn_CloseEndsBlockedCalls(t *testing.T) {
 	bubble(t, testLimits, func(t *testing.T, l *Listener, c *Conn, _ net.Conn) {
 		woken := make(chan error, 1)
 		go func() {

@@ -8,18 +8,17 @@ import (
 	"time"
 )
 
-// Held is a sequence of bytes in RAM that the kernel can send without copying it: a file that has no name. It must not
-// be changed after [NewHeld] has filled it. Its memory goes with Close, or when nobody refers to it any more.
+// Held is a sequence of bytes in RAM that the kernel can send without copying it: a file without a name. It does not
+// change after [NewHeld] has filled it. Close frees its memory, as does the garbage collector.
 type Held struct {
 	size int64
 	file file
 }
 
-// ErrNotHeld is returned when there can be no file to hold something in: the system has none that a connection could
-// send any better than bytes, or no descriptor is left.
+// ErrNotHeld is returned if the file cannot be created: the system does not support it, or no descriptor is left.
 var ErrNotHeld = errors.New("cannot be held as a file")
 
-// NewHeld returns what from writes, which must be size bytes, as Held. With [ErrNotHeld], from was not asked.
+// NewHeld returns the bytes that from writes, which must be size, as a Held. With [ErrNotHeld], it has not called from.
 func NewHeld(from io.WriterTo, size int64) (*Held, error) {
 	f, err := newFile()
 	if err != nil {
@@ -38,25 +37,24 @@ func NewHeld(from io.WriterTo, size int64) (*Held, error) {
 	return &Held{size: size, file: f}, nil
 }
 
-// Close gives back the memory and the descriptor, once nothing is being sent from them. What is read after that fails.
+// Close frees the memory and the descriptor, once nothing is being sent from them. Later reads fail.
 func (h *Held) Close() error { return h.file.Close() }
 
 // Size returns the length in bytes.
 func (h *Held) Size() int64 { return h.size }
 
-// Reader returns a reader of length bytes from start, which must lie inside. To a [*Conn] over TCP, c being that
-// connection, [Conn.ReadFrom] sends it without copying; for others c is nil and it reads like any other. What is
-// written to c next must be the head that it belongs to: the kernel makes one packet of the end of the one and the
-// start of the other.
+// Reader returns a reader of length bytes from start, which must be within the size. If c is a [*Conn] over TCP, its
+// [Conn.ReadFrom] sends the reader without copying. The next write to c must then be the head of the response, because
+// the kernel combines its end and the start of the reader into one packet. Otherwise c is nil.
 func (h *Held) Reader(c net.Conn, start, length int64) *HeldReader {
 	r := &HeldReader{held: h, at: start, left: length}
 	if ours, ok := c.(*Conn); ok && length > 0 {
-		r.conn, ours.follows = ours, true
+		r.conn, ours.more = ours, true
 	}
 	return r
 }
 
-// HeldReader reads a part of a [Held]. What embeds one is sent in the same way.
+// HeldReader reads a part of a [Held]. A type that embeds it is sent in the same way.
 type HeldReader struct {
 	held     *Held
 	conn     *Conn
@@ -76,7 +74,7 @@ func (r *HeldReader) Read(p []byte) (int, error) {
 
 func (r *HeldReader) reader() *HeldReader { return r }
 
-// sendHeld sends at most limit bytes of r, and judges the peer as [Conn.Write] does.
+// sendHeld sends at most limit bytes of r, with the limits of [Conn.Write].
 func (c *Conn) sendHeld(r *HeldReader, limit int64) (int64, error) {
 	limit = min(limit, r.left)
 	for total := int64(0); ; {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// file is a file in RAM (memfd_create(2)). The os.File closes it when nobody refers to it any more.
+// file is a file in RAM (memfd_create(2)). The garbage collector closes it like any os.File.
 type file struct {
 	*os.File
 	raw syscall.RawConn
@@ -27,7 +27,7 @@ func newFile() (file, error) {
 	return f, nil
 }
 
-// seal sees to it that nobody can change what was verified, not even by mistake.
+// seal makes the file immutable, so that verified bytes cannot be changed by mistake.
 func (f file) seal() error {
 	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
 	var refused error
@@ -35,7 +35,7 @@ func (f file) seal() error {
 	return errors.Join(failed, refused)
 }
 
-// send sends length bytes from an offset (sendfile(2)). An error may come after some were sent.
+// send sends length bytes from an offset (sendfile(2)). It may return an error after it has sent some of them.
 func (f file) send(to syscall.RawConn, at, length int64) (int64, error) {
 	var sent int64
 	var failed, refused error
@@ -63,8 +63,8 @@ func (f file) send(to syscall.RawConn, at, length int64) (int64, error) {
 	return sent, errors.Join(closed, failed, refused)
 }
 
-// sendMore sends all of p, and tells the kernel to wait for what follows before it makes a packet of the end (MSG_MORE,
-// send(2)). Should nothing follow, the kernel sends it after 200 milliseconds.
+// sendMore sends all of p, and lets the kernel combine its end with the next bytes in one packet (MSG_MORE, send(2)).
+// If nothing follows, the kernel sends it after 200 milliseconds.
 func sendMore(to syscall.RawConn, p []byte) (int, error) {
 	var sent int
 	var refused error

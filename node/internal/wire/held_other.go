@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// file is what only Linux has.
+// file is supported on Linux only.
 type file struct{}
 
 func newFile() (file, error) { return file{}, errors.ErrUnsupported }

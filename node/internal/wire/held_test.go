@@ -124,7 +124,7 @@ type failing struct{ err error }
 
 func (f failing) WriteTo(io.Writer) (int64, error) { return 0, f.err }
 
-func TestHeld_EndsAPeerThatTakesNothing(t *testing.T) {
+func TestHeld_ClosesAPeerThatReadsNothing(t *testing.T) {
 	data := heldNoise(32 << 20) // more than any socket takes
 	h := hold(t, data)
 	under, err := net.Listen("tcp", "127.0.0.1:0")
@@ -155,7 +155,7 @@ func TestHeld_EndsAPeerThatTakesNothing(t *testing.T) {
 	}
 }
 
-// wrapped is what embeds a HeldReader, and must not be read.
+// wrapped embeds a HeldReader, and must not be read.
 type wrapped struct {
 	HeldReader
 
@@ -167,7 +167,7 @@ func (w *wrapped) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-func TestHeld_SendsWhatEmbedsAReader(t *testing.T) {
+func TestHeld_SendsTypesThatEmbedAReader(t *testing.T) {
 	data := heldNoise(100_000)
 	h := hold(t, data)
 	under, err := net.Listen("tcp", "127.0.0.1:0")

@@ -12,13 +12,13 @@ import (
 
 // Listener is a [net.Listener] whose connections are limited and tracked. It starts no goroutine. Use [New].
 type Listener struct {
-	under  net.Listener
-	config Config
-	read   limits
-	write  limits
-	look   time.Duration // how long a response may be waited for before its progress is looked at
-	done   chan struct{} // closed by Close
-	room   room
+	under    net.Listener
+	config   Config
+	read     limits
+	write    limits
+	interval time.Duration // between measurements of the progress of a response
+	done     chan struct{} // closed by Close
+	room     room
 
 	accepted, idle, stalled, slow atomic.Int64
 	buffers                       sync.Pool // of *[]byte, for Conn.ReadFrom
@@ -28,27 +28,27 @@ type Listener struct {
 	open   map[*Conn]struct{}
 }
 
-// New wraps under, which is the Listener's from then on.
+// New returns a Listener that accepts from under, and takes ownership of it.
 func New(under net.Listener, config Config) (*Listener, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("wire: %w", err)
 	}
 	config = config.withDefaults()
 	l := &Listener{
-		under:  under,
-		config: config,
-		read:   limits{config.Stall, config.Grace, config.ReadRate},
-		write:  limits{config.Stall, config.Grace, config.WriteRate},
-		look:   never,
-		done:   make(chan struct{}),
-		open:   make(map[*Conn]struct{}),
+		under:    under,
+		config:   config,
+		read:     limits{config.Stall, config.Grace, config.ReadRate},
+		write:    limits{config.Stall, config.Grace, config.WriteRate},
+		interval: never,
+		done:     make(chan struct{}),
+		open:     make(map[*Conn]struct{}),
 	}
 	for _, limit := range []time.Duration{config.Idle, config.Stall, config.Grace} {
 		if limit > 0 {
-			l.look = min(l.look, limit/4)
+			l.interval = min(l.interval, limit/4)
 		}
 	}
-	l.look = max(l.look, time.Millisecond)
+	l.interval = max(l.interval, time.Millisecond)
 	l.room.init(config)
 	l.buffers.New = func() any { b := make([]byte, copySize); return &b }
 	return l, nil
@@ -57,7 +57,7 @@ func New(under net.Listener, config Config) (*Listener, error) {
 // Accept returns the next connection, always a [*Conn]. It blocks; Close makes it return [net.ErrClosed].
 //
 // When the process or the machine has no descriptor or memory left for one more connection, Accept waits and tries
-// again: an HTTP server takes any error for the end of the listener, and the shortage ends as connections are closed.
+// again: an HTTP server stops at any error, and the shortage ends as connections are closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	for pause := time.Duration(0); ; {
 		raw, err := l.under.Accept()
@@ -71,7 +71,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if !isShortage(err) {
 			return nil, err
 		}
-		// A timer, because what frees a descriptor may be anything in the process or on the machine.
+		// A timer, because anything in the process or on the machine may free a descriptor.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		timer := time.NewTimer(pause)
 		select {
@@ -94,7 +94,7 @@ func isShortage(err error) bool {
 
 func (l *Listener) track(raw net.Conn) (net.Conn, error) {
 	if tcp, ok := raw.(*net.TCPConn); ok {
-		// Either fails only if the peer is gone already, which the first read will tell.
+		// Either fails only if the peer has closed the connection, which the first read reports.
 		if l.config.SendBuffer > 0 {
 			_ = tcp.SetWriteBuffer(l.config.SendBuffer)
 		}
@@ -133,10 +133,10 @@ func (l *Listener) untrack(c *Conn, cause error) {
 	l.mu.Lock()
 	delete(l.open, c)
 	l.mu.Unlock()
-	l.room.free()
+	l.room.notify()
 }
 
-// Addr returns the address that is listened on.
+// Addr returns the address that the listener listens on.
 func (l *Listener) Addr() net.Addr { return l.under.Addr() }
 
 // Close stops accepting. Connections stay open. A second Close returns [net.ErrClosed].
@@ -152,8 +152,8 @@ func (l *Listener) Close() error {
 	return l.under.Close()
 }
 
-// CloseConns closes every open connection, in the middle of whatever it does; reads and writes that wait return at
-// once. After Close, no connection is open when it returns. It may be called at any time and any number of times.
+// CloseConns closes all open connections, also in the middle of a request; blocked reads and writes return immediately.
+// If it is called after Close, no connection is open when it returns. It may be called at any time, and repeatedly.
 func (l *Listener) CloseConns() {
 	l.mu.Lock()
 	conns := make([]*Conn, 0, len(l.open))
@@ -162,12 +162,12 @@ func (l *Listener) CloseConns() {
 	}
 	l.mu.Unlock()
 	for _, c := range conns {
-		_ = c.Close() // it may have been closed since, which is as good
+		_ = c.Close() // an error: it has been closed since
 	}
 }
 
-// Most returns how many connections may be open at the same time; 0 means no limit.
-func (l *Listener) Most() int { return l.room.most }
+// Limit returns how many connections may be open at the same time; 0 means no limit.
+func (l *Listener) Limit() int { return l.room.limit }
 
 // Stats returns the counts.
 func (l *Listener) Stats() Stats {
@@ -180,6 +180,6 @@ func (l *Listener) Stats() Stats {
 		Idle:      l.idle.Load(),
 		Stalled:   l.stalled.Load(),
 		Slow:      l.slow.Load(),
-		Displaced: l.room.made.Load(),
+		Displaced: l.room.displaced.Load(),
 	}
 }

@@ -129,7 +129,7 @@ func TestListener_ConnAcceptedWhileClosingIsClosed(t *testing.T) {
 	}
 }
 
-// exhausted is a listener that never again has a descriptor.
+// exhausted is a listener that has no descriptor left.
 type exhausted struct{}
 
 func (exhausted) Accept() (net.Conn, error) { return nil, syscall.EMFILE }
@@ -178,7 +178,7 @@ func TestListener_AcceptOutlastsAShortage(t *testing.T) {
 	})
 }
 
-// quiet is a logger for what is expected.
+// quiet discards expected log messages.
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
@@ -205,7 +205,7 @@ func serve(t *testing.T, l net.Listener, handler fasthttp.RequestHandler) {
 // readerOnly hides every other method, so that the stream goes through ReadFrom.
 type readerOnly struct{ io.Reader }
 
-func TestListener_ServesWhatTheBareOneServes(t *testing.T) {
+func TestListener_ServesLikeAPlainListener(t *testing.T) {
 	body := make([]byte, 5_000_000)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(body) // never fails
 	l := listen(t, Config{Unsent: 128 << 10})
@@ -244,7 +244,7 @@ func TestListener_ServesWhatTheBareOneServes(t *testing.T) {
 	}
 }
 
-func TestConn_ReadFromTellsWhatFailed(t *testing.T) {
+func TestConn_ReadFromReturnsErrors(t *testing.T) {
 	l := listen(t, Config{})
 	server, client := connect(t, l)
 	broken := errors.New("broken")

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendQueue returns a function that tells how many bytes the kernel has taken from c and the peer has not acknowledged
-// (SIOCOUTQ, tcp(7)). For what is not TCP, and once c is closed, these are none.
+// sendQueue returns a function that returns how many bytes of c the kernel has accepted and the peer has not
+// acknowledged (SIOCOUTQ, tcp(7)). It returns 0 if c is not TCP or is closed.
 func sendQueue(c net.Conn) func() int64 {
 	tcp, ok := c.(syscall.Conn)
 	if !ok {

@@ -23,7 +23,7 @@ func option(t *testing.T, c net.Conn, level, name int) int {
 	return value
 }
 
-func TestListener_SetsTheBuffersItIsTold(t *testing.T) {
+func TestListener_SetsBufferSizes(t *testing.T) {
 	server, _ := connect(t, listen(t, Config{SendBuffer: 64 << 10, Unsent: 100_000}))
 	// The kernel doubles what is asked for, to have room for its own (socket(7)).
 	if got := option(t, server.under, unix.SOL_SOCKET, unix.SO_SNDBUF); got != 2*64<<10 {
@@ -34,7 +34,7 @@ func TestListener_SetsTheBuffersItIsTold(t *testing.T) {
 	}
 }
 
-func TestSendQueue_TellsWhatIsOnItsWay(t *testing.T) {
+func TestSendQueue_CountsBytesInFlight(t *testing.T) {
 	// The kernel takes all at once, and the client's side of the connection has room for a part of it only.
 	server, client := connect(t, listen(t, Config{SendBuffer: 200 << 10}))
 	if err := client.SetReadBuffer(32 << 10); err != nil {

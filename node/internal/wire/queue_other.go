@@ -4,8 +4,8 @@ package wire
 
 import "net"
 
-// sendQueue has no way to ask here: what the kernel has taken counts as moved, so a stall is seen late by as long as
-// the send buffer lasts, and a full buffer that drains slowly may pass for one.
+// sendQueue is not supported here: bytes count as moved once the kernel has accepted them. So a stall is detected only
+// after the send buffer is full, and a full buffer that drains slowly may be mistaken for a stall.
 func sendQueue(net.Conn) func() int64 { return func() int64 { return 0 } }
 
 // limitUnsent does nothing here.

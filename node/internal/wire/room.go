@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// DefaultConnections returns how many connections a process may have open at the same time when it may have that many
-// descriptors; 0 means no limit, in both places. Reserved of the descriptors are left for others, as are 64 for the
-// operators' listener, gossip and outgoing connections, and those of [Held] files, see [MaxHeld]. The rest is halved,
-// because a connection needs a second descriptor while its response is read from disk. A quarter of all descriptors
-// goes to connections even where that is not enough for everything at the same time.
+// DefaultConnections returns how many connections a process should have open at most, given how many descriptors it may
+// have; 0 means no limit, for both. It subtracts reserved, 64 for the operators' listener, gossip and outgoing
+// connections, and those of [Held] files, see [MaxHeld]. Half of the rest is for connections, because each needs a
+// second descriptor while its response is read from disk. The result is at least a quarter of all descriptors, even if
+// that does not leave enough for everything else.
 func DefaultConnections(descriptors uint64, reserved int) int {
 	if descriptors == 0 {
 		return 0
@@ -23,7 +23,7 @@ func DefaultConnections(descriptors uint64, reserved int) int {
 	return max(1, all/4, (all-64-reserved-MaxHeld(descriptors))/2)
 }
 
-// MaxHeld returns how many [Held] a process should have at most when it may have that many descriptors.
+// MaxHeld returns how many [Held] a process should have at most, given how many descriptors it may have.
 func MaxHeld(descriptors uint64) int {
 	const most = 1024
 	if descriptors == 0 {
@@ -32,34 +32,34 @@ func MaxHeld(descriptors uint64) int {
 	return int(min(most, descriptors/8))
 }
 
-// noticeEvery is how far apart two calls of Config.OnFull are at least: a full node is full for each new connection.
-const noticeEvery = time.Minute
+// reportEvery is the minimum interval between calls of Config.OnFull: a full node is full for each new connection.
+const reportEvery = time.Minute
 
 // room bounds how many connections are open.
 type room struct {
-	most    int // 0: no limit
+	limit   int // 0: no limit
 	onFull  func()
 	start   time.Time
-	waiting atomic.Bool   // whether somebody waits for freed
-	freed   chan struct{} // has room for one
+	waiting atomic.Bool   // whether makeRoom waits for freed
+	freed   chan struct{} // has a buffer of one
 
-	mu       sync.Mutex // one connection is made room for at a time
-	noticed  time.Time
-	oldest   []candidate // of the connections that were idle at the last look, those idle for longest, in order
-	made     atomic.Int64
-	notified bool
+	mu         sync.Mutex // held by makeRoom
+	reported   bool
+	reportedAt time.Time
+	oldest     []candidate // those idle for longest at the last findIdle, in order
+	displaced  atomic.Int64
 }
 
-// candidate is a connection that was idle since a moment. It still is when its moment is the same.
+// candidate is a connection that was idle since a moment. If its idleSince is unchanged, it still is.
 type candidate struct {
 	conn  *Conn
 	since int64
 }
 
 func (r *room) init(config Config) {
-	r.most, r.onFull = max(config.Connections, 0), config.OnFull
+	r.limit, r.onFull = max(config.Connections, 0), config.OnFull
 	if config.Connections == 0 {
-		r.most = DefaultConnections(Descriptors(), config.Reserved)
+		r.limit = DefaultConnections(Descriptors(), config.Reserved)
 	}
 	r.start, r.freed = time.Now(), make(chan struct{}, 1)
 }
@@ -67,8 +67,8 @@ func (r *room) init(config Config) {
 // moment is now as a positive number, for [Conn.idleSince].
 func (r *room) moment(now time.Time) int64 { return max(1, int64(now.Sub(r.start))) }
 
-// free wakes whoever waits for a connection to end or to become idle.
-func (r *room) free() {
+// notify wakes makeRoom, because a connection has ended or become idle.
+func (r *room) notify() {
 	if r.waiting.Load() {
 		select {
 		case r.freed <- struct{}{}:
@@ -77,22 +77,22 @@ func (r *room) free() {
 	}
 }
 
-// makeRoom returns when one more connection may be opened. If as many are open as may be, it closes the one that has
-// been idle for longest; if none is idle, it waits.
+// makeRoom returns when one more connection may be opened. If the limit is reached, it closes the one that has been
+// idle for longest; if none is idle, it waits.
 func (l *Listener) makeRoom() error {
-	if l.room.most == 0 {
+	if l.room.limit == 0 {
 		return nil
 	}
 	l.room.mu.Lock()
 	defer l.room.mu.Unlock()
 	defer l.room.waiting.Store(false)
 	for l.isFull() {
-		l.notice()
+		l.reportFull()
 		if l.closeIdlest() {
 			continue
 		}
 		if !l.room.waiting.Swap(true) {
-			continue // what became idle before this was not told of
+			continue // connections that became idle before this did not notify
 		}
 		select {
 		case <-l.room.freed:
@@ -106,36 +106,36 @@ func (l *Listener) makeRoom() error {
 func (l *Listener) isFull() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.open) >= l.room.most
+	return len(l.open) >= l.room.limit
 }
 
-func (l *Listener) notice() {
+func (l *Listener) reportFull() {
 	now := time.Now()
-	if l.room.onFull == nil || l.room.notified && now.Sub(l.room.noticed) < noticeEvery {
+	if l.room.onFull == nil || l.room.reported && now.Sub(l.room.reportedAt) < reportEvery {
 		return
 	}
-	l.room.noticed, l.room.notified = now, true
+	l.room.reported, l.room.reportedAt = true, now
 	l.room.onFull()
 }
 
-// closeIdlest closes the connection that has been idle for longest, and reports whether there was one. It looks at all
-// connections only when it has been through those found by the look before: all others became idle later.
+// closeIdlest closes the connection that has been idle for longest, and reports whether there was one. It searches all
+// connections only after it has tried those found by the previous search: all others became idle later.
 func (l *Listener) closeIdlest() bool {
 	for range 2 {
 		for len(l.room.oldest) > 0 {
 			next := l.room.oldest[0]
 			l.room.oldest = l.room.oldest[1:]
 			if next.conn.displace(next.since) {
-				l.room.made.Add(1)
+				l.room.displaced.Add(1)
 				return true
 			}
 		}
-		l.lookForIdle()
+		l.findIdle()
 	}
 	return false
 }
 
-func (l *Listener) lookForIdle() {
+func (l *Listener) findIdle() {
 	var idle []candidate
 	l.mu.Lock()
 	for c := range l.open {
@@ -145,7 +145,7 @@ func (l *Listener) lookForIdle() {
 	}
 	l.mu.Unlock()
 	slices.SortFunc(idle, func(a, b candidate) int { return cmp.Compare(a.since, b.since) })
-	// An eighth of them, so that the look costs each new connection little, and that few are held on to.
+	// An eighth of them: the amortised cost for each new connection is small, and few closed ones stay referenced.
 	l.room.oldest = slices.Clone(idle[:min(len(idle), max(64, len(idle)/8))])
 }
 
@@ -156,5 +156,5 @@ func (c *Conn) displace(since int64) bool {
 	if c.ended != nil || c.idleSince.Load() != since {
 		return false
 	}
-	return errors.Is(c.end(ErrDisplaced), ErrDisplaced)
+	return errors.Is(c.closeBy(ErrDisplaced), ErrDisplaced)
 }

@@ -2,5 +2,5 @@
 
 package wire
 
-// Descriptors returns 0: how many descriptors the process may have is not known.
+// Descriptors returns 0: the limit of descriptors is unknown.
 func Descriptors() uint64 { return 0 }

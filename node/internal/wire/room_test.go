@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestDefaultConnections_LeavesDescriptorsForTheRest(t *testing.T) {
+func TestDefaultConnections_LeavesDescriptorsForOthers(t *testing.T) {
 	t.Parallel()
 	for descriptors, want := range map[uint64]int{0: 0, 1: 1, 256: 80, 1024: 416, 65536: 32224} {
 		got := DefaultConnections(descriptors, 0)
@@ -28,7 +28,7 @@ func TestDefaultConnections_LeavesDescriptorsForTheRest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := l.Most(), DefaultConnections(Descriptors(), 7); got != want {
+		if got, want := l.Limit(), DefaultConnections(Descriptors(), 7); got != want {
 			t.Errorf("by default %d connections, want %d", got, want)
 		}
 	}
@@ -36,7 +36,7 @@ func TestDefaultConnections_LeavesDescriptorsForTheRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := unlimited.Most(); got != 0 {
+	if got := unlimited.Limit(); got != 0 {
 		t.Errorf("a negative number became a limit of %d", got)
 	}
 }
@@ -137,7 +137,7 @@ func (c *crowd) end(peers []net.Conn) {
 	synctest.Wait()
 }
 
-// A connection in the middle of a request is never closed for a new one, which waits for the first that ends or idles.
+// A connection in the middle of a request is never displaced. The new one waits for the first that ends or becomes idle.
 func TestListener_FullOfRequestsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		config := testLimits

@@ -53,9 +53,9 @@ func TestConfig_ZeroIsTheDefaultAndNegativeIsNone(t *testing.T) {
 	}
 }
 
-// Whoever moves at the rate and never pauses as long as a stall is left alone for ever; whoever moves at half of it is
-// ended, and not within the grace.
-func TestPace_JudgesByTheAverage(t *testing.T) {
+// A peer at the minimum rate that never pauses as long as a stall is never cut. One at half the rate is cut, but not
+// within the grace.
+func TestPace_LimitsTheAverageRate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := limits{
 			stall: time.Duration(rapid.IntRange(2, 60).Draw(t, "stall")) * time.Second,
