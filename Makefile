@@ -14,7 +14,7 @@ BENCH ?= .
 PORTABLE = ./cmd/... ./client/... ./publish/... ./protocol/... ./channel/... ./bundle/... ./digest/... ./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz cross e2e corpus bench clean
+.PHONY: help build test race lint fuzz cross e2e corpus bench release clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
@@ -62,6 +62,10 @@ corpus: ## Fetch the real web apps that benches and some tests read (needs npm)
 
 bench: ## Run the benchmarks (BENCH=Archive for some of them)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+release: ## Make the files of a release in dist (VERSION=v0.1.0, default: the tag of HEAD)
+	go run ./internal/release -version '$(VERSION)' $(if $(CERTS),-certs '$(CERTS)')
+	BRINK_DIST='$(CURDIR)/dist' go test -count=1 -run Dist ./internal/release
 
 clean: ## Remove what was built; the corpus stays
 	rm -rf bin dist

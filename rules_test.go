@@ -255,6 +255,10 @@ func rules() []rule {
 			reason: "a node connects the rooms below it, and none of them depends on it",
 		},
 		{
+			room: "internal/release", is: "makes the files of a release", may: nil, never: servers(),
+			reason: "a release is made from the repository's files by the go command, not by Brink's own code",
+		},
+		{
 			room: "bench", is: "benchmarks", may: []string{anything},
 			reason: "benchmarks measure every room",
 		},
