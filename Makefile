@@ -14,7 +14,7 @@ BENCH ?= .
 PORTABLE = ./cmd/... ./client/... ./publish/... ./protocol/... ./channel/... ./bundle/... ./digest/... ./internal/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz cross e2e corpus bench release clean
+.PHONY: help build test race lint fuzz cross e2e corpus bench release module clean
 
 help: ## Show the verbs
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
@@ -40,7 +40,7 @@ fuzz: ## Give each fuzz target some thousand inputs (FUZZ=1000000x for more)
 		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' $$dir/*_test.go); do \
 			echo "$$dir $$target"; \
 			(cd $$dir && "$$bin/test" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZ) \
-				-test.fuzzcachedir "$$cache/brink/$$dir") || exit 1; \
+				-test.fuzzcachedir "$$cache/$$(go list -m)/$$dir") || exit 1; \
 		done; \
 	done
 
@@ -66,6 +66,20 @@ bench: ## Run the benchmarks (BENCH=Archive for some of them)
 release: ## Make the files of a release in dist (VERSION=v0.1.0, default: the tag of HEAD)
 	go run ./internal/release -version '$(VERSION)' $(if $(CERTS),-certs '$(CERTS)')
 	BRINK_DIST='$(CURDIR)/dist' go test -count=1 -run Dist ./internal/release
+
+# Packages are found by the names of the folders here, so that a path such as /etc/brink/store stays. The rules of the
+# linter are written from rules_test.go.
+module: ## Give the module another path (NAME=example.org/you/brink)
+	@test -n '$(NAME)' || { echo 'NAME is missing: make module NAME=example.org/you/brink' >&2; exit 2; }
+	@old=$$(go list -m) && rooms=$$(ls -d */ | tr -d / | paste -sd '|' -) && \
+	package="(^|[^A-Za-z0-9_/.-])$$old/($$rooms)" && \
+	grep -rlE --include='*.go' --include='*.md' --include=.golangci.yml "$$package" . | \
+		xargs sed -i.before-module -E "s#$$package#\1$(NAME)/\2#g" && \
+	sed -i.before-module "s#^const module = .*#const module = \"$(NAME)\"#" rules_test.go && \
+	sed -i.before-module "s#module-path: .*#module-path: $(NAME)#" .golangci.yml && \
+	find . -name '*.before-module' -delete && \
+	go mod edit -module '$(NAME)' && go test . -run TestRules -update && \
+	echo "the module is $(NAME)"
 
 clean: ## Remove what was built; the corpus stays
 	rm -rf bin dist

@@ -79,8 +79,8 @@ func TestFaults_FindEveryKindOfArrowThatPointsUp(t *testing.T) {
 		"brink/channel imports net: which release": {
 			{ImportPath: "brink/channel", Imports: []string{"net", "net/url"}},
 		},
-		"brink/util has no rule": {
-			{ImportPath: "brink/util"},
+		module + "/util has no rule": {
+			{ImportPath: module + "/util"},
 		},
 	} {
 		got := faults(packages)
