@@ -266,20 +266,6 @@ func TestFolder_RefusesWhatNoBundleCanHold(t *testing.T) {
 	}
 }
 
-func TestFolder_Exclude(t *testing.T) {
-	fsys := mapFS(map[string][]byte{"a.js": nil, "a.js.map": nil, "maps/b.map": nil, "node_modules/x/y.js": nil})
-	ix, err := Folder{FS: fsys, Exclude: []string{"*.map", "node_modules"}}.Index(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(ix.Files) != 1 || ix.Files[0].Path != "a.js" {
-		t.Errorf("files = %v, want a.js alone", ix.Files)
-	}
-	if _, err := (Folder{FS: fsys, Exclude: []string{"["}}).Index(context.Background()); err == nil {
-		t.Error("a broken pattern was accepted")
-	}
-}
-
 func TestFolderChunks_NoticesAChange(t *testing.T) {
 	files := map[string][]byte{"a": noise(1, 1000)}
 	fsys := mapFS(files)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"sort"
 
 	"brink/digest"
@@ -21,9 +20,14 @@ var ErrEmpty = errors.New("no files")
 // is followed; a link to a folder is refused, because following it could go in circles.
 type Folder struct {
 	FS fs.FS
-	// Exclude holds patterns of [path.Match]. A file is left out when one matches its path or its base name, and so is
-	// all below a folder that one matches.
+	// Exclude are patterns of files and folders to leave out, with all that is below such a folder. A pattern without a
+	// slash, such as *.map or node_modules, is compared with base names at any depth. One with a slash is compared with
+	// paths: /.git and ./.git are at the root, **/*.map and assets/**/*.map at any depth below what is before the
+	// asterisks. A slash at the end matches folders only. * and ? match no slash, [a-z] one character of a class, {a,b}
+	// one of several texts, and a backslash the character behind it.
 	Exclude []string
+	// Unused, if set, is called with the patterns of Exclude that match nothing, if there are any.
+	Unused func(patterns []string)
 	// Progress, if set, is called after each file with its path and size in bytes.
 	Progress func(path string, size int64)
 }
@@ -112,17 +116,19 @@ func (f Folder) one(path string, do func(path string, size int64, content io.Rea
 // walk returns the paths of all files, sorted and checked.
 func (f Folder) walk(ctx context.Context) ([]string, error) {
 	var paths []string
-	err := fs.WalkDir(f.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+	exclude, err := ParsePatterns(f.Exclude...)
+	if err != nil {
+		return nil, err
+	}
+	err = fs.WalkDir(f.FS, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		excluded, err := f.excluded(name)
+		excluded := name != "." && exclude.match(name, entry.IsDir())
 		switch {
-		case err != nil:
-			return err
 		case excluded && entry.IsDir():
 			return fs.SkipDir
 		case excluded || entry.IsDir():
@@ -147,6 +153,9 @@ func (f Folder) walk(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if unused := exclude.unused(); f.Unused != nil && len(unused) > 0 {
+		f.Unused(unused)
+	}
 	if len(paths) == 0 {
 		return nil, ErrEmpty
 	}
@@ -163,21 +172,6 @@ func (f Folder) checkLink(name string) error {
 		return &PathError{Path: name, Reason: "is a symbolic link to something else than a file"}
 	}
 	return nil
-}
-
-func (f Folder) excluded(name string) (bool, error) {
-	for _, pattern := range f.Exclude {
-		for _, candidate := range []string{name, path.Base(name)} {
-			match, err := path.Match(pattern, candidate)
-			if err != nil {
-				return false, fmt.Errorf("exclude pattern %q: %w", pattern, err)
-			}
-			if match {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
 }
 
 // FolderChunks gives the chunks of an index from the folder that the index was made of. Use [NewFolderChunks].

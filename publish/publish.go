@@ -168,8 +168,14 @@ func New(config Config) (*Publisher, error) {
 
 // Request is what to publish, and where.
 type Request struct {
-	Dir       string   // the folder whose files are the bundle
-	Exclude   []string // patterns of files to leave out; see bundle.Folder
+	Dir     string   // the folder whose files are the bundle
+	Exclude []string // patterns of files to leave out; see bundle.Folder
+	// ExcludeWarned leaves out the files that [Inspect] warns of by their names.
+	ExcludeWarned bool
+	// AllowPrivateKeys publishes a folder with private keys, instead of returning a [*PrivateKeyError].
+	AllowPrivateKeys bool
+	// Warn, if set, is called with each warning about the folder before anything is sent.
+	Warn      func(Warning)
 	App       string
 	Version   string // semantic version
 	Channel   string
@@ -212,6 +218,8 @@ type Result struct {
 
 	Rollout *channel.Rollout `json:"rollout,omitempty"`  // nil: the release is for all devices
 	BuiltIn bool             `json:"built_in,omitempty"` // devices outside of Rollout go back to their built-in bundle
+
+	Warnings []Warning `json:"warnings,omitempty"` // about the folder; see Inspect
 
 	// Replicas are the nodes on which it is durable, if several were requested.
 	Replicas []protocol.Replica `json:"replicas,omitempty"`
@@ -260,9 +268,12 @@ func (s *session) publish(ctx context.Context, r Request) error {
 		return err
 	}
 	defer root.Close()
-	ix, err := s.read(ctx, root, r.Exclude)
+	ix, err := s.read(ctx, root, &r)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", r.Dir, err)
+	}
+	if err := s.inspect(root.FS(), ix, &r); err != nil {
+		return fmt.Errorf("folder %s: %w", r.Dir, err)
 	}
 	if err := s.resolveTrust(ctx, r.App); err != nil {
 		return err
@@ -328,27 +339,6 @@ func (s *session) serves(ctx context.Context, release channel.Release) bool {
 	}
 	s.result.Sequence, s.result.Unchanged = now.manifest.Sequence, true
 	return true
-}
-
-// read builds the index of the folder.
-func (s *session) read(ctx context.Context, root *os.Root, exclude []string) (*bundle.Index, error) {
-	var done int64
-	ix, err := bundle.Folder{
-		FS:      root.FS(),
-		Exclude: exclude,
-		Progress: func(_ string, size int64) {
-			done += size
-			s.config.Progress(Event{Stage: Reading, Done: done, Total: -1})
-		},
-	}.Index(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.result.Bundle, s.result.Files, s.result.Bytes = ix.Bundle(), len(ix.Files), ix.Archive.Size
-	for range ix.Chunks() {
-		s.result.Chunks++
-	}
-	return ix, nil
 }
 
 func (s *session) release(r Request, ix *bundle.Index) channel.Release {

@@ -54,7 +54,7 @@ const largest = 10
 
 func excludeFlag(cmd *cobra.Command, exclude *[]string) {
 	cmd.Flags().StringArrayVar(exclude, "exclude", nil,
-		"exclude files whose path or base name matches `PATTERN` (repeatable)")
+		"exclude files and folders that match `PATTERN`: *.map, /.git at the top, assets/**/*.map, {a,b} (repeatable)")
 }
 
 // indexFolder returns the index of the bundle made from the files in dir, and shows its progress.

@@ -23,6 +23,9 @@ func publishCommand(sh *shell) *cobra.Command {
 that the node lacks are sent. When publish returns, the release is durable on the node. It is safe to repeat: if the
 channel serves the release already, nothing changes. If two publishers change a channel at the same time, one of
 them fails with exit code 4. Data from the node is accepted only if the trust document (--trust) allows it.
+
+Everybody can download what is published. Private keys are refused, and publish warns of source maps, files that often
+contain secrets, repositories, and a missing index.html.
 `+attachments,
 		`
   brink publish ./www --node http://127.0.0.1:8080 --key ci.key --trust acme.trust.json \
@@ -53,6 +56,7 @@ them fails with exit code 4. Data from the node is accepted only if the trust do
 			}
 			defer p.close()
 			r.DryRun = sign.dryRun
+			r.Warn = func(w publish.Warning) { sh.warn(&folderWarning{w}) }
 			result, err := p.Publish(cmd.Context(), r)
 			p.meter.done()
 			if err != nil {
@@ -68,6 +72,9 @@ them fails with exit code 4. Data from the node is accepted only if the trust do
 	flags.StringVar(&r.Version, "version", "", "semantic `VERSION`, such as 1.4.0")
 	flags.StringVar(&r.Channel, "channel", "", "`NAME` of the channel, such as production")
 	excludeFlag(cmd, &r.Exclude)
+	flags.BoolVar(&r.ExcludeWarned, "exclude-warned", false,
+		"exclude files that publish warns of by their names: source maps, .env, .git, keys and the like")
+	flags.BoolVar(&r.AllowPrivateKeys, "allow-private-keys", false, "publish a folder that contains private keys")
 	flags.StringVar(&r.Link, "link", "", "`URL` of a page about the release")
 	flags.StringVar(&r.Comment, "comment", "", "`TEXT` that describes the release")
 	flags.BoolVar(&r.Anew, "anew", false,

@@ -146,6 +146,15 @@ func classify(err error) report {
 	if refused, ok := errors.AsType[*publish.AttachmentError](err); ok {
 		return report{Code: "bad_attachment", Hint: refused.Hint, exit: exitRefused}
 	}
+	if refused, ok := errors.AsType[*publish.PrivateKeyError](err); ok {
+		return report{
+			Code: publish.WarnPrivateKey, exit: exitRefused,
+			Hint: "leave them out with --exclude " + quote(refused.Files[0]) + "; --allow-private-keys publishes them",
+		}
+	}
+	if warning, ok := errors.AsType[*folderWarning](err); ok {
+		return report{Code: warning.Code, Hint: warning.Hint}
+	}
 	if refused, ok := errors.AsType[*bucket.Error](err); ok && !is(publish.ErrConflict) {
 		return originReport(refused)
 	}
