@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"time"
 
 	"brink/node/internal/wire"
 )
@@ -78,5 +77,5 @@ func (s *sending) Close() error {
 // cutAnswer ends an answer that is not closed. The caller holds mu.
 func (h *Hot) cutAnswer(s *sending) {
 	h.cut++
-	_ = s.conn.SetWriteDeadline(time.Unix(1, 0)) // an error: it has ended already
+	wire.Abort(s.conn)
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -50,8 +49,7 @@ type Whole struct {
 type Owner interface {
 	// Release ends a use. It does not block.
 	Release()
-	// Send returns a stream of part of the bytes, whose Close ends the use. The owner may cut it before, by setting a
-	// write deadline of the connection.
+	// Send returns a stream of part of the bytes, whose Close ends the use. The owner may cut it before, by wire.Abort.
 	Send(conn net.Conn, start, length int64) io.ReadCloser
 }
 
@@ -207,7 +205,6 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 	if _, err := stream.Seek(answer.Start, io.SeekStart); err != nil {
 		return errors.Join(err, stream.Close())
 	}
-	// An error while streaming closes the connection before Content-Length is reached, so the client detects the cut.
 	part := &span{guard: s.Guard, stream: stream, left: answer.Length}
 	if rep.Private == 0 {
 		return borrow(s.Streams, r, part, int(answer.Length), min(StreamMemory, 2*rep.Size))
@@ -224,20 +221,31 @@ func (s *Sender) Stream(r *Request, stream io.ReadCloser, length int, private in
 // borrow is Stream on a budget.
 func borrow(from *Budget, r *Request, stream io.ReadCloser, length int, private int64) error {
 	conn := r.Conn()
-	loan := from.Open(r.Address(), func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) }) // an error: it has ended
+	loan := from.Open(r.Address(), func() { wire.Abort(conn) })
 	if err := loan.Grow(private); err != nil {
 		loan.Close()
 		return errors.Join(err, stream.Close())
 	}
-	r.SetBodyStream(onLoan{stream, loan}, length)
+	r.SetBodyStream(onLoan{stream, loan, conn}, length)
 	return nil
 }
 
-// onLoan is the stream of an answer, which closes its loan when it is closed.
+// onLoan is the stream of an answer, which closes its loan when it is closed. An error while streaming aborts the
+// connection, so that the client sees that the answer was cut.
 type onLoan struct {
 	io.ReadCloser
 
 	loan *Loan
+	conn net.Conn
+}
+
+// Read implements [io.Reader].
+func (o onLoan) Read(p []byte) (int, error) {
+	n, err := o.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		wire.Abort(o.conn)
+	}
+	return n, err
 }
 
 // Close implements [io.Closer].

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -246,7 +247,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// closeBy closes the connection because a limit is exceeded, and returns cause. The caller holds mu.
+// closeBy closes the connection because of a limit or an abort, and returns cause. The caller holds mu.
 func (c *Conn) closeBy(cause error) error {
 	if tcp, ok := c.under.(*net.TCPConn); ok && !errors.Is(cause, ErrIdle) && !errors.Is(cause, ErrDisplaced) {
 		// The kernel would keep unsent bytes in memory for minutes. A reset frees them.
@@ -254,6 +255,24 @@ func (c *Conn) closeBy(cause error) error {
 	}
 	_ = c.close(cause)
 	return cause
+}
+
+// Abort ends a connection in the middle of a response: with a reset, because some clients, such as Java's
+// HttpURLConnection and clients of HTTP/1.0, take an orderly end for the end of the response. conn is what a
+// [Listener] accepted, or TLS on top of that; any other is closed.
+func Abort(conn net.Conn) {
+	under := conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		under = secure.NetConn() // tls.Conn would first send that it ends in good order
+	}
+	c, ok := under.(*Conn)
+	if !ok {
+		_ = under.Close()
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.closeBy(ErrAborted)
 }
 
 func (c *Conn) close(cause error) error {

@@ -102,6 +102,7 @@ var (
 	ErrIdle    error = &limitError{"no request arrived"}
 	ErrStalled error = &limitError{"the peer stalled"}
 	ErrSlow    error = &limitError{"the peer is below the minimum rate"}
+	ErrAborted error = &limitError{"the response could not be completed"} // see Abort
 	// ErrDisplaced means that an idle connection was closed for a new one.
 	ErrDisplaced error = &limitError{"no request arrived, and the connection was closed for a new one"}
 )
