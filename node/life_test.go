@@ -56,7 +56,7 @@ func TestNode_TellsOperatorsHowItIs(t *testing.T) {
 	status, text := f.admin("/metrics")
 	for _, want := range []string{
 		"brink_ready 1", "brink_channels 1", "brink_store_bundles 1", `brink_http_requests_total{class="2xx",route="upload"} 1`,
-		"brink_panics_total 0", "brink_store_read_only 0", "brink_connections_open ", "go_goroutines ",
+		"brink_panics_total 0", "brink_store_read_only 0", "brink_store_poisoned 0", "brink_connections_open ", "go_goroutines ",
 	} {
 		if status != 200 || !strings.Contains(text, want) {
 			t.Errorf("metrics (%d) lack %q", status, want)

@@ -185,6 +185,9 @@ func (n *Node) problems() []string {
 	if why := n.store.ReadOnly(); why != "" {
 		reasons = append(reasons, "read-only: "+why)
 	}
+	if n.store.Poisoned() {
+		reasons = append(reasons, "no disk space comes back before a restart: a read of the store failed")
+	}
 	if _, lapsed := n.state.Count(); lapsed > 0 {
 		reasons = append(reasons,
 			fmt.Sprintf("channels left out, because trust no longer allows what they serve: %d", lapsed))

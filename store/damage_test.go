@@ -350,3 +350,23 @@ func TestGC_RewritesPastDamage(t *testing.T) {
 		storetest.CheckBundle(t, s, b)
 	})
 }
+
+// In a folder whose name reads like a pattern a damaged chunk costs no other either.
+func TestOpen_FolderNameIsNoPattern(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data[1]")
+	b := storetest.Random(t, 1, 1<<20)
+	closed(t, dir, func(s *store.Store) { storetest.MustPublish(t, s, b) })
+	var victim bundle.Chunk
+	for c := range b.Index.Chunks() {
+		victim = c
+		break
+	}
+	damage(t, dir, b.Frames[victim.Digest].Data)
+	closed(t, dir, func(s *store.Store) {
+		for c := range b.Index.Chunks() {
+			if _, err := s.Chunk(t.Context(), c); (err != nil) != (c == victim) {
+				t.Errorf("Chunk(%s) = %v; damaged is %s", c.Digest.Short(), err, victim.Digest.Short())
+			}
+		}
+	})
+}

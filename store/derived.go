@@ -51,6 +51,7 @@ type derived struct {
 	now     func() time.Time
 	absent  func(error) error // bundles.absent
 
+	writing writing // calls of PutDerived
 	catalog catalog[string, derivedRecord]
 	dropped []string // objects whose records are still to be removed; catalog.mu guards it, too
 }
@@ -77,13 +78,15 @@ func (d *derived) load(used map[string]int64) error {
 
 // PutDerived reads r to its end and keeps the bytes under key, in place of others. It holds one part of them at a time.
 // It returns [ErrQuota] when there is no room: other derived content and blobs that nothing refers to are evicted for
-// it, bundles are not. It may return [ErrReadOnly], and any error of r.
+// it, bundles are not. The same when a bundle needs the room meanwhile. It may return [ErrReadOnly], and any error of r.
 //
 // Derived content may be evicted at any time and is not synced: after a crash it may be gone.
 func (d *derived) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (*Object, error) {
 	if err := key.check(); err != nil {
 		return nil, fmt.Errorf("derived content: %w", err)
 	}
+	ctx, done := d.writing.start(ctx)
+	defer done()
 	var pinned []digest.Digest
 	defer func() { d.pins.unpin(pinned...) }()
 	w := objectWriter{put: func(plain []byte) (digest.Digest, error) {
@@ -99,6 +102,9 @@ func (d *derived) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (
 	}}
 	o, err := w.write(ctx, r)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errPreempted) {
+			err = errPreempted
+		}
 		return nil, fmt.Errorf("derived content %s: %w", key, err)
 	}
 	record := derivedRecord{Object: o, CreatedAt: d.now().Unix()}

@@ -207,14 +207,22 @@ func (e *evictor) wakeReclaim() {
 
 // reclaim gives disk space back whenever a sweep has removed something, until ctx is done.
 func (e *evictor) reclaim(ctx context.Context) {
+	failing := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.reclaimWanted:
 		}
-		if err := e.blobs.db.Reclaim(ctx); err != nil && ctx.Err() == nil {
+		err := e.blobs.db.Reclaim(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && err.Error() != failing:
+			failing = err.Error()
 			e.log.Warn("disk space could not be given back", "reason", err)
+		case err == nil && failing != "":
+			failing = ""
+			e.log.Info("disk space can be given back again")
 		}
 	}
 }

@@ -18,6 +18,8 @@ type quota struct {
 	log       *slog.Logger
 	// evict makes room, see evictor.evict.
 	evict func(ctx context.Context, n int64, scope evictScope) error
+	// preempt ends the writes of derived content under way, see derived.preempt.
+	preempt func(ctx context.Context) bool
 
 	mu       sync.Mutex
 	stored   int64
@@ -43,6 +45,15 @@ func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
 	}
 	if q.take(n, q.limit) {
 		return nil
+	}
+	// Derived content that is being written is pinned, so it cannot be evicted, but bundles do not wait for it.
+	if scope == evictAll && q.preempt(ctx) {
+		if err := q.evict(ctx, n, scope); err != nil {
+			return err
+		}
+		if q.take(n, q.limit) {
+			return nil
+		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -47,7 +47,7 @@ func (s *Store) Stats() (Stats, error) {
 	stats.EvictedBundles, stats.EvictedDerived = s.evictor.bundlesGone.Load(), s.evictor.derivedGone.Load()
 	stats.EvictedBlobs, stats.EvictedBytes = s.blobs.evictedBlobs.Load(), s.blobs.evictedBytes.Load()
 	stats.Rewritten = s.blobs.db.Rewritten()
-	stats.Poisoned = s.blobs.db.Poisoned() || s.records.db.Poisoned()
+	stats.Poisoned = s.Poisoned()
 	stats.Scrubbed = s.scrubber.passed()
 	var err error
 	if stats.Disk, err = diskBlocks(s.config.Dir); err != nil {
@@ -59,6 +59,9 @@ func (s *Store) Stats() (Stats, error) {
 
 // ReadOnly returns why nothing can be written now, or nothing when it can.
 func (s *Store) ReadOnly() string { return s.quota.readOnly() }
+
+// Poisoned reports whether a read has failed in such a way that no disk space comes back before a restart.
+func (s *Store) Poisoned() bool { return s.blobs.db.Poisoned() || s.records.db.Poisoned() }
 
 func encodeDamage(list []Damage) []byte {
 	payload, err := json.Marshal(list)

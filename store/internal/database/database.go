@@ -216,7 +216,7 @@ func (db *DB) syncFiles() error {
 	if err := db.badger.Sync(); err != nil {
 		return err
 	}
-	logs, err := filepath.Glob(filepath.Join(db.dir, "*.mem"))
+	logs, err := filesOf(db.dir, ".mem")
 	if err != nil {
 		return err
 	}
@@ -255,16 +255,23 @@ func (db *DB) Close() error {
 // the files that Badger keeps for memtables, all but the one that is written to.
 func (db *DB) uncompacted() (n int, err error) {
 	err = db.guard(func() error {
-		entries, err := os.ReadDir(db.badger.Opts().Dir)
-		for _, e := range entries {
-			if filepath.Ext(e.Name()) == ".mem" {
-				n++
-			}
-		}
-		n += db.badger.Levels()[0].NumTables - 1
+		memtables, err := filesOf(db.dir, ".mem")
+		n = len(memtables) - 1 + db.badger.Levels()[0].NumTables
 		return err
 	})
 	return n, err
+}
+
+// filesOf returns the paths of the files in dir with an extension, sorted. [filepath.Glob] would read characters such
+// as [ in dir as a pattern, and find nothing.
+func filesOf(dir, extension string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == extension {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
 }
 
 // syncFile makes what was written to a file durable.

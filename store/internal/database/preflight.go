@@ -33,8 +33,8 @@ func preflight(o badger.Options, log *slog.Logger) error {
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 		return err
 	}
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		paths, err := filepath.Glob(filepath.Join(o.Dir, pattern))
+	for _, extension := range []string{".mem", ".vlog"} {
+		paths, err := filesOf(o.Dir, extension)
 		if err != nil {
 			return err
 		}
@@ -126,11 +126,11 @@ func checkDiscard(dir string, log *slog.Logger) error {
 func checkTables(o badger.Options) error {
 	f, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		tables, _ := filepath.Glob(filepath.Join(o.Dir, "*.sst"))
+		tables, err := filesOf(o.Dir, ".sst")
 		if len(tables) > 0 {
 			return fmt.Errorf("%w: MANIFEST is gone", ErrCorrupt)
 		}
-		return nil
+		return err
 	}
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func logPath(dir string, number uint64) string {
 }
 
 func valueLogFiles(dir string) (paths map[uint64]string, newest uint64, err error) {
-	list, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	list, err := filesOf(dir, ".vlog")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -84,17 +84,23 @@ func shieldLog(dir string) error {
 	return os.WriteFile(logPath(dir, newest+1), header, 0o640)
 }
 
-// mendLogs mends those files of the value log that Badger may choose to rewrite. done remembers them by number.
+// mendLogs mends those files of the value log that Badger may choose to rewrite. done remembers them by number. The
+// newest file is none of them, and must not be mapped: Badger cuts it when it begins the next one, and a read of the map
+// beyond its new end would look like damage.
 func (db *DB) mendLogs(done map[uint64]bool) error {
 	return db.guard(func() error {
 		raw, err := os.ReadFile(filepath.Join(db.dir, discardFile))
 		if err != nil {
 			return err
 		}
+		_, newest, err := valueLogFiles(db.dir)
+		if err != nil {
+			return err
+		}
 		for number, discard := range discards(raw) {
 			path := logPath(db.dir, number)
 			info, err := os.Stat(path)
-			if err == nil && !done[number] && float64(discard) >= discardRatio*float64(info.Size()) {
+			if err == nil && number < newest && !done[number] && float64(discard) >= discardRatio*float64(info.Size()) {
 				done[number] = true
 				err = db.mendLog(path)
 			}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"brink/bench/cost"
@@ -92,4 +94,28 @@ func anyEntry(data []byte) int {
 		return end + crc32.Size
 	}
 	return 0
+}
+
+// The newest file is written to, and Badger cuts it when it begins the next: a map of it faults then, which looked like
+// damage and kept disk space from coming back until the next start.
+func TestDB_MendsNoFileThatIsWrittenTo(t *testing.T) {
+	db := openDB(t, Config{})
+	put(t, db, bytes.Repeat([]byte{1}, 128<<10))
+	_, newest, err := valueLogFiles(db.Dir())
+	if err != nil || newest == 0 {
+		t.Fatalf("newest file = %d, %v", newest, err)
+	}
+	f, err := os.OpenFile(filepath.Join(db.Dir(), discardFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	entry := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, newest), 1<<31)
+	if _, err := f.WriteAt(entry, 0); err != nil {
+		t.Fatal(err)
+	}
+	done := map[uint64]bool{}
+	if err := db.mendLogs(done); err != nil || len(done) > 0 {
+		t.Errorf("mendLogs = %v, and it read %v", err, done)
+	}
 }
