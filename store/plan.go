@@ -19,7 +19,8 @@ type victim struct {
 	used    int64
 }
 
-// live is the rank of what must stay. The rank of a victim is its place among the victims, counted from 1; a blob that
+// live is the rank of what must stay: what a record that stays refers to, and what is pinned, of which no pass should
+// expect any room. The rank of a victim is its place among the victims, counted from 1; a blob that
 // nothing refers to has rank 0.
 const live = math.MaxInt32
 
@@ -38,12 +39,16 @@ func (e *evictor) plan(ctx context.Context, scope evictScope) (*plan, error) {
 	err := e.blobs.each(ctx, digest.Digest{}, func(d digest.Digest, size int64) bool {
 		p.names = append(p.names, prefix(d))
 		p.sizes = append(p.sizes, uint32(size))
+		rank := int32(0)
+		if e.pins.has(d) {
+			rank = live
+		}
+		p.ranks = append(p.ranks, rank)
 		return true
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.ranks = make([]int32, len(p.names))
 	stay := e.split(p, scope)
 	for i, v := range p.victims {
 		if err := e.refs(ctx, v, func(d digest.Digest) { p.mark(d, int32(i+1)) }); err != nil {
@@ -72,7 +77,7 @@ func (e *evictor) split(p *plan, scope evictScope) (stay []victim) {
 	})
 	e.bundles.catalog.each(func(id digest.Digest, bundle *entry[bundleRecord]) {
 		v := victim{bundle: bundle, id: id, used: bundle.used.Load()}
-		if scope >= evictAll && !needed[id] && known {
+		if scope >= evictAll && !needed[id] && known && !e.pins.has(id) {
 			bundles = append(bundles, v)
 		} else {
 			stay = append(stay, v)

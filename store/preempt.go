@@ -44,8 +44,8 @@ func (w *writing) start(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// preempt cancels the writes under way and waits for their end, ctx, or preemptWait. It reports whether there was one.
-func (w *writing) preempt(ctx context.Context) bool {
+// preempt cancels the writes under way and waits for their end, ctx, or preemptWait.
+func (w *writing) preempt(ctx context.Context) {
 	w.mu.Lock()
 	var all []*write
 	for one := range w.all {
@@ -59,10 +59,9 @@ func (w *writing) preempt(ctx context.Context) bool {
 		select {
 		case <-one.done:
 		case <-ctx.Done():
-			return true
+			return
 		case <-late.C:
-			return true
+			return
 		}
 	}
-	return len(all) > 0
 }

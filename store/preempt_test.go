@@ -41,9 +41,9 @@ func TestIngest_PreemptsDerivedContentUnderWay(t *testing.T) {
 	s := openStore(t, Config{Quota: 4 << 20})
 	content := &slowly{half: make(chan struct{}), goOn: make(chan struct{})}
 	preempt := s.quota.preempt
-	s.quota.preempt = func(ctx context.Context) bool {
+	s.quota.preempt = func(ctx context.Context) {
 		close(content.goOn)
-		return preempt(ctx)
+		preempt(ctx)
 	}
 	ended := make(chan error, 1)
 	go func() {
@@ -66,11 +66,12 @@ func TestIngest_PreemptsDerivedContentUnderWay(t *testing.T) {
 
 func TestWriting_PreemptDoesNotWaitForEver(t *testing.T) {
 	var w writing
-	_, done := w.start(t.Context())
+	writing, done := w.start(t.Context())
 	defer done()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if !w.preempt(ctx) {
-		t.Error("no write was preempted")
+	w.preempt(ctx)
+	if err := context.Cause(writing); !errors.Is(err, ErrQuota) {
+		t.Errorf("the write goes on: %v", err)
 	}
 }

@@ -19,19 +19,40 @@ type quota struct {
 	// evict makes room, see evictor.evict.
 	evict func(ctx context.Context, n int64, scope evictScope) error
 	// preempt ends the writes of derived content under way, see derived.preempt.
-	preempt func(ctx context.Context) bool
+	preempt func(ctx context.Context)
 
 	mu       sync.Mutex
 	stored   int64
-	count    int64  // blobs
-	reserved int64  // promised and not yet written
-	reason   string // why the store is read-only; empty when it is not
+	count    int64         // blobs
+	reserved int64         // promised and not yet written
+	bundles  int           // reservations for bundles under way
+	made     chan struct{} // closed when bundles is 0 again; nil before the first
+
+	turn   chan struct{} // holds one: of the bundles
+	reason string        // why the store is read-only; empty when it is not
 }
+
+// evictPasses bounds how often a bundle has room made.
+const evictPasses = 3
 
 // reserve promises n bytes. It evicts what the scope allows when they would go above the high watermark. It returns
 // ErrQuota, or ErrReadOnly. What was promised must be given back with release, or become bytes with settle.
+//
+// Bundles make room one after the other, so that none takes what was made for another. Derived content waits meanwhile,
+// and does not use the last of the quota.
 func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
 	if err := q.writable(n); err != nil {
+		return err
+	}
+	limit := q.high
+	if scope == evictAll {
+		limit = q.limit
+		done, err := q.makeRoom(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+	} else if err := q.waitForBundles(ctx); err != nil {
 		return err
 	}
 	if q.take(n, q.high) {
@@ -40,24 +61,63 @@ func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
 	if n > q.limit {
 		return fmt.Errorf("%w: %d bytes wanted, the quota is %d", ErrQuota, n, q.limit)
 	}
-	if err := q.evict(ctx, n, scope); err != nil {
-		return err
-	}
-	if q.take(n, q.limit) {
-		return nil
-	}
-	// Derived content that is being written is pinned, so it cannot be evicted, but bundles do not wait for it.
-	if scope == evictAll && q.preempt(ctx) {
+	// A pass keeps what was pinned while it ran. That may have been let go of meanwhile, and derived content that is being
+	// written, which is pinned as well, does not keep a bundle out.
+	for range evictPasses {
 		if err := q.evict(ctx, n, scope); err != nil {
 			return err
 		}
-		if q.take(n, q.limit) {
+		if q.take(n, limit) {
 			return nil
 		}
+		if scope != evictAll {
+			break
+		}
+		q.preempt(ctx)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return fmt.Errorf("%w: %d bytes wanted, %d of %d are used and %d promised", ErrQuota, n, q.stored, q.limit, q.reserved)
+}
+
+// makeRoom waits until no other bundle makes room, and has derived content wait until done is called.
+func (q *quota) makeRoom(ctx context.Context) (done func(), err error) {
+	q.mu.Lock()
+	if q.bundles == 0 {
+		q.made = make(chan struct{})
+	}
+	q.bundles++
+	q.mu.Unlock()
+	leave := func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.bundles--; q.bundles == 0 {
+			close(q.made)
+		}
+	}
+	select {
+	case q.turn <- struct{}{}:
+		return func() { <-q.turn; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// waitForBundles waits until no bundle makes room.
+func (q *quota) waitForBundles(ctx context.Context) error {
+	q.mu.Lock()
+	waiting, made := q.bundles > 0, q.made
+	q.mu.Unlock()
+	if !waiting {
+		return nil
+	}
+	select {
+	case <-made:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (q *quota) take(n, limit int64) bool {

@@ -97,6 +97,7 @@ func (s *Store) open() error {
 	s.quota = &quota{
 		dir: c.Dir, limit: c.Quota, minFree: c.MinFree, freeSpace: c.FreeSpace, log: c.Logger,
 		high: int64(float64(c.Quota) * c.HighWater), low: int64(float64(c.Quota) * c.LowWater),
+		turn: make(chan struct{}, 1),
 	}
 	s.sick = &quarantine{log: c.Logger, now: c.Now}
 	// With less than this on the disk a store is not opened; with less than Config.MinFree, it is opened and read-only.
