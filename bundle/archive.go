@@ -5,24 +5,24 @@ import (
 	"fmt"
 )
 
-// Chunks gives the plain bytes of chunks.
+// Chunks returns the plain bytes of chunks.
 //
-// Chunk may block and honours ctx; it may be called any number of times, from one goroutine at a time. The bytes have
-// been checked against c.Digest and have c.Size; they belong to the caller until it calls again. A chunk that is not
-// there is an error that the implementation names.
+// Chunk may block, and honours ctx. It may be called any number of times, from one goroutine at a time. It has checked
+// the bytes against c.Digest and c.Size; they are valid until the next call. The implementation documents its error for
+// a missing chunk.
 type Chunks interface {
 	Chunk(ctx context.Context, c Chunk) ([]byte, error)
 }
 
-// ArchiveReader reads the archive of an index, made from chunks as it goes; it never holds more than one chunk. It is
-// an [io.Reader], [io.Seeker] and [io.WriterTo], and not safe for concurrent use.
+// ArchiveReader reads the archive of an index. It builds the archive from chunks on the fly, with at most one chunk in
+// memory. It implements [io.Reader], [io.Seeker] and [io.WriterTo], and is not safe for concurrent use.
 type ArchiveReader struct {
 	PieceReader
 
 	archive archivePieces
 }
 
-// NewArchive returns a reader of the whole archive of ix, at its start. ctx is handed to every call of chunks.
+// NewArchive returns a reader at the start of the archive of ix. It passes ctx to every call of chunks.
 func NewArchive(ctx context.Context, ix *Index, chunks Chunks) *ArchiveReader {
 	r := &ArchiveReader{archive: newArchivePieces(ctx, ix.Files, chunks)}
 	r.PieceReader = ReadPieces(&r.archive)
@@ -44,14 +44,14 @@ func newArchivePieces(ctx context.Context, files []File, chunks Chunks) archiveP
 	return archivePieces{ctx: ctx, chunks: chunks, layout: newLayout(files), cursor: cursor{file: -1}}
 }
 
-// cursor remembers the chunk read last, so that reading on does not search the chunk list from its start.
+// cursor is the position of the last chunk read, so that sequential reads do not search the chunk list from its start.
 type cursor struct {
 	file, chunk int
 	start       int64 // of the chunk within the file
 }
 
-// zeros is what padding and the trailer are made of. It is never written to.
-var zeros = make([]byte, trailerSize) //nolint:gochecknoglobals // a constant that Go cannot spell
+// zeros is the source of padding and of the trailer. It is never written to.
+var zeros = make([]byte, trailerSize) //nolint:gochecknoglobals // Go has no constant arrays
 
 // Size implements [Pieces].
 func (a *archivePieces) Size() int64 { return a.layout.size }
@@ -59,15 +59,15 @@ func (a *archivePieces) Size() int64 { return a.layout.size }
 // Piece implements [Pieces].
 func (a *archivePieces) Piece(offset int64) ([]byte, error) {
 	if within := offset - a.pieceStart; within < 0 || within >= int64(len(a.piece)) {
-		if err := a.load(offset); err != nil {
+		if err := a.build(offset); err != nil {
 			return nil, err
 		}
 	}
 	return a.piece[offset-a.pieceStart:], nil
 }
 
-// load makes the piece that holds the byte at offset.
-func (a *archivePieces) load(offset int64) error {
+// build sets piece to the piece that contains the byte at offset.
+func (a *archivePieces) build(offset int64) error {
 	a.piece = nil
 	i := a.layout.find(offset)
 	if i == len(a.layout.files) {
@@ -99,7 +99,7 @@ func (a *archivePieces) load(offset int64) error {
 	return nil
 }
 
-// seekChunk moves the cursor to the chunk that holds the byte at offset of the content of file i, and returns it.
+// seekChunk moves the cursor to the chunk that contains the byte at offset of the content of file i, and returns it.
 func (a *archivePieces) seekChunk(i int, offset int64) Chunk {
 	if a.cursor.file != i || a.cursor.start > offset {
 		a.cursor = cursor{file: i}
@@ -112,15 +112,15 @@ func (a *archivePieces) seekChunk(i int, offset int64) Chunk {
 	return list[a.cursor.chunk]
 }
 
-// FileReader reads the content of one file of a bundle, made from chunks as it goes. It is an [io.Reader], [io.Seeker]
-// and [io.WriterTo], holds no more than one chunk, and is not safe for concurrent use.
+// FileReader reads the content of one file of a bundle, with at most one chunk in memory. It implements [io.Reader],
+// [io.Seeker] and [io.WriterTo], and is not safe for concurrent use.
 type FileReader struct {
 	PieceReader
 
 	file filePieces
 }
 
-// NewFile returns a reader of the content of f, at its start. ctx is handed to every call of chunks.
+// NewFile returns a reader at the start of the content of f. It passes ctx to every call of chunks.
 func NewFile(ctx context.Context, f *File, chunks Chunks) *FileReader {
 	r := &FileReader{file: filePieces{
 		archive: newArchivePieces(ctx, []File{*f}, chunks),

@@ -103,7 +103,7 @@ func TestBundle_FoldersAreBounded(t *testing.T) {
 func indexOf(names []string) []byte {
 	x := newIndexer()
 	for _, name := range names {
-		_ = x.file(name, 0, strings.NewReader("")) // nothing is read
+		_ = x.add(name, 0, strings.NewReader("")) // nothing is read
 	}
 	return x.finish().Encode()
 }

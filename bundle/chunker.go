@@ -6,7 +6,7 @@ import (
 	"brink/digest"
 )
 
-// Sizes of a chunk in bytes. They are part of [Schema]: other numbers would cut the same file elsewhere.
+// Sizes of a chunk in bytes. They are part of [Schema]: other sizes would cut the same file elsewhere.
 const (
 	MinChunk = 16 << 10
 	AvgChunk = 64 << 10
@@ -14,17 +14,17 @@ const (
 )
 
 // The masks of normalised chunking, level 2 (FastCDC, Xia et al., USENIX ATC 2016, section 4.3; IEEE TPDS 2020): a
-// stricter one before the average size and a laxer one after it. They test the top bits, because with a hash that
-// shifts left each bit depends on as many of the last bytes as its place.
+// stricter one before the average size and a laxer one after it. They test the top bits because the hash shifts left:
+// the higher a bit, the more of the last bytes it depends on.
 const (
 	maskBeforeAvg = (1<<18 - 1) << (64 - 18)
 	maskAfterAvg  = (1<<14 - 1) << (64 - 14)
 )
 
-// gear holds one random number per byte value. It is computed from the digest, so that no table has to be trusted or
+// gear has one random number per byte value. It is computed from the digest, so that no table has to be trusted or
 // copied, and is never changed.
 //
-//nolint:gochecknoglobals // a constant that Go cannot spell
+//nolint:gochecknoglobals // Go has no constant arrays
 var gear = func() (table [256]uint64) {
 	for i := range table {
 		d := digest.Sum([]byte{byte(i)})
@@ -33,8 +33,8 @@ var gear = func() (table [256]uint64) {
 	return table
 }()
 
-// cut returns the length of the first chunk of data. When data is shorter than [MaxChunk] it must be all that is left
-// of the file.
+// cut returns the length of the first chunk of data. If data is shorter than [MaxChunk], it must end where the file
+// ends.
 func cut(data []byte) int {
 	n := min(len(data), MaxChunk)
 	if n <= MinChunk {

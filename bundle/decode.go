@@ -12,12 +12,12 @@ import (
 	"brink/digest"
 )
 
-// DecodeIndex reads an index and checks everything about it that can be known without the files: canonical form,
-// paths, order, sizes that add up, bounds. It returns [ErrMalformed], or a [*PathError] inside it, and never an index
-// that [Index.Encode] would not turn into the same bytes.
+// DecodeIndex decodes an index and checks all that can be checked without the files: canonical form, paths, order,
+// sums of sizes, bounds. Errors wrap [ErrMalformed] and, for a path, a [*PathError]. [Index.Encode] returns the same
+// bytes for every index that DecodeIndex accepts.
 //
-// It stops at the first byte that is not as [Index.Encode] writes it, and allocates a small multiple of what it has
-// read until then.
+// It stops at the first byte that differs from what [Index.Encode] writes, and allocates a small multiple of what it
+// has read until then.
 func DecodeIndex(raw []byte) (*Index, error) {
 	if len(raw) > MaxIndex {
 		return nil, fmt.Errorf("index: %w: longer than %d bytes", ErrMalformed, MaxIndex)
@@ -33,17 +33,17 @@ func DecodeIndex(raw []byte) (*Index, error) {
 	return ix, nil
 }
 
-// MaxIndexOf bounds the encoded index of an archive of size bytes, for a reader who knows nothing else of the index: a
-// file takes at least a block of the archive, and more the longer its path is; a chunk but the last of a file takes
-// MinChunk bytes.
+// MaxIndexOf returns a bound, in bytes, for the encoded index of an archive of size bytes, for readers that do not know
+// the size of the index: each file takes at least one block of the archive, more with a longer path, and each chunk but
+// the last of a file has at least MinChunk bytes.
 func MaxIndexOf(size int64) int64 {
 	return min(MaxIndex, 2*min(max(size, 0), MaxArchive)+4<<10)
 }
 
-// indexParser reads the one form that [Index.Encode] writes. A general JSON decoder would build whatever the bytes
-// describe before anything could be checked: the 3 bytes of "{}," make a File of 112.
+// indexParser reads only the form that [Index.Encode] writes. A general JSON decoder would allocate whatever the bytes
+// describe before anything could be checked: the 3 bytes of "{}," become a File of 112.
 //
-// The first error sticks: everything after it reads nothing.
+// The first error is kept; methods called after it read nothing.
 type indexParser struct {
 	raw []byte
 	at  int // the next byte
@@ -54,7 +54,7 @@ func (p *indexParser) index() (*Index, error) {
 	ix := new(Index)
 	p.text(`{"schema":`)
 	if schema := p.number(); p.err == nil && schema != Schema {
-		return nil, fmt.Errorf("schema %d, this program knows %d", schema, Schema)
+		return nil, fmt.Errorf("schema %d is not supported, want %d", schema, Schema)
 	}
 	ix.Schema = Schema
 	p.text(`,"archive":{"digest":`)
@@ -86,10 +86,10 @@ func (p *indexParser) file() (f File) {
 	p.hex(f.Digest[:])
 	p.text(`,"sha256":`)
 	p.hex(f.SHA256[:])
-	if p.has(`,"chunks":[`) {
+	if p.accept(`,"chunks":[`) {
 		for more := true; more; more = p.more() {
 			if int64(len(f.Chunks)) > f.Size/MinChunk {
-				p.fail(fmt.Errorf("file %q: more chunks than a file of %d bytes has", f.Path, f.Size))
+				p.fail(fmt.Errorf("file %q: too many chunks for a file of %d bytes", f.Path, f.Size))
 			}
 			f.Chunks = append(f.Chunks, p.chunk())
 		}
@@ -107,17 +107,17 @@ func (p *indexParser) chunk() (c Chunk) {
 	return c
 }
 
-// more reads what follows an element of a list, and reports whether there is another element.
+// more reads the comma or bracket after an element of a list, and reports whether another element follows.
 func (p *indexParser) more() bool {
-	if p.has(",") {
+	if p.accept(",") {
 		return true
 	}
 	p.text("]")
 	return false
 }
 
-// has reads the text if it is next, and reports whether it was.
-func (p *indexParser) has(text string) bool {
+// accept reads the text if it comes next, and reports whether it did.
+func (p *indexParser) accept(text string) bool {
 	if p.err != nil || len(p.raw)-p.at < len(text) || string(p.raw[p.at:p.at+len(text)]) != text {
 		return false
 	}
@@ -126,7 +126,7 @@ func (p *indexParser) has(text string) bool {
 }
 
 func (p *indexParser) text(text string) {
-	if !p.has(text) {
+	if !p.accept(text) {
 		p.refuse()
 	}
 }
@@ -155,12 +155,12 @@ func (p *indexParser) hex(into []byte) {
 	p.at += quoted
 }
 
-// number reads a number that is not negative, in its shortest spelling.
+// number reads a non-negative integer without leading zeros.
 func (p *indexParser) number() (n int64) {
 	if p.err != nil {
 		return 0
 	}
-	begin := p.at
+	start := p.at
 	for ; p.at < len(p.raw) && p.raw[p.at] >= '0' && p.raw[p.at] <= '9'; p.at++ {
 		digit := int64(p.raw[p.at] - '0')
 		if n > (math.MaxInt64-digit)/10 {
@@ -169,26 +169,26 @@ func (p *indexParser) number() (n int64) {
 		}
 		n = 10*n + digit
 	}
-	if p.at == begin || p.raw[begin] == '0' && p.at > begin+1 {
-		p.at = begin
+	if p.at == start || p.raw[start] == '0' && p.at > start+1 {
+		p.at = start
 		p.refuse()
 	}
 	return n
 }
 
-// path reads a string. It bounds the length, and leaves to [CheckPaths] whether it is a path.
+// path reads a string of bounded length. It does not check that it is a path: [CheckPaths] does.
 func (p *indexParser) path() string {
 	if p.text(`"`); p.err != nil {
 		return ""
 	}
-	begin, escaped := p.at, false
+	start, escaped := p.at, false
 	for c := byte(0); c != '"'; {
 		if p.at == len(p.raw) || p.raw[p.at] < 0x20 {
 			p.refuse()
 			return ""
 		}
-		if p.at-begin > 6*MaxPath { // no byte is escaped by more than six
-			p.fail(fmt.Errorf("a path of more than %d bytes", MaxPath))
+		if p.at-start > 6*MaxPath { // an escaped byte takes at most six
+			p.fail(fmt.Errorf("a path is longer than %d bytes", MaxPath))
 			return ""
 		}
 		c = p.raw[p.at]
@@ -198,23 +198,23 @@ func (p *indexParser) path() string {
 			p.at++
 		}
 	}
-	if token := p.raw[begin : p.at-1]; !escaped && plain(token) {
+	if token := p.raw[start : p.at-1]; !escaped && isCanonical(token) {
 		return string(token)
 	}
-	value, err := unquote(p.raw[begin-1 : p.at])
+	value, err := unquote(p.raw[start-1 : p.at])
 	if err != nil {
 		p.fail(err)
 	}
 	return value
 }
 
-// plain reports whether a JSON string without a backslash is the one spelling of its value: valid UTF-8, and without
-// the line separators that encoding/json escapes.
-func plain(token []byte) bool {
+// isCanonical reports whether a JSON string without a backslash is in canonical form: valid UTF-8, and without the line
+// separators that encoding/json escapes.
+func isCanonical(token []byte) bool {
 	return utf8.Valid(token) && !bytes.Contains(token, []byte("\u2028")) && !bytes.Contains(token, []byte("\u2029"))
 }
 
-// unquote reads a JSON string that [Index.Encode] would write in the same way.
+// unquote decodes a JSON string, and refuses one that [Index.Encode] would write differently.
 func unquote(quoted []byte) (string, error) {
 	var value string
 	if err := json.Unmarshal(quoted, &value); err != nil {
@@ -227,7 +227,7 @@ func unquote(quoted []byte) (string, error) {
 		return "", err
 	}
 	if !bytes.Equal(bytes.TrimSuffix(again.Bytes(), []byte("\n")), quoted) {
-		return "", errors.New("path " + strconv.Quote(value) + " is not spelt in its canonical form")
+		return "", errors.New("path " + strconv.Quote(value) + " is not in canonical form")
 	}
 	return value, nil
 }

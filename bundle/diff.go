@@ -1,24 +1,24 @@
 package bundle
 
-// Change says how one file differs between two bundles.
+// Change describes how one file differs between two bundles.
 type Change struct {
 	Path string `json:"path"`
 	Kind string `json:"kind"` // "added", "removed" or "changed"
 	Old  int64  `json:"old"`  // bytes before, 0 when added
 	New  int64  `json:"new"`  // bytes now, 0 when removed
-	// Fresh is how many bytes of the file now are in chunks that no file of the old bundle has.
+	// Fresh is the number of bytes of the new file in chunks that the old bundle does not have.
 	Fresh int64 `json:"fresh"`
 }
 
-// Diff returns the files that differ from old to next, in the order of their paths.
+// Diff returns the files that differ between old and next, ordered by path.
 func Diff(old, next *Index) []Change {
-	had := make(map[Chunk]struct{}, len(old.Files))
+	oldChunks := make(map[Chunk]struct{}, len(old.Files))
 	for c := range old.Chunks() {
-		had[c] = struct{}{}
+		oldChunks[c] = struct{}{}
 	}
 	fresh := func(f *File) (n int64) {
 		for _, c := range f.ChunkList() {
-			if _, known := had[c]; !known {
+			if _, found := oldChunks[c]; !found {
 				n += c.Size
 			}
 		}

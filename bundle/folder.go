@@ -11,20 +11,20 @@ import (
 	"brink/digest"
 )
 
-// ErrEmpty is returned for a folder that holds no files: there is nothing to make a bundle of.
+// ErrEmpty is returned for a folder without files, of which no bundle can be made.
 var ErrEmpty = errors.New("no files")
 
-// Folder is a folder whose regular files are, or are to be, a bundle.
+// Folder is a folder of regular files that make up a bundle.
 //
-// FS should come from [os.Root.FS], which keeps symbolic links from leading out of the folder. A link to a file inside
-// is followed; a link to a folder is refused, because following it could go in circles.
+// FS should come from [os.Root.FS], which does not follow symbolic links out of the folder. A link to a file inside
+// is followed; a link to a folder is refused, because following it could loop.
 type Folder struct {
 	FS fs.FS
-	// Exclude are patterns of files and folders to leave out, with all that is below such a folder. A pattern without a
-	// slash, such as *.map or node_modules, is compared with base names at any depth. One with a slash is compared with
-	// paths: /.git and ./.git are at the root, **/*.map and assets/**/*.map at any depth below what is before the
-	// asterisks. A slash at the end matches folders only. * and ? match no slash, [a-z] one character of a class, {a,b}
-	// one of several texts, and a backslash the character behind it.
+	// Exclude lists patterns. A file or folder that one matches is left out, with everything below it. A pattern without
+	// a slash, such as *.map or node_modules, is matched against base names at any depth, one with a slash against paths:
+	// /.git and ./.git are at the root, assets/**/*.map at any depth below assets. A slash at the end matches folders
+	// only. The asterisk and ? match no slash, [a-z] a character of a class, {a,b} one of several texts, and a backslash
+	// quotes the next character.
 	Exclude []string
 	// Unused, if set, is called with the patterns of Exclude that match nothing, if there are any.
 	Unused func(patterns []string)
@@ -32,20 +32,20 @@ type Folder struct {
 	Progress func(path string, size int64)
 }
 
-// Index walks the folder and returns the index of the bundle that its files make. It returns [ErrEmpty] when there are
-// none, a [*PathError] for a name or a kind of file that no bundle can hold, and an error when a file changes its size
-// while it is read.
+// Index walks the folder and returns the index of the bundle that its files make up. It returns [ErrEmpty] if there are
+// none, a [*PathError] for a name or a kind of file that a bundle cannot have, and an error if the size of a file
+// changes while it is read.
 func (f Folder) Index(ctx context.Context) (*Index, error) {
 	x := newIndexer()
-	if err := f.each(ctx, x.file); err != nil {
+	if err := f.list(ctx, x.add); err != nil {
 		return nil, err
 	}
 	return x.finish(), nil
 }
 
-// WriteArchive writes the archive that the folder's files make. Errors are those of [Folder.Index], and those of w.
+// WriteArchive writes the archive of the folder's files. Errors are those of [Folder.Index], and those of w.
 func (f Folder) WriteArchive(ctx context.Context, w io.Writer) error {
-	err := f.each(ctx, func(path string, size int64, content io.Reader) error {
+	err := f.list(ctx, func(path string, size int64, content io.Reader) error {
 		if _, err := w.Write(header(path, size)); err != nil {
 			return err
 		}
@@ -66,8 +66,8 @@ func (f Folder) WriteArchive(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// each calls do for each file in the order of the archive, with a reader of exactly its bytes.
-func (f Folder) each(ctx context.Context, do func(path string, size int64, content io.Reader) error) error {
+// list calls do for each file in the order of the archive, with a reader of exactly its bytes.
+func (f Folder) list(ctx context.Context, do func(path string, size int64, content io.Reader) error) error {
 	paths, err := f.walk(ctx)
 	if err != nil {
 		return err
@@ -76,14 +76,14 @@ func (f Folder) each(ctx context.Context, do func(path string, size int64, conte
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.one(p, do); err != nil {
+		if err := f.read(p, do); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f Folder) one(path string, do func(path string, size int64, content io.Reader) error) error {
+func (f Folder) read(path string, do func(path string, size int64, content io.Reader) error) error {
 	file, err := f.FS.Open(path)
 	if err != nil {
 		return err
@@ -94,18 +94,18 @@ func (f Folder) one(path string, do func(path string, size int64, content io.Rea
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return &PathError{Path: path, Reason: "is no regular file"}
+		return &PathError{Path: path, Reason: "is not a regular file"}
 	}
 	size := info.Size()
 	if err := do(path, size, io.LimitReader(file, size)); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("file %q became shorter while it was read", path)
+			return fmt.Errorf("file %q shrank while it was read", path)
 		}
 		return err
 	}
 	var one [1]byte
 	if n, _ := file.Read(one[:]); n > 0 {
-		return fmt.Errorf("file %q became longer while it was read", path)
+		return fmt.Errorf("file %q grew while it was read", path)
 	}
 	if f.Progress != nil {
 		f.Progress(path, size)
@@ -142,7 +142,7 @@ func (f Folder) walk(ctx context.Context) ([]string, error) {
 				return err
 			}
 		} else if !entry.Type().IsRegular() {
-			return &PathError{Path: name, Reason: "is no regular file"}
+			return &PathError{Path: name, Reason: "is not a regular file"}
 		}
 		if len(paths) == MaxFiles {
 			return fmt.Errorf("more than %d files", MaxFiles)
@@ -169,19 +169,19 @@ func (f Folder) checkLink(name string) error {
 	case err != nil:
 		return &PathError{Path: name, Reason: "is a symbolic link that leads out of the folder or nowhere"}
 	case !info.Mode().IsRegular():
-		return &PathError{Path: name, Reason: "is a symbolic link to something else than a file"}
+		return &PathError{Path: name, Reason: "is a symbolic link to something other than a regular file"}
 	}
 	return nil
 }
 
-// FolderChunks gives the chunks of an index from the folder that the index was made of. Use [NewFolderChunks].
+// FolderChunks reads the chunks of an index from the folder that was indexed. Use [NewFolderChunks].
 type FolderChunks struct {
 	fs     fs.FS
 	places map[digest.Digest]place
 	buffer []byte
 }
 
-// place is where a chunk is found.
+// place is where a chunk is in the folder.
 type place struct {
 	path   string
 	offset int64
@@ -189,14 +189,14 @@ type place struct {
 
 var _ Chunks = (*FolderChunks)(nil)
 
-// NewFolderChunks returns the chunks of ix as they lie in files. It is not safe for concurrent use.
+// NewFolderChunks returns the chunks of ix, read from files. The result is not safe for concurrent use.
 func NewFolderChunks(files fs.FS, ix *Index) *FolderChunks {
 	places := make(map[digest.Digest]place, len(ix.Files))
 	for i := range ix.Files {
 		f := &ix.Files[i]
 		var offset int64
 		for _, c := range f.ChunkList() {
-			if _, known := places[c.Digest]; !known {
+			if _, found := places[c.Digest]; !found {
 				places[c.Digest] = place{path: f.Path, offset: offset}
 			}
 			offset += c.Size
@@ -205,11 +205,11 @@ func NewFolderChunks(files fs.FS, ix *Index) *FolderChunks {
 	return &FolderChunks{fs: files, places: places, buffer: make([]byte, MaxChunk)}
 }
 
-// Chunk implements [Chunks]. It returns [digest.ErrMismatch] when the file has changed since it was indexed, and
-// [fs.ErrNotExist] for a chunk that the index does not have.
+// Chunk implements [Chunks]. It returns [digest.ErrMismatch] if the file has changed since it was indexed, and
+// [fs.ErrNotExist] for a chunk that is not in the index.
 func (f *FolderChunks) Chunk(_ context.Context, c Chunk) ([]byte, error) {
-	place, known := f.places[c.Digest]
-	if !known || c.Size > MaxChunk {
+	place, found := f.places[c.Digest]
+	if !found || c.Size > MaxChunk {
 		return nil, fmt.Errorf("chunk %s: %w", c.Digest, fs.ErrNotExist)
 	}
 	file, err := f.fs.Open(place.path)

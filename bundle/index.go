@@ -10,11 +10,11 @@ import (
 	"brink/digest"
 )
 
-// ErrMalformed is returned when bytes are not what they should be: an index that is not canonical, an archive that
-// this package would not have written, a chunk stream that is cut or garbled, a patch that does not decode.
+// ErrMalformed is returned for bytes in the wrong form: an index that is not canonical, an archive that this package
+// would not have written, a truncated or corrupt chunk stream, a patch that does not decode.
 var ErrMalformed = errors.New("malformed")
 
-// Index says what an archive is made of. It is immutable once made; share it freely.
+// Index lists the contents of an archive. It must not be changed once made, and so can be shared freely.
 type Index struct {
 	Schema  int     `json:"schema"`
 	Archive Archive `json:"archive"`
@@ -24,7 +24,7 @@ type Index struct {
 // Archive names the archive as a whole.
 type Archive struct {
 	Digest digest.Digest `json:"digest"` // the bundle's identity
-	SHA256 digest.SHA256 `json:"sha256"` // its name as a dictionary
+	SHA256 digest.SHA256 `json:"sha256"` // identifies it as a dictionary
 	Size   int64         `json:"size"`   // bytes
 }
 
@@ -103,7 +103,7 @@ func (ix *Index) Encode() []byte {
 
 func (ix *Index) check() error {
 	if ix.Schema != Schema {
-		return fmt.Errorf("schema %d, this program knows %d", ix.Schema, Schema)
+		return fmt.Errorf("schema %d is not supported, want %d", ix.Schema, Schema)
 	}
 	if len(ix.Files) == 0 {
 		return errors.New("no files")
@@ -112,7 +112,7 @@ func (ix *Index) check() error {
 		return fmt.Errorf("more than %d files", MaxFiles)
 	}
 	if ix.Archive.Size > MaxArchive {
-		return fmt.Errorf("an archive of more than %d bytes", int64(MaxArchive))
+		return fmt.Errorf("the archive is larger than %d bytes", int64(MaxArchive))
 	}
 	paths := make([]string, len(ix.Files))
 	sizes := make(map[digest.Digest]int64, len(ix.Files)) // one digest can have only one size
@@ -130,14 +130,14 @@ func (ix *Index) check() error {
 		return err
 	}
 	if size := newLayout(ix.Files).size; size != ix.Archive.Size {
-		return fmt.Errorf("the files make an archive of %d bytes, not %d", size, ix.Archive.Size)
+		return fmt.Errorf("the files add up to an archive of %d bytes, not %d", size, ix.Archive.Size)
 	}
 	return nil
 }
 
 func (f *File) check(sizes map[digest.Digest]int64) error {
 	if f.Size < 0 || f.Size > MaxArchive {
-		return fmt.Errorf("size %d", f.Size)
+		return fmt.Errorf("size is %d bytes, want 0 to %d", f.Size, int64(MaxArchive))
 	}
 	if len(f.Chunks) == 1 {
 		return errors.New("a single chunk must not be listed")
@@ -154,7 +154,7 @@ func (f *File) check(sizes map[digest.Digest]int64) error {
 		sum += c.Size
 	}
 	if sum != f.Size {
-		return fmt.Errorf("chunks of %d bytes in a file of %d", sum, f.Size)
+		return fmt.Errorf("the chunks add up to %d bytes, not %d", sum, f.Size)
 	}
 	return nil
 }

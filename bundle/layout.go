@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	blockSize   = 512           // a tar archive is a row of blocks of this many bytes
-	trailerSize = 2 * blockSize // two empty blocks end it (POSIX.1-2017, pax, "ustar Interchange Format")
-	maxUSTAR    = 8<<30 - 1     // the largest size that a ustar header can tell
+	blockSize   = 512           // a tar archive is a sequence of blocks of this many bytes
+	trailerSize = 2 * blockSize // two blocks of zeros end it (POSIX.1-2017, pax, "ustar Interchange Format")
+	maxUSTAR    = 8<<30 - 1     // the largest size that fits in a ustar header
 )
 
-// layout says where in the archive each file begins.
+// layout is the offset of each file in the archive.
 type layout struct {
 	files  []File
 	starts []int64 // of the header of each file
@@ -31,8 +31,8 @@ func newLayout(files []File) layout {
 	return l
 }
 
-// find returns the number of the file whose header, content or padding holds the byte at offset, or len(files) for the
-// archive's trailer.
+// find returns the index of the file whose header, content or padding contains the byte at offset, or len(files) for
+// the archive's trailer.
 func (l *layout) find(offset int64) int {
 	if offset >= l.size-trailerSize {
 		return len(l.files)
@@ -49,13 +49,13 @@ func headerSize(path string, size int64) int64 {
 	return int64(len(header(path, size)))
 }
 
-// header returns the tar header of a file: ustar where it fits, pax (a longer one) for long paths, other scripts and
-// files over 8 GiB. All that could differ between machines is fixed: mode 0644, time zero, no owner.
+// header returns the tar header of a file: ustar where it fits, otherwise pax, which is longer: for long or non-ASCII
+// paths and files over 8 GiB. All that could differ between machines is fixed: mode 0644, time zero, no owner.
 func header(path string, size int64) []byte {
 	return headerIn(make([]byte, 0, blockSize), path, size)
 }
 
-// headerIn is header in the memory of buffer, if that is large enough.
+// headerIn is header, but uses the memory of buffer if that is large enough.
 func headerIn(buffer []byte, path string, size int64) []byte {
 	b := bytes.NewBuffer(buffer[:0])
 	h := tar.Header{
@@ -72,7 +72,7 @@ func headerIn(buffer []byte, path string, size int64) []byte {
 	b.Reset()
 	h.Format = tar.FormatPAX
 	if err := tar.NewWriter(b).WriteHeader(&h); err != nil {
-		panic(fmt.Sprintf("bundle: header of %q: %v", path, err)) // CheckPath lets nothing pass that pax cannot hold
+		panic(fmt.Sprintf("bundle: header of %q: %v", path, err)) // CheckPath refuses what pax cannot encode
 	}
 	return b.Bytes()
 }

@@ -13,25 +13,25 @@ import (
 	"brink/digest"
 )
 
-// maxPax bounds the extended header of one file in bytes: a path of MaxPath and a size, with room to spare.
+// maxPax bounds the extended header of one file in bytes: enough for a path of MaxPath and a size.
 const maxPax = 4 * blockSize
 
-// ReadArchive calls file for each file of the archive that r streams, in order, with its path, its size in bytes and a
-// reader of its content that is valid until file returns. What file leaves unread is skipped.
+// ReadArchive reads an archive from r and calls file for each of its files, in order, with the path, the size in bytes
+// and a reader of the content, which is valid until file returns. Content that file does not read is skipped.
 //
-// It accepts only what this package writes: any other tar, however readable, is [ErrMalformed], as are paths that
-// [CheckPaths] refuses. It stops at the first error of file and returns it. It reads r to its end.
+// It accepts only archives that this package writes: it returns [ErrMalformed] for any other tar, and for paths that
+// [CheckPaths] refuses. It stops at the first error of file and returns it. Otherwise it reads r to its end.
 func ReadArchive(ctx context.Context, r io.Reader, file func(path string, size int64, content io.Reader) error) error {
 	return ReadArchiveOf(ctx, r, MaxFiles, file)
 }
 
-// ReadArchiveOf is [ReadArchive] for an archive of at most so many files. It calls file for no more of them, and for
-// none that would need more folders than [MaxFolders] allows for that number: what file makes is bounded by it whatever
-// r has.
+// ReadArchiveOf is [ReadArchive] for an archive of at most files files. It fails before it calls file for one more, or
+// for one that would need more folders than [MaxFolders] allows for that number, so a hostile archive cannot make file
+// create more than that.
 func ReadArchiveOf(
 	ctx context.Context, r io.Reader, files int, file func(path string, size int64, content io.Reader) error,
 ) error {
-	p := archiveParser{r: r, paths: newPathSet(0), most: min(files, MaxFiles)}
+	p := archiveParser{r: r, paths: newPathSet(0), maxFiles: min(files, MaxFiles)}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -60,14 +60,14 @@ func ReadArchiveOf(
 }
 
 type archiveParser struct {
-	r       io.Reader
-	raw     []byte // of a header, as read; reused, as is want
-	want    []byte // the only header that there can be for the same file
-	paths   *pathSet
-	most    int    // files there may be
-	last    string // path of the file before
-	folders int    // that the files so far are in
-	total   int64  // bytes of headers and contents so far
+	r        io.Reader
+	raw      []byte // of a header, as read; reused, as is want
+	want     []byte // the canonical header of the same file
+	paths    *pathSet
+	maxFiles int
+	last     string // path of the previous file
+	folders  int    // of the files so far
+	total    int64  // bytes of headers and contents so far
 }
 
 // header reads the header of the next file; it returns io.EOF at the first block of the trailer.
@@ -103,23 +103,23 @@ func (p *archiveParser) header() (path string, size int64, err error) {
 	switch {
 	case h.Name <= p.last:
 		return "", 0, fmt.Errorf("%w: file %q is out of order", ErrMalformed, h.Name)
-	case len(p.paths.files) > p.most:
-		return "", 0, fmt.Errorf("%w: more than %d files", ErrMalformed, p.most)
+	case len(p.paths.files) > p.maxFiles:
+		return "", 0, fmt.Errorf("%w: more than %d files", ErrMalformed, p.maxFiles)
 	case h.Size < 0 || h.Size > MaxArchive-p.total:
 		return "", 0, fmt.Errorf("%w: more than %d bytes", ErrMalformed, int64(MaxArchive))
 	}
 	if p.want = headerIn(p.want, h.Name, h.Size); !bytes.Equal(raw, p.want) {
 		return "", 0, fmt.Errorf("%w: the header of %q is not canonical", ErrMalformed, h.Name)
 	}
-	if p.folders += newFolders(p.last, h.Name); p.folders > MaxFolders(p.most) {
-		return "", 0, fmt.Errorf("%w: more than %d folders", ErrMalformed, MaxFolders(p.most))
+	if p.folders += newFolders(p.last, h.Name); p.folders > MaxFolders(p.maxFiles) {
+		return "", 0, fmt.Errorf("%w: more than %d folders", ErrMalformed, MaxFolders(p.maxFiles))
 	}
 	p.last = h.Name
 	p.total += int64(len(raw)) + padded(h.Size)
 	return h.Name, h.Size, nil
 }
 
-// end reads the second block of the trailer and makes sure that nothing follows.
+// end reads the second block of the trailer and checks that nothing follows it.
 func (p *archiveParser) end() error {
 	if p.last == "" {
 		return fmt.Errorf("archive: %w: no files", ErrMalformed)
@@ -140,7 +140,7 @@ func (p *archiveParser) end() error {
 	return nil
 }
 
-// zeros reads n bytes, fewer than a block or one, that must all be zero.
+// zeros reads n bytes, at most a block, that must all be zero.
 func (p *archiveParser) zeros(n int64) error {
 	block := make([]byte, n)
 	if err := p.fill(block); err != nil {
@@ -152,7 +152,7 @@ func (p *archiveParser) zeros(n int64) error {
 	return nil
 }
 
-// fill reads len(b) bytes; an archive that ends before them was cut.
+// fill reads len(b) bytes. An archive that ends before them is truncated: io.ErrUnexpectedEOF.
 func (p *archiveParser) fill(b []byte) error {
 	_, err := io.ReadFull(p.r, b)
 	if errors.Is(err, io.EOF) {
@@ -161,37 +161,37 @@ func (p *archiveParser) fill(b []byte) error {
 	return err
 }
 
-// IndexArchive derives the index from an archive. It holds one buffer of a few chunks, whatever the archive's size.
-// Errors are those of [ReadArchive].
+// IndexArchive derives the index from an archive. It needs one buffer of a few chunks, whatever the size of the
+// archive. Errors are those of [ReadArchive].
 func IndexArchive(ctx context.Context, r io.Reader) (*Index, error) {
 	x := newIndexer()
-	if err := ReadArchive(ctx, r, x.file); err != nil {
+	if err := ReadArchive(ctx, r, x.add); err != nil {
 		return nil, err
 	}
 	return x.finish(), nil
 }
 
-// indexer makes an index out of files that come in order.
+// indexer builds an index from files that are added in order.
 type indexer struct {
 	archive *digest.Hasher
-	one     *digest.Hasher // of the file at hand
-	header  []byte         // of the file at hand
-	buffer  []byte         // of the file at hand: what is not cut into chunks yet
+	content *digest.Hasher // of the current file
+	header  []byte         // of the current file
+	buffer  []byte         // of the current file: what is not cut into chunks yet
 	files   []File
 }
 
 func newIndexer() *indexer {
 	return &indexer{
 		archive: digest.NewHasher(),
-		one:     digest.NewHasher(),
+		content: digest.NewHasher(),
 	}
 }
 
-// file adds a file of exactly size bytes.
-func (x *indexer) file(path string, size int64, content io.Reader) error {
+// add adds a file of exactly size bytes.
+func (x *indexer) add(path string, size int64, content io.Reader) error {
 	x.header = headerIn(x.header, path, size)
 	x.archive.Write(x.header)
-	x.one.Reset()
+	x.content.Reset()
 	x.buffer = slices.Grow(x.buffer[:0], int(min(size, 4*MaxChunk)))
 	var chunks []Chunk
 	for left := size; left > 0 || len(x.buffer) > 0; {
@@ -200,7 +200,7 @@ func (x *indexer) file(path string, size int64, content io.Reader) error {
 			room := x.buffer[len(x.buffer):cap(x.buffer)]
 			n, err := content.Read(room[:min(left, int64(len(room)))])
 			x.archive.Write(room[:n])
-			x.one.Write(room[:n])
+			x.content.Write(room[:n])
 			x.buffer = x.buffer[:len(x.buffer)+n]
 			left -= int64(n)
 			if errors.Is(err, io.EOF) && left > 0 {
@@ -214,7 +214,7 @@ func (x *indexer) file(path string, size int64, content io.Reader) error {
 		for len(rest) >= MaxChunk || (left == 0 && len(rest) > 0) {
 			n := cut(rest)
 			c := Chunk{Size: int64(n)}
-			if c.Size < size { // else it is the file's own digest, and not listed
+			if c.Size < size { // a single chunk is not listed: its digest is the file's
 				c.Digest = digest.Sum(rest[:n])
 				chunks = append(chunks, c)
 			}
@@ -226,8 +226,8 @@ func (x *indexer) file(path string, size int64, content io.Reader) error {
 	x.files = append(x.files, File{
 		Path:   path,
 		Size:   size,
-		Digest: x.one.Digest(),
-		SHA256: x.one.SHA256(),
+		Digest: x.content.Digest(),
+		SHA256: x.content.SHA256(),
 		Chunks: chunks,
 	})
 	return nil

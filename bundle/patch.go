@@ -14,29 +14,30 @@ import (
 	"brink/digest"
 )
 
-// MaxPatch bounds, in bytes, the archives that patches are made between. Making and applying one holds the old archive
-// in memory, and no client has to accept a window larger than this (RFC 9842, section 5).
+// MaxPatch bounds, in bytes, the archives that patches are made between. The old archive is in memory while a patch is
+// made or applied, and clients do not have to accept a larger window than this (RFC 9842, section 5).
 const MaxPatch = 128 << 20
 
-// patchMagic opens a dcz body: a zstd skippable frame that carries the dictionary's SHA-256 (RFC 9842, section 5).
+// patchMagic starts a dcz body: the header of a zstd skippable frame with the dictionary's SHA-256 (RFC 9842, section
+// 5).
 const patchMagic = "\x5e\x2a\x4d\x18\x20\x00\x00\x00"
 
-// patchHeaderSize is the length of what precedes the zstd frame proper, in bytes.
+// patchHeaderSize is the length of that skippable frame, in bytes. The zstd frame with the content follows it.
 const patchHeaderSize = len(patchMagic) + digest.Size
 
 // ErrNoPatch is returned when no patch can be made between two archives because one of them is too large.
 var ErrNoPatch = errors.New("too large for a patch")
 
 // EncodePatch returns next encoded against old: the body of a response with Content-Encoding dcz (RFC 9842). oldName is
-// the SHA-256 of old. It returns [ErrNoPatch] when one of the two is longer than [MaxPatch]. It takes memory of a few
-// times their size, and tens to hundreds of milliseconds for archives of a few megabytes.
+// the SHA-256 of old. It returns [ErrNoPatch] if one of the two is longer than [MaxPatch]. It uses memory of a few
+// times their size, and takes tens to hundreds of milliseconds for archives of a few megabytes.
 func EncodePatch(old, next []byte, oldName digest.SHA256) ([]byte, error) {
 	if len(old) > MaxPatch || len(next) > MaxPatch {
 		return nil, ErrNoPatch
 	}
-	// A single-segment frame has a window of exactly its content, and as long as the window covers all that was decoded,
-	// offsets reach into the whole dictionary (RFC 8878, section 3.1.1.5): there the encoder may look as far back as
-	// there is anything. A longer next is written with the largest window that is allowed.
+	// The window of a single-segment frame is its whole content. While the window covers everything decoded so far,
+	// offsets may reach into the whole dictionary (RFC 8878, section 3.1.1.5), so the encoder may search all of it. A
+	// longer next is written with the largest window allowed.
 	limit := maxWindow(old)
 	single := len(next) <= limit
 	window := roundDown(limit)
@@ -55,7 +56,7 @@ func EncodePatch(old, next []byte, oldName digest.SHA256) ([]byte, error) {
 	var frame bytes.Buffer
 	encoder.ResetContentSize(&frame, int64(len(next)))
 	for _, part := range parts(next) {
-		// A Flush ends the block, with which the encoder begins to count anew what is frequent.
+		// A Flush ends the block, after which the encoder builds new frequency tables.
 		if _, err := encoder.Write(part); err != nil {
 			return nil, fmt.Errorf("encode patch: %w", err)
 		}
@@ -75,16 +76,16 @@ func EncodePatch(old, next []byte, oldName digest.SHA256) ([]byte, error) {
 	return appendSingle(body, frame.Bytes(), len(next))
 }
 
-// maxWindow is the largest window, in bytes, of a patch against old. Clients have to accept it and none beyond it (RFC
-// 9842, section 5). Decoders reserve the window of a frame at its first block.
+// maxWindow is the largest window, in bytes, of a patch against old that clients have to accept (RFC 9842, section 5).
+// Decoders allocate the window of a frame at its first block.
 func maxWindow(old []byte) int { return min(max(8<<20, len(old)+len(old)/4), MaxPatch) }
 
 // maxFrameHeader is the length of the longest header that a zstd frame can have, in bytes (RFC 8878, section 3.1.1.1).
 const maxFrameHeader = 18
 
-// appendSingle appends a frame of size bytes to body as a single segment. The encoder writes such frames in one piece
-// only, without a say in where blocks end; a frame that it wrote as a stream differs in nothing but its header (RFC
-// 8878, section 3.1.1.1), which names a window larger than clients have to accept.
+// appendSingle appends a frame of size bytes to body as a single segment. The encoder writes single-segment frames in
+// one piece only, so the caller could not choose where blocks end. A frame written as a stream differs only in its
+// header (RFC 8878, section 3.1.1.1), which declares a larger window than clients have to accept.
 func appendSingle(body, frame []byte, size int) ([]byte, error) {
 	var h zstd.Header
 	if err := h.Decode(frame); err != nil {
@@ -104,9 +105,9 @@ func appendSingle(body, frame []byte, size int) ([]byte, error) {
 // largeFile is the size, in bytes, of a file that gets blocks of its own in a patch.
 const largeFile = 256 << 10
 
-// parts cuts an archive where its large files begin, so that a block of a patch does not hold the end of one kind of
-// file and the beginning of another. Of the corpus (see bench) that makes the patch that is worst beside zstd -19 1.1 %
-// smaller, and none more than 0.8 % larger. What is no archive is one part.
+// parts cuts an archive at the start of each large file, so that no block of a patch mixes the end of one kind of file
+// with the start of another. On the corpus (see bench) this makes the patch that compares worst with zstd -19 1.1 %
+// smaller, and none more than 0.8 % larger. Bytes that are not an archive are one part.
 func parts(next []byte) [][]byte {
 	var cuts [][]byte
 	r, last := bytes.NewReader(next), 0
@@ -124,13 +125,12 @@ func parts(next []byte) [][]byte {
 	return append(cuts, next[last:])
 }
 
-// ApplyPatch returns the size bytes that patch, a dcz body, encodes against old. It returns [ErrMalformed] when patch
-// is for another dictionary than oldName, is cut or garbled, encodes another number of bytes or needs a window that
-// clients need not accept; whether they are the right bytes is for the caller to check. It takes memory of size and
-// little more.
+// ApplyPatch returns the size bytes that patch, a dcz body, encodes against old. It returns [ErrMalformed] if patch is
+// for another dictionary than oldName, is truncated or corrupt, encodes another number of bytes or needs a window that
+// clients do not have to accept. The caller must check the digest of the result. It uses little more memory than size.
 func ApplyPatch(patch, old []byte, oldName digest.SHA256, size int64) ([]byte, error) {
 	if size < 0 || size > MaxPatch {
-		return nil, fmt.Errorf("patch: %w: %d bytes are beyond the bound", ErrMalformed, size)
+		return nil, fmt.Errorf("patch: %w: result of %d bytes, want 0 to %d", ErrMalformed, size, MaxPatch)
 	}
 	if err := checkPatchHead(patch, oldName); err != nil {
 		return nil, err
@@ -145,18 +145,18 @@ func ApplyPatch(patch, old []byte, oldName digest.SHA256, size int64) ([]byte, e
 		return nil, fmt.Errorf("patch: %w: %w", ErrMalformed, err)
 	}
 	if int64(len(next)) != size {
-		return nil, fmt.Errorf("patch: %w: it makes %d bytes, not %d", ErrMalformed, len(next), size)
+		return nil, fmt.Errorf("patch: %w: result of %d bytes, want %d", ErrMalformed, len(next), size)
 	}
 	return next, nil
 }
 
-// decodeSlack is room behind the result, in bytes, with which the decoder copies in whole words.
+// decodeSlack is spare capacity after the result, in bytes: with it the decoder copies whole words, which is faster.
 const decodeSlack = 64
 
-// DecodePatch returns a reader of what r, a dcz body, encodes against old. The reader fails with [ErrMalformed] when
-// the patch is for another dictionary than oldName, is cut or garbled, or needs a window that clients need not accept;
-// who reads must bound the length and check the digest of the result. It takes memory of the window: at most 8 MiB or
-// 1.25 times the length of old, whichever is more. Close it to give that back.
+// DecodePatch returns a reader that decodes r, a dcz body, against old. The reader fails with [ErrMalformed] if the
+// patch is for another dictionary than oldName, is truncated or corrupt, or needs a window that clients do not have to
+// accept. The caller must bound the length and check the digest of what it reads. The reader allocates the window, at
+// most 8 MiB or 1.25 times the length of old, whichever is more; Close releases it.
 func DecodePatch(r io.Reader, old []byte, oldName digest.SHA256) (io.ReadCloser, error) {
 	var head [patchHeaderSize]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -172,13 +172,13 @@ func DecodePatch(r io.Reader, old []byte, oldName digest.SHA256) (io.ReadCloser,
 	return patchReader{decoder}, nil
 }
 
-// checkPatchHead makes sure that a dcz body begins as one for the dictionary.
+// checkPatchHead checks that patch starts with the header of a dcz body for the dictionary.
 func checkPatchHead(patch []byte, oldName digest.SHA256) error {
 	if len(patch) < patchHeaderSize || !bytes.HasPrefix(patch, []byte(patchMagic)) {
-		return fmt.Errorf("patch: %w: it begins otherwise", ErrMalformed)
+		return fmt.Errorf("patch: %w: no dcz header", ErrMalformed)
 	}
 	if name := digest.SHA256(patch[len(patchMagic):patchHeaderSize]); name != oldName {
-		return fmt.Errorf("patch: %w: it is for %s", ErrMalformed, name)
+		return fmt.Errorf("patch: %w: dictionary is %s, want %s", ErrMalformed, name, oldName)
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func newPatchDecoder(r io.Reader, old []byte, more ...zstd.DOption) (*zstd.Decod
 	return decoder, nil
 }
 
-// patchReader names the package's own error for whatever the decoder finds wrong.
+// patchReader wraps the errors of the decoder in [ErrMalformed].
 type patchReader struct{ decoder *zstd.Decoder }
 
 func (p patchReader) Read(b []byte) (int, error) {

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// PathError tells which path of a bundle cannot be accepted, and why.
+// PathError reports a path that a bundle cannot have, and why.
 type PathError struct {
 	Path   string
 	Reason string
 }
 
-// Error names the path quoted, so that invisible characters show.
+// Error implements error. The path is quoted, so that invisible characters show.
 func (e *PathError) Error() string { return fmt.Sprintf("path %q %s", e.Path, e.Reason) }
 
-// CheckPath reports whether path may name a file of a bundle: relative, slash-separated, valid UTF-8, without empty,
-// "." or ".." segments, backslashes or control characters, and within [MaxPath], [MaxSegment] and [MaxDepth]. It
-// returns a [*PathError] or nil.
+// CheckPath returns nil if a file of a bundle may have the path, and otherwise a [*PathError]. A path is relative,
+// slash-separated and valid UTF-8, has no empty, "." or ".." segments, no backslashes and no control characters, and is
+// within [MaxPath], [MaxSegment] and [MaxDepth].
 func CheckPath(path string) error {
 	refuse := func(reason string) error { return &PathError{Path: path, Reason: reason} }
 	switch {
@@ -62,9 +62,9 @@ func CheckPath(path string) error {
 	return nil
 }
 
-// CheckPaths checks each path by [CheckPath], and that no two of them can meet in one place on a file system that
-// ignores case or Unicode normalisation (as those of phones and desktops do), nor one be the folder of another. The
-// [*PathError] names the second of the two. It also checks that they need no more folders than [MaxFolders] allows.
+// CheckPaths checks each path by [CheckPath], and that no two of them collide on a file system that ignores case or
+// Unicode normalisation (as those of phones and desktops do), and that none is a folder of another. The [*PathError]
+// has the second path of a pair. It also checks that they need no more folders than [MaxFolders] allows.
 func CheckPaths(paths []string) error {
 	set := newPathSet(len(paths))
 	for _, path := range paths {
@@ -75,11 +75,11 @@ func CheckPaths(paths []string) error {
 	return checkFolders(paths)
 }
 
-// MaxFolders bounds how many folders a bundle of so many files may have. Folders are in no index and have no bytes of
-// their own, so without a bound a short archive could have a device make hundreds of thousands of them.
+// MaxFolders returns how many folders a bundle of that many files may have. Folders are not in the index and take no
+// bytes, so without a bound a short archive could make a device create hundreds of thousands of them.
 func MaxFolders(files int) int { return 4*files + 64 }
 
-// checkFolders checks the bound of [MaxFolders]. The [*PathError] names one of the deepest paths.
+// checkFolders checks the bound of [MaxFolders]. The [*PathError] has one of the deepest paths.
 func checkFolders(paths []string) error {
 	if !slices.IsSorted(paths) {
 		paths = slices.Sorted(slices.Values(paths))
@@ -95,13 +95,14 @@ func checkFolders(paths []string) error {
 	}
 	if most := MaxFolders(len(paths)); folders > most {
 		return &PathError{Path: deepest, Reason: fmt.Sprintf(
-			"is in one of %d folders, and a bundle of %d files may have %d", folders, len(paths), most)}
+			"is in one of %d folders; a bundle of %d files may have at most %d", folders, len(paths), most)}
 	}
 	return nil
 }
 
-// newFolders returns how many folders path needs that the paths sorted before it did not; last is the one right before
-// it. Folders whose names differ in case or Unicode form only are counted as different: a file system may have both.
+// newFolders returns how many folders path needs that the paths sorted before it did not need; last is the one
+// immediately before it. Folders whose names differ only in case or Unicode form count as different: a file system may
+// have both.
 func newFolders(last, path string) int {
 	n := strings.Count(path, "/")
 	for i := 0; i < min(len(last), len(path)) && last[i] == path[i]; i++ {
@@ -112,10 +113,10 @@ func newFolders(last, path string) int {
 	return n
 }
 
-// pathSet holds the paths of one bundle while they come in; see [CheckPaths].
+// pathSet is the set of paths of one bundle that were added so far; see [CheckPaths].
 type pathSet struct {
 	files   map[string]string   // folded path to path
-	folders map[string]struct{} // folded; many more than files at worst, so nothing is kept with them
+	folders map[string]struct{} // folded; at worst many more than files, so without a value
 }
 
 func newPathSet(size int) *pathSet {
@@ -127,24 +128,24 @@ func (s *pathSet) add(path string) error {
 		return err
 	}
 	key := fold(path)
-	if other, taken := s.files[key]; taken {
+	if other, found := s.files[key]; found {
 		if other == path {
-			return &PathError{Path: path, Reason: "is named twice"}
+			return &PathError{Path: path, Reason: "is listed twice"}
 		}
 		return &PathError{
 			Path:   path,
 			Reason: fmt.Sprintf("is the same file as %q where case or Unicode form is ignored", other),
 		}
 	}
-	if _, taken := s.folders[key]; taken {
+	if _, found := s.folders[key]; found {
 		return &PathError{Path: path, Reason: fmt.Sprintf("is a file where %q needs a folder", s.below(key))}
 	}
 	for i := strings.LastIndexByte(key, '/'); i > 0; i = strings.LastIndexByte(key[:i], '/') {
-		if file, taken := s.files[key[:i]]; taken {
+		if file, found := s.files[key[:i]]; found {
 			return &PathError{Path: path, Reason: fmt.Sprintf("needs a folder where the file %q is", file)}
 		}
-		if _, known := s.folders[key[:i]]; known {
-			break // and so are all above it
+		if _, found := s.folders[key[:i]]; found {
+			break // its parents were added with it
 		}
 		s.folders[key[:i]] = struct{}{}
 	}
@@ -152,7 +153,7 @@ func (s *pathSet) add(path string) error {
 	return nil
 }
 
-// below returns the first path in a folder of the folded name.
+// below returns the first path in the folder with the folded name.
 func (s *pathSet) below(key string) string {
 	first := ""
 	for folded, path := range s.files {
@@ -163,7 +164,7 @@ func (s *pathSet) below(key string) string {
 	return first
 }
 
-// fold maps all spellings that a case-ignoring, normalising file system may take for one name to one string.
+// fold maps all spellings that a case-insensitive, normalising file system may treat as one name to the same string.
 func fold(path string) string {
 	for i := range len(path) {
 		if path[i] >= utf8.RuneSelf {

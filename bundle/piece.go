@@ -5,17 +5,17 @@ import (
 	"io"
 )
 
-// Pieces is a sequence of bytes that is made or fetched piece by piece.
+// Pieces is a sequence of bytes that is built or fetched piece by piece.
 type Pieces interface {
-	// Size returns the length of the whole in bytes.
+	// Size returns the total length in bytes.
 	Size() int64
-	// Piece returns the bytes from offset to the end of the piece that it lies in: at least one, for offset is below
-	// Size. They are valid until the next call. It may block.
+	// Piece returns the bytes from offset, which is less than Size, to the end of the piece that contains it: at least
+	// one. They are valid until the next call. It may block.
 	Piece(offset int64) ([]byte, error)
 }
 
-// PieceReader reads [Pieces] and holds none. It is an [io.Reader], [io.Seeker] and [io.WriterTo], and not safe for
-// concurrent use. Types that have pieces embed it.
+// PieceReader reads [Pieces] without buffering. It implements [io.Reader], [io.Seeker] and [io.WriterTo], and is not
+// safe for concurrent use. Readers of pieces embed it.
 type PieceReader struct {
 	pieces Pieces
 	offset int64
@@ -24,7 +24,7 @@ type PieceReader struct {
 // ReadPieces returns a reader at the start of p.
 func ReadPieces(p Pieces) PieceReader { return PieceReader{pieces: p} }
 
-// Size returns the length of the whole in bytes, wherever the reader is.
+// Size returns the total length in bytes, whatever the current offset.
 func (r *PieceReader) Size() int64 { return r.pieces.Size() }
 
 // Read implements [io.Reader].
@@ -44,7 +44,7 @@ func (r *PieceReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements [io.WriterTo]: it writes all that is left without copying it in between.
+// WriteTo implements [io.WriterTo]: it writes the remaining bytes without copying them first.
 func (r *PieceReader) WriteTo(w io.Writer) (int64, error) {
 	var written int64
 	for size := r.pieces.Size(); r.offset < size; {
@@ -71,7 +71,7 @@ func (r *PieceReader) Seek(offset int64, whence int) (int64, error) {
 		offset += r.pieces.Size()
 	}
 	if offset < 0 {
-		return 0, errors.New("seek before the start")
+		return 0, errors.New("seek to a negative offset")
 	}
 	r.offset = offset
 	return offset, nil

@@ -10,7 +10,7 @@ import (
 	"brink/digest"
 )
 
-// A chunk stream carries any number of frames one after the other, and shows when it was cut:
+// A chunk stream is a sequence of frames, written so that a reader can detect truncation:
 //
 //	8 bytes  magic "brinkch1"
 //	then for each frame:
@@ -22,7 +22,7 @@ import (
 //	n bytes  the encoded bytes
 //	and at the end:
 //	1 byte   0
-//	4 bytes  how many frames there were, big endian
+//	4 bytes  number of frames, big endian
 const streamMagic = "brinkch1"
 
 const (
@@ -38,12 +38,12 @@ type StreamWriter struct {
 	frames uint32
 }
 
-// NewStreamWriter returns a writer whose first frame is preceded by the magic. It does not buffer.
+// NewStreamWriter returns a StreamWriter that writes to w without buffering. It writes nothing before the first frame.
 func NewStreamWriter(w io.Writer) *StreamWriter {
 	return &StreamWriter{w: w, header: []byte(streamMagic)}
 }
 
-// Write adds a frame.
+// Write writes a frame.
 func (s *StreamWriter) Write(f Frame) error {
 	s.header = append(s.header, markFrame, byte(f.Encoding))
 	s.header = binary.BigEndian.AppendUint32(s.header, uint32(f.Size))
@@ -57,8 +57,8 @@ func (s *StreamWriter) Write(f Frame) error {
 	return err
 }
 
-// Close writes the end of the stream; without it a reader takes the stream for cut. It does not close what it writes
-// to.
+// Close writes the end of the stream, without which readers report it as truncated. It does not close the underlying
+// writer.
 func (s *StreamWriter) Close() error {
 	s.header = append(s.header, markEnd)
 	s.header = binary.BigEndian.AppendUint32(s.header, s.frames)
@@ -73,30 +73,30 @@ func (s *StreamWriter) flush() error {
 
 // StreamReader reads a chunk stream. Use [NewStreamReader]; it is not safe for concurrent use.
 type StreamReader struct {
-	r      *bufio.Reader
-	data   []byte
-	frames uint32
-	begun  bool
+	r       *bufio.Reader
+	data    []byte
+	frames  uint32
+	started bool // the magic was read
 }
 
-// NewStreamReader returns a reader of the stream that r carries. It reads ahead of what it returns.
+// NewStreamReader returns a StreamReader that reads from r. It may read more from r than the frames it returns.
 func NewStreamReader(r io.Reader) *StreamReader {
 	return &StreamReader{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
-// Next returns the next frame, unchecked: hand it to [Codec.Plain]. Its Data is valid until Next is called again.
-// After the last frame of a whole stream Next returns [io.EOF]; a stream that was cut gives [io.ErrUnexpectedEOF], and
-// one that is not right [ErrMalformed].
+// Next returns the next frame without checking its digest, which [Codec.Plain] does. Its Data is valid until the next
+// call. After the last frame of a complete stream Next returns [io.EOF]. It returns [io.ErrUnexpectedEOF] for a
+// truncated stream, and [ErrMalformed] for a corrupt one.
 func (s *StreamReader) Next() (Frame, error) {
-	if !s.begun {
+	if !s.started {
 		var magic [len(streamMagic)]byte
 		if err := s.fill(magic[:]); err != nil {
 			return Frame{}, err
 		}
 		if string(magic[:]) != streamMagic {
-			return Frame{}, fmt.Errorf("chunk stream: %w: it begins otherwise", ErrMalformed)
+			return Frame{}, fmt.Errorf("chunk stream: %w: no magic at its start", ErrMalformed)
 		}
-		s.begun = true
+		s.started = true
 	}
 	var mark [1]byte
 	if err := s.fill(mark[:]); err != nil {
@@ -123,7 +123,7 @@ func (s *StreamReader) frame() (Frame, error) {
 	}
 	n := int(binary.BigEndian.Uint32(h[5:]))
 	if f.Size > MaxChunk || n > MaxFrame || (f.Encoding == Absent && (n != 0 || f.Size != 0)) {
-		return Frame{}, fmt.Errorf("chunk stream: %w: a frame of %d bytes for %d", ErrMalformed, n, f.Size)
+		return Frame{}, fmt.Errorf("chunk stream: %w: frame of %d bytes for a chunk of %d", ErrMalformed, n, f.Size)
 	}
 	if cap(s.data) < n {
 		s.data = make([]byte, n, max(n, 64<<10))
@@ -142,7 +142,7 @@ func (s *StreamReader) end() error {
 		return err
 	}
 	if n := binary.BigEndian.Uint32(count[:]); n != s.frames {
-		return fmt.Errorf("chunk stream: %w: %d frames, its end says %d", ErrMalformed, s.frames, n)
+		return fmt.Errorf("chunk stream: %w: %d frames, want %d as counted at its end", ErrMalformed, s.frames, n)
 	}
 	switch _, err := s.r.ReadByte(); {
 	case err == nil:

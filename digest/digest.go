@@ -1,12 +1,12 @@
 // Package digest names content by what it is.
 //
 // A [Digest] is the BLAKE3-256 of plain (uncompressed) bytes and is the only name that bundles, indexes, chunks and
-// files have inside Brink. A [SHA256] is the second name that other protocols ask for (RFC 9842 names a dictionary by
-// it); the two are different types so that one can never stand where the other is meant.
+// files have inside Brink. A [SHA256] is the second name that other protocols require (RFC 9842 identifies a dictionary
+// by it). They are different types so that one cannot be used instead of the other.
 //
-// The life of one call: bytes go through [Sum] or a [Hasher], the Digest is compared with the one that was promised,
-// and only then do the bytes get a name. The invariant: a Digest in memory has always been either computed from bytes
-// or parsed from exactly 64 lower-case hex digits.
+// The life of one call: bytes go through [Sum] or a [Hasher], and the Digest is compared with the expected one before
+// the bytes are used or stored. The invariant: a Digest in memory was either computed from bytes or parsed from exactly
+// 64 lower-case hex digits.
 package digest
 
 import (
@@ -25,13 +25,13 @@ const TextSize = 2 * Size
 // ErrSyntax is returned when a text is not 64 lower-case hex digits.
 var ErrSyntax = errors.New("not a digest: want 64 lower-case hex digits")
 
-// ErrMismatch is returned when bytes do not have the digest that was promised for them.
+// ErrMismatch is returned when bytes do not have the expected digest.
 var ErrMismatch = errors.New("digest mismatch")
 
 // Digest is a BLAKE3-256 (https://github.com/BLAKE3-team/BLAKE3-specs) of plain bytes. The zero value names nothing.
 type Digest [Size]byte
 
-// Parse reads the text form. It returns [ErrSyntax], wrapped with the offending text, for anything else.
+// Parse parses the text form, 64 lower-case hex digits. For anything else it returns an error that wraps [ErrSyntax].
 func Parse(text string) (Digest, error) {
 	var d Digest
 	return d, parse(d[:], text)
@@ -46,7 +46,7 @@ func (d Digest) Compare(other Digest) int { return bytes.Compare(d[:], other[:])
 // String returns the text form, 64 lower-case hex digits.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// Short returns the first 12 hex digits, for people to read; never for a program to look up.
+// Short returns the first 12 hex digits, for people to read. They are not unique.
 func (d Digest) Short() string { return hex.EncodeToString(d[:6]) }
 
 // AppendText implements [encoding.TextAppender].

@@ -21,12 +21,12 @@ type Hasher struct {
 	size   int64
 }
 
-// NewHasher returns a Hasher of no bytes yet.
+// NewHasher returns a Hasher to which no bytes have been written.
 func NewHasher() *Hasher {
 	return &Hasher{blake3: blake3.New(), sha256: sha256.New()}
 }
 
-// Write adds b.
+// Write implements [io.Writer].
 func (h *Hasher) Write(b []byte) (int, error) {
 	_, _ = h.blake3.Write(b) // hash.Hash promises to return no error
 	_, _ = h.sha256.Write(b)
@@ -34,26 +34,26 @@ func (h *Hasher) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Reset returns the Hasher to no bytes.
+// Reset returns the Hasher to its initial state.
 func (h *Hasher) Reset() {
 	h.blake3.Reset()
 	h.sha256.Reset()
 	h.size = 0
 }
 
-// Digest returns the Digest of what was written so far.
+// Digest returns the Digest of the bytes written so far.
 func (h *Hasher) Digest() Digest {
 	var d Digest
 	h.blake3.Sum(d[:0])
 	return d
 }
 
-// SHA256 returns the SHA256 of what was written so far.
+// SHA256 returns the SHA256 of the bytes written so far.
 func (h *Hasher) SHA256() SHA256 {
 	var s SHA256
 	h.sha256.Sum(s[:0])
 	return s
 }
 
-// Size returns how many bytes were written so far.
+// Size returns the number of bytes written so far.
 func (h *Hasher) Size() int64 { return h.size }

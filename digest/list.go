@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// List is a list of digests that is read from JSON at a cost of a few times its bytes. A []Digest is not: encoding/json
-// takes null for an element, and makes 32 bytes of it.
+// List is a list of digests. Decoding it from JSON allocates a small multiple of the input, which a []Digest does not
+// guarantee: encoding/json accepts null as an element, and allocates 32 bytes for it.
 type List []Digest
 
-// UnmarshalJSON reads an array of digests, or null. Every element is a digest in its text form.
+// UnmarshalJSON decodes null, or an array of digests in their text form.
 func (l *List) UnmarshalJSON(raw []byte) error {
 	raw = bytes.TrimSpace(raw)
 	if string(raw) == "null" {

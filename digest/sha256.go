@@ -7,17 +7,19 @@ import (
 	"strings"
 )
 
-// SHA256 is a SHA-256 of plain bytes: the name that RFC 9842 and the update protocols of others use.
+// SHA256 is a SHA-256 of plain bytes: the name that RFC 9842 and other update protocols use.
 type SHA256 [Size]byte
 
-// ParseSHA256 reads the text form, 64 lower-case hex digits. It returns [ErrSyntax] for anything else.
+// ParseSHA256 parses the text form, 64 lower-case hex digits. For anything else it returns an error that wraps
+// [ErrSyntax].
 func ParseSHA256(text string) (SHA256, error) {
 	var s SHA256
 	return s, parse(s[:], text)
 }
 
-// ParseField reads the form an HTTP structured field has (RFC 9651, section 3.3.5, a byte sequence): base64 between
-// two colons, as in Available-Dictionary (RFC 9842, section 2.2). It returns [ErrSyntax] for anything else.
+// ParseField parses the form used in an HTTP structured field, a byte sequence (RFC 9651, section 3.3.5): base64
+// between two colons, as in Available-Dictionary (RFC 9842, section 2.2). For anything else it returns an error that
+// wraps [ErrSyntax].
 func ParseField(field string) (SHA256, error) {
 	var s SHA256
 	text := strings.TrimSpace(field)
@@ -31,7 +33,7 @@ func ParseField(field string) (SHA256, error) {
 	return SHA256(raw), nil
 }
 
-// Field returns the structured field form, base64 between colons.
+// Field returns the structured field form, base64 between two colons.
 func (s SHA256) Field() string { return ":" + base64.StdEncoding.EncodeToString(s[:]) + ":" }
 
 // IsZero reports whether s names nothing.
