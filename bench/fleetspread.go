@@ -310,7 +310,7 @@ func newPointers(ctx context.Context, size int) (_ *pointers, err error) {
 		c := gossip.Config{
 			Name: fmt.Sprintf("node-%d", i), Fleet: "bench", Bind: "127.0.0.1:0", URL: "http://127.0.0.1:1",
 			Keys: [][]byte{make([]byte, gossip.KeySize)},
-			Learned: func(_ context.Context, _ gossip.Member, p gossip.Pointer) {
+			Fetch: func(_ context.Context, _ gossip.Member, p gossip.Pointer) {
 				f.news <- heard{i, p.Sequence, time.Now()}
 				g.Announce(p)
 			},

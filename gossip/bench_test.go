@@ -31,9 +31,9 @@ func BenchmarkSpread(b *testing.B) {
 		}
 		c := Config{
 			Name: fmt.Sprintf("n%d", i), Fleet: "test", Keys: [][]byte{testKey(1)}, Transport: network.Transport(address),
-			Join: []string{first.String()}, Changed: func() { wake(pulse) }, Pace: Pace{Leave: time.Second},
+			Join: []string{first.String()}, Changed: func() { signal(pulse) }, Pace: Pace{Leave: time.Second},
 		}
-		c.Learned = func(_ context.Context, _ Member, p Pointer) { nodes[i].Announce(p); taken <- struct{}{} }
+		c.Fetch = func(_ context.Context, _ Member, p Pointer) { nodes[i].Announce(p); taken <- struct{}{} }
 		g, err := New(c)
 		if err != nil {
 			b.Fatal(err)
@@ -60,7 +60,7 @@ func BenchmarkSpread(b *testing.B) {
 }
 
 func BenchmarkTable_Put(b *testing.B) {
-	var t table
+	var t pointerTable
 	sequence := uint64(0)
 	b.ReportAllocs()
 	p := manifest("shop", 1)

@@ -14,70 +14,71 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// DefaultPort is where nodes gossip, over TCP and UDP. It is memberlist's, so that firewalls may know it.
+// DefaultPort is the port for gossip, over TCP and UDP. It is memberlist's default, which firewalls may know.
 const DefaultPort = 7946
 
-// Config says who this node is and whom it gossips with. The zero value of a field means its default unless it says
-// otherwise.
+// Config configures a [Gossip]. The zero value of a field means its default unless the field says otherwise.
 type Config struct {
-	// Name is the node's, unique in the fleet, and the same after a restart; required. See [MaxName].
+	// Name is the node's name, unique in the fleet and the same after a restart; required. See [MaxName].
 	Name string
-	// Region, URL and Version are told to the others; see [Member].
+	// Region, URL and Version are sent to the other nodes; see [Member].
 	Region, URL, Version string
-	// Fleet is a label on all that is sent, under the encryption. A node takes nothing that has another, so two fleets do
-	// not grow together when addresses are used again; required. See [MaxFleet].
+	// Fleet is the name of the fleet; required. See [MaxFleet]. It is part of a label on all messages, and nodes refuse
+	// those with another label, so that two fleets do not merge when addresses are reused.
 	Fleet string
-	// Bind is "ip:port" to listen at, TCP and UDP; default: all addresses and DefaultPort. Port 0 means any.
+	// Bind is the "ip:port" to listen on, TCP and UDP; default: all addresses and DefaultPort. Port 0 means any.
 	Bind string
-	// Advertise is "ip:port" that the others reach this node at; default: Bind, or a private address of this machine if
-	// Bind is all addresses.
+	// Advertise is the "ip:port" at which the others reach this node; default: Bind, or a private address of this machine
+	// if Bind is all addresses.
 	Advertise string
-	// Join are "host" or "host:port" of nodes of the fleet; a host may have many addresses. They are asked again, for
-	// ever, while they are not members. None: this node waits for others, and for those in Peers.
+	// Join lists nodes of the fleet as "host" or "host:port"; a host may have many addresses. This node tries them again
+	// and again while they are not members. Empty: it waits for others to join, and tries those in Peers.
 	Join []string
-	// Keys encrypt all that is sent: the first one does, each of them decrypts. At least one; see [ReadKeys].
+	// Keys are the keys of the fleet: the first encrypts, all decrypt. At least one; see [ReadKeys].
 	Keys [][]byte
-	// Allow lists the networks that members may have addresses in; none: all.
+	// Allow lists the networks in which members may have addresses; empty: all.
 	Allow []netip.Prefix
-	// Peers is a file for the addresses of the last known members, so that the fleet is found again after a restart when
-	// nothing in Join answers. It need not exist; empty: none.
+	// Peers is a file for the addresses of the last known members, by which a restarted node finds the fleet when nothing
+	// in Join answers. It need not exist; empty: none.
 	Peers string
 
-	// Learned is told that the member from holds p, which is higher than what this node has announced. It is called on a
-	// few goroutines of this package, never twice at once for the same kind and name. It may block, but must return soon
-	// after ctx is done, which Run waits for. If it takes p it calls Announce. If it does not, it is called with the next
-	// member that holds p, then with a lower pointer if there is one, and again after a later exchange. Nil: this node
-	// learns nothing.
-	Learned func(ctx context.Context, from Member, p Pointer)
-	// Changed is called on a goroutine of this package after members came, went or changed; many changes may be one call.
-	// It should not block for long.
+	// Fetch is called when the member from has p, which is higher than what this node has announced. It should fetch and
+	// check what p points at, and then call Announce. If it does not announce p, it is called with the next member that
+	// has p, then with a lower pointer if there is one, and again after a later exchange. It is called on a few goroutines
+	// of this package, never twice at once for the same kind and name. It may block, but must return soon after ctx is
+	// done, for Run waits for it. Nil: this node ignores the pointers of others.
+	Fetch func(ctx context.Context, from Member, p Pointer)
+	// Changed is called on a goroutine of this package after members joined, left or changed; one call may stand for many
+	// changes. It should not block for long.
 	Changed func()
-	// Logger takes what an operator should know; nil means nowhere.
+	// Logger receives what an operator should know; nil discards it.
 	Logger *slog.Logger
 
-	// Pace changes what is measured in time.
+	// Pace sets intervals and timeouts.
 	Pace Pace
 	// Transport and Resolve are for tests; nil means TCP and UDP, and the resolver of the system.
 	Transport memberlist.Transport
 	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-// Pace is how often a node does what. The defaults are memberlist's for a local network unless a reason is given. They
-// hold between regions too: with those for wide networks, 50 nodes need 60 s instead of 9 s to know that one crashed.
+// Pace has the intervals and timeouts of a node. The defaults are memberlist's for a local network unless a reason is
+// given. They suit fleets of several regions too: with memberlist's defaults for wide networks, 50 nodes need 60 s
+// instead of 9 s to detect a crash.
 type Pace struct {
-	Gossip   time.Duration // between packets of news to three random members; default: 200 ms
+	Gossip   time.Duration // between packets with broadcasts to three random members; default: 200 ms
 	Probe    time.Duration // between two probes of a random member, which may take half of it; default: 1 s
 	Exchange time.Duration // between exchanges with a random member; grows with the fleet above 32 nodes; default: 30 s
-	// Dial bounds one connection. Default: 5 s, half of memberlist's: what does not answer by then is as good as down, and
-	// nothing urgent goes over connections.
+	// Dial bounds one connection. Default: 5 s, half of memberlist's: a node that has not answered by then is probably
+	// down, and nothing urgent uses connections.
 	Dial time.Duration
-	// Leave bounds how long the end waits for the others to be told; default: 5 s.
+	// Leave bounds how long Run tells the others that this node leaves; default: 5 s.
 	Leave time.Duration
-	// Reclaim is how long a crashed node's name is kept for its address; then the name may come back at another one.
-	// Default: 10 s, what it takes for a crash to be known. A node that left gives its name back at once.
+	// Reclaim is how long the name of a crashed node is reserved for its address; after that, a node at another address
+	// may have it. Default: 10 s, about the time to detect a crash. The name of a node that left is free at once.
 	Reclaim time.Duration
-	// Rejoin is the longest wait between attempts to reach known nodes that are not members; the first is a thirtieth of
-	// it, each next one twice as long, all are jittered by half. Default: 30 s, at which one packet costs nothing.
+	// Rejoin is the longest wait between attempts to reach known nodes that are not members. The first wait is a
+	// thirtieth of it, each further one twice as long, all jittered by half. Default: 30 s, at which the cost of one
+	// packet is negligible.
 	Rejoin time.Duration
 }
 
@@ -92,7 +93,7 @@ func (p Pace) withDefaults() Pace {
 	return p
 }
 
-// Validate reports everything that is wrong with the Config.
+// Validate returns an error for everything that is wrong with c.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	errs := []error{
@@ -144,7 +145,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// parseAddress reads "ip:port". Where listening is meant, no address means all of them, and port 0 any.
+// parseAddress parses "ip:port". For listening, an empty address means all addresses, and port 0 any port.
 func parseAddress(text string, listening bool) (netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
@@ -169,14 +170,14 @@ func parsePort(text string, listening bool) (uint16, error) {
 	return uint16(port), nil
 }
 
-// splitHost reads "host", "host:port", "ip", "[ip]" or "[ip]:port".
+// splitHost parses "host", "host:port", "ip", "[ip]" or "[ip]:port".
 func splitHost(text string) (host string, port uint16, err error) {
 	if address, err := netip.ParseAddr(text); err == nil {
 		return address.String(), DefaultPort, nil
 	}
 	host, digits, err := net.SplitHostPort(text)
 	if err != nil {
-		// Without a port, which may be meant, the same text with one is right.
+		// The text may be right but for the port, which is optional.
 		if host, digits, err = net.SplitHostPort(text + ":" + strconv.Itoa(DefaultPort)); err != nil {
 			return "", 0, fmt.Errorf("%q: want host or host:port", text)
 		}

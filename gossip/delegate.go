@@ -6,70 +6,67 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Bounds of what waits to be worked on. Broadcasts come in bursts of all channels that were published at once; a state
-// or a page comes with a connection.
+// Lengths of the queues. Broadcasts arrive in bursts, one for each channel that is published at the same time; a state
+// or a page needs a connection.
 const (
-	maxMailed  = 4096 // broadcasts of at most maxBroadcast bytes
-	maxStates  = 64
-	maxPages   = 64 // of at most maxPage bytes
-	maxLetters = 64 // to be sent
+	maxBroadcasts = 4096 // of at most maxBroadcast bytes
+	maxStates     = 64
+	maxPages      = 64 // of at most maxPage bytes
+	maxTransfers  = 64
 )
 
-// mail is what came in for the clerk, copied, and what goes out with the couriers.
-type mail struct {
-	broadcasts, states, pages chan []byte
-	letters                   chan letter
-}
+// inbox has copies of the messages that were received and are not processed yet; see receiveLoop.
+type inbox struct{ broadcasts, states, pages chan []byte }
 
-func newMail() *mail {
-	return &mail{
-		broadcasts: make(chan []byte, maxMailed),
+func newInbox() inbox {
+	return inbox{
+		broadcasts: make(chan []byte, maxBroadcasts),
 		states:     make(chan []byte, maxStates),
 		pages:      make(chan []byte, maxPages),
-		letters:    make(chan letter, maxLetters),
 	}
 }
 
-// delegate is what memberlist calls, on the goroutines that receive packets and hold its locks: nothing here blocks,
-// calls the consumer, or calls memberlist. It may still be called shortly after the end.
+// delegate implements the callbacks of memberlist, which calls them on the goroutines that receive packets, with its
+// locks held: nothing here blocks, calls the consumer, or calls memberlist. Calls may still come shortly after
+// [Gossip.Close].
 type delegate Gossip
 
 // NodeMeta implements [memberlist.Delegate].
 func (d *delegate) NodeMeta(limit int) []byte {
 	meta := appendMeta(make([]byte, 0, maxMeta), (*Gossip)(d).Self())
-	if len(meta) > limit { // memberlist would panic; Config.Validate sees to it that this cannot be
+	if len(meta) > limit { // memberlist would panic; Config.Validate prevents it
 		return nil
 	}
 	return meta
 }
 
-// NotifyMsg implements [memberlist.Delegate]. The bytes are memberlist's.
+// NotifyMsg implements [memberlist.Delegate]. Memberlist owns the bytes.
 func (d *delegate) NotifyMsg(b []byte) {
 	d.count.bytesIn.Add(int64(len(b)))
-	box, most := d.mail.pages, maxPage
+	queue, limit := d.inbox.pages, maxPage
 	if len(b) >= 2 && b[1] == broadcastType {
-		box, most = d.mail.broadcasts, maxBroadcast
+		queue, limit = d.inbox.broadcasts, maxBroadcast
 	}
-	if len(b) > most {
+	if len(b) > limit {
 		d.count.refused.Add(1)
 		return
 	}
-	d.put(box, b)
+	d.enqueue(queue, b)
 }
 
-// MergeRemoteState implements [memberlist.Delegate]. The bytes are memberlist's.
+// MergeRemoteState implements [memberlist.Delegate]. Memberlist owns the bytes.
 func (d *delegate) MergeRemoteState(b []byte, join bool) {
 	d.count.bytesIn.Add(int64(len(b)))
 	if len(b) > maxState {
 		d.count.refused.Add(1)
 		return
 	}
-	d.put(d.mail.states, b)
+	d.enqueue(d.inbox.states, b)
 }
 
-func (d *delegate) put(box chan<- []byte, b []byte) {
+func (d *delegate) enqueue(queue chan<- []byte, b []byte) {
 	select {
-	case box <- bytes.Clone(b):
+	case queue <- bytes.Clone(b):
 	default:
 		d.count.dropped.Add(1)
 	}
@@ -86,23 +83,23 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 
 // LocalState implements [memberlist.Delegate].
 func (d *delegate) LocalState(join bool) []byte {
-	s := d.table.summed()
+	s := d.table.getSums()
 	b := appendState(make([]byte, 0, maxState), &s, d.config.Name)
 	d.count.bytesOut.Add(int64(len(b)))
 	return b
 }
 
-// NotifyAlive implements [memberlist.AliveDelegate]: who says of itself what cannot be read is no member.
+// NotifyAlive implements [memberlist.AliveDelegate]: it refuses a node whose meta is malformed.
 func (d *delegate) NotifyAlive(node *memberlist.Node) error {
 	m := Member{Name: node.Name}
 	return parseMeta(node.Meta, &m)
 }
 
 // NotifyJoin implements [memberlist.EventDelegate].
-func (d *delegate) NotifyJoin(node *memberlist.Node) { d.members.enter(node) }
+func (d *delegate) NotifyJoin(node *memberlist.Node) { d.members.put(node) }
 
 // NotifyUpdate implements [memberlist.EventDelegate].
-func (d *delegate) NotifyUpdate(node *memberlist.Node) { d.members.enter(node) }
+func (d *delegate) NotifyUpdate(node *memberlist.Node) { d.members.put(node) }
 
 // NotifyLeave implements [memberlist.EventDelegate].
 func (d *delegate) NotifyLeave(node *memberlist.Node) {
@@ -119,7 +116,7 @@ func (d *delegate) NotifyConflict(existing, other *memberlist.Node) {
 	}
 }
 
-// broadcast is a message to all, as memberlist's queue wants it: a newer one of its name takes its place.
+// broadcast is a message to all in memberlist's queue, in which a newer one of the same name replaces it.
 type broadcast struct {
 	name    string
 	message []byte
@@ -140,13 +137,13 @@ func (b *broadcast) Invalidates(other memberlist.Broadcast) bool {
 	return ok && o.Name() == b.name
 }
 
-// maxQueued bounds the broadcasts that are under way. While this node is alone nothing leaves the queue, and what was
-// sent most often is dropped first.
+// maxQueued bounds the queue of broadcasts. While this node is alone nothing leaves the queue; what was sent most often
+// is dropped first.
 const maxQueued = 1024
 
-// broadcast tells a few members, and they others, that holder holds p.
+// broadcast queues for all members, through a few of them, the message that holder has p.
 func (g *Gossip) broadcast(p Pointer, holder string) {
-	b := makeBroadcast(p, holder)
+	b := encodeBroadcast(p, holder)
 	g.queue.QueueBroadcast(&broadcast{name: p.Kind.String() + " " + p.Name, message: b})
 	if g.queue.NumQueued() > maxQueued {
 		g.count.dropped.Add(1)

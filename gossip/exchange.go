@@ -7,103 +7,102 @@ import (
 	"time"
 )
 
-// How two tables become the same. In an exchange of memberlist's, A and B have each other's sums; let A be the one
-// whose name is lower. For every bucket whose sums differ, A sends a list of all that it holds there, and B does
-// nothing. B learns from the list what is higher than its own, and answers with an offer of what A does not have or
-// has lower, from which A learns. So each pointer travels in one direction only, and both sides know what the other
-// one holds. Nobody keeps state for it: a list says for which range of hashes it is complete, so that it can be
-// answered by itself, and any part that is lost is made up for by the next exchange.
+// How two tables are reconciled. In an exchange of memberlist's, A and B receive each other's sums; let A be the node
+// whose name is lower. For every bucket whose sums differ, A sends a list of all its pointers in the bucket, and B
+// sends nothing. B finds in the list the pointers that are higher than its own, and answers with an offer of those that
+// A lacks or has lower. So each pointer is sent in one direction only, and each side knows what the other has. An
+// exchange has no state: a list states the range of hashes for which it is complete, so it can be answered without
+// context, and the next exchange repairs what is lost.
 
-// forwardMost is how many news of one page are passed on. More of them are no news: this node was away, or is new, and
-// the others have had them for long.
-const forwardMost = 32
+// maxForwarded is how many new pointers of one page are forwarded. If there are more, this node was offline or is new,
+// and the others have had the pointers for some time.
+const maxForwarded = 32
 
-// letter is what a courier is to send to another member: a list of the buckets, or an answer to the sections of its
-// list.
-type letter struct {
+// transfer is a task of sendLoop: to send another member a list of buckets, or the answer to the sections of its list.
+type transfer struct {
 	to      string
 	buckets []uint8
 	answer  []section
 }
 
-// clerk reads what came in. It calls nothing that blocks.
-func (g *Gossip) clerk(ctx context.Context) {
+// receiveLoop processes what the inbox has received. It calls nothing that blocks.
+func (g *Gossip) receiveLoop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case b := <-g.mail.broadcasts:
-			g.read(b)
-		case b := <-g.mail.pages:
-			g.read(b)
-		case b := <-g.mail.states:
-			g.compare(b)
+		case b := <-g.inbox.broadcasts:
+			g.receiveMessage(b)
+		case b := <-g.inbox.pages:
+			g.receiveMessage(b)
+		case b := <-g.inbox.states:
+			g.receiveState(b)
 		}
 	}
 }
 
-func (g *Gossip) read(b []byte) {
+func (g *Gossip) receiveMessage(b []byte) {
 	m, err := parseMessage(b)
 	if err != nil {
 		g.count.refused.Add(1)
 		return
 	}
 	if m.sender == g.config.Name {
-		return // a broadcast that has come round
+		return // a broadcast of this node that came back
 	}
 	if _, ok := g.members.find(m.sender); !ok {
-		// It may be a member that is not known here yet; the next exchange tells what it held.
+		// It may be a member that is not known here yet: the next exchange repeats its pointers.
 		g.count.dropped.Add(1)
 		return
 	}
 	switch m.kind {
 	case broadcastType:
-		g.learn(m.pointers, m.sender, broadcasted)
+		g.receive(m.pointers, m.sender, fromBroadcast)
 	case offerType:
-		g.learn(m.pointers, m.sender, exchanged)
+		g.receive(m.pointers, m.sender, fromExchange)
 	case listType:
 		for _, s := range m.sections {
 			m.pointers = append(m.pointers, s.pointers...)
 		}
-		g.learn(m.pointers, m.sender, exchanged)
-		g.post(letter{to: m.sender, answer: m.sections})
+		g.receive(m.pointers, m.sender, fromExchange)
+		g.enqueue(transfer{to: m.sender, answer: m.sections})
 	}
 }
 
-// learn hands on to the learners what is higher than what is held here, and passes on what is news.
-func (g *Gossip) learn(list []Pointer, holder string, how heard) {
-	if g.config.Learned == nil {
+// receive queues for fetchLoop the pointers that are higher than this node's, and forwards those that are new.
+func (g *Gossip) receive(list []Pointer, holder string, from source) {
+	if g.config.Fetch == nil {
 		return
 	}
 	higher := list[:0]
 	for _, p := range list {
-		if g.better(p) {
+		if g.isNewer(p) {
 			higher = append(higher, p)
 		}
 	}
-	if len(higher) > forwardMost {
-		how = inBulk
+	if len(higher) > maxForwarded {
+		from = fromBulk
 	}
 	for _, p := range higher {
-		news, room := g.wants.hear(p, holder, how)
-		if !room {
+		isNew, added := g.pending.add(p, holder, from)
+		if !added {
 			g.count.dropped.Add(1)
 		}
-		if news && how != inBulk {
+		if isNew && from != fromBulk {
 			g.broadcast(p, holder)
 		}
 	}
 }
 
-// compare takes the sums of another member and has a list sent if it is for this node to begin.
-func (g *Gossip) compare(b []byte) {
+// receiveState compares the sums of another member with this node's, and queues a list if this node is to send one.
+func (g *Gossip) receiveState(b []byte) {
 	theirs, sender, err := parseState(b)
 	if err != nil {
 		g.count.refused.Add(1)
 		return
 	}
 	g.count.exchanges.Add(1)
-	ours := g.table.summed()
+	ours := g.table.getSums()
 	var differ []uint8
 	for i := range ours {
 		if ours[i] != theirs[i] {
@@ -115,27 +114,27 @@ func (g *Gossip) compare(b []byte) {
 	}
 	g.count.reconciliations.Add(1)
 	if g.config.Name < sender {
-		g.post(letter{to: sender, buckets: differ})
+		g.enqueue(transfer{to: sender, buckets: differ})
 	}
 }
 
-func (g *Gossip) post(l letter) {
+func (g *Gossip) enqueue(t transfer) {
 	select {
-	case g.mail.letters <- l:
+	case g.outbox <- t:
 	default:
 		g.count.dropped.Add(1)
 	}
 }
 
-// courier sends letters. It may block as long as Pace.Dial for each page.
-func (g *Gossip) courier(ctx context.Context) {
+// sendLoop sends what is in the outbox. It may block for up to Pace.Dial for each page.
+func (g *Gossip) sendLoop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case l := <-g.mail.letters:
-			for page := range g.pages(l) {
-				if ctx.Err() != nil || !g.send(l.to, page) {
+		case t := <-g.outbox:
+			for page := range g.pages(t) {
+				if ctx.Err() != nil || !g.send(t.to, page) {
 					break
 				}
 			}
@@ -149,23 +148,23 @@ func (g *Gossip) send(to string, page []byte) bool {
 		return false
 	}
 	if err := g.list.SendReliable(node, page); err != nil {
-		// A member that cannot be reached is memberlist's to find out about, and the next exchange begins again.
-		g.config.Logger.Debug("exchange broke off", "member", to, "error", err)
+		// Memberlist detects members that cannot be reached, and the next exchange starts again.
+		g.config.Logger.Debug("exchange with a member failed", "member", to, "error", err)
 		return false
 	}
 	g.count.bytesOut.Add(int64(len(page)))
 	return true
 }
 
-// pages makes the pages of a letter, one at a time.
-func (g *Gossip) pages(l letter) iter.Seq[[]byte] {
-	if l.answer != nil {
-		return g.offers(l.answer)
+// pages yields the encoded pages of a transfer, one at a time.
+func (g *Gossip) pages(t transfer) iter.Seq[[]byte] {
+	if t.answer != nil {
+		return g.offers(t.answer)
 	}
-	return g.lists(l.buckets)
+	return g.lists(t.buckets)
 }
 
-// lists yields pages of all that is held in the buckets.
+// lists yields pages of all pointers in the buckets.
 func (g *Gossip) lists(differ []uint8) iter.Seq[[]byte] {
 	head := appendText([]byte{wireVersion, listType}, g.config.Name)
 	return func(yield func([]byte) bool) {
@@ -173,13 +172,13 @@ func (g *Gossip) lists(differ []uint8) iter.Seq[[]byte] {
 		for _, bucket := range differ {
 			lo := uint64(bucket) << 56
 			last := lo | (1<<56 - 1)
-			list := g.table.between(lo, last)
+			list := g.table.list(lo, last)
 			s := section{lo: lo}
 			size := 0
 			for i, h := range list {
 				s.pointers = append(s.pointers, h.pointer)
 				size += pointerSize(h.pointer)
-				// A cut between equal hashes would leave some of them in no section.
+				// If equal hashes were split, those after the cut would be in no section.
 				if len(page)+sectionHead+size < pageSize || i+1 == len(list) || list[i+1].hash == h.hash {
 					continue
 				}
@@ -204,7 +203,7 @@ func (g *Gossip) lists(differ []uint8) iter.Seq[[]byte] {
 	}
 }
 
-// offers yields pages of what is held here and is missing from, or lower in, the sections of another node.
+// offers yields pages of this node's pointers that are missing from, or lower in, the sections of another node.
 func (g *Gossip) offers(sections []section) iter.Seq[[]byte] {
 	head := appendText([]byte{wireVersion, offerType}, g.config.Name)
 	return func(yield func([]byte) bool) {
@@ -214,7 +213,7 @@ func (g *Gossip) offers(sections []section) iter.Seq[[]byte] {
 			for _, p := range s.pointers {
 				theirs[p.key()] = p
 			}
-			for _, h := range g.table.between(s.lo, s.hi) {
+			for _, h := range g.table.list(s.lo, s.hi) {
 				if p, ok := theirs[h.pointer.key()]; ok && h.pointer.Compare(p) <= 0 {
 					continue
 				}
@@ -234,32 +233,32 @@ func (g *Gossip) offers(sections []section) iter.Seq[[]byte] {
 	}
 }
 
-// learner calls Config.Learned, for one name at a time.
-func (g *Gossip) learner(ctx context.Context) {
-	defer context.AfterFunc(ctx, g.wants.wakeAll)()
+// fetchLoop calls Config.Fetch, for one name at a time.
+func (g *Gossip) fetchLoop(ctx context.Context) {
+	defer context.AfterFunc(ctx, g.pending.notifyAll)()
 	for {
-		from, p, ok := g.wants.next(ctx)
+		from, p, ok := g.pending.next(ctx)
 		if !ok {
 			return
 		}
 		g.count.offered.Add(1)
-		g.config.Learned(ctx, from, p)
-		g.wants.done(p.key())
+		g.config.Fetch(ctx, from, p)
+		g.pending.done(p.key())
 	}
 }
 
-// herald tells the others of this node's state, and the consumer of members that came and went.
-func (g *Gossip) herald(ctx context.Context) {
+// notifyLoop sends the other nodes this node's state, and calls Config.Changed when members have changed.
+func (g *Gossip) notifyLoop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.members.changed:
+		case <-g.members.toNotify:
 			g.config.Changed()
-		case <-g.stated:
-			// It blocks until a member was told, or for that long; the state is in the next exchange in any case.
+		case <-g.stateChanged:
+			// It blocks until the state was sent to a member, or for a second; the next exchange has the state in any case.
 			if err := g.list.UpdateNode(time.Second); err != nil {
-				g.config.Logger.Debug("state was not told yet", "error", err)
+				g.config.Logger.Debug("state was not sent yet", "error", err)
 			}
 		}
 	}

@@ -100,7 +100,7 @@ func (n *node) tryStart() error {
 	n.wire = f.network.Transport(n.address)
 	c := Config{
 		Name: n.name, Fleet: "test", URL: "http://" + n.address.Addr().String(), Keys: [][]byte{testKey(1)},
-		Learned: n.learned, Changed: func() { wake(f.pulse) }, Transport: n.wire,
+		Fetch: n.fetch, Changed: func() { signal(f.pulse) }, Transport: n.wire,
 	}
 	f.mu.Lock()
 	if first := f.nodes["n0"]; first != nil && first != n {
@@ -172,7 +172,7 @@ func (f *fleet) breach(format string, args ...any) {
 	if f.fault == nil {
 		f.fault = fmt.Errorf(format, args...)
 	}
-	wake(f.pulse)
+	signal(f.pulse)
 }
 
 func (f *fleet) cut(side map[netip.AddrPort]int) {
@@ -294,11 +294,11 @@ func (n *node) keep(p Pointer) {
 	if held, ok := n.gossip.Held(p.Kind, p.Name); !ok || held.Compare(p) < 0 {
 		n.fleet.breach("%s announced %v and holds %v", n.name, p, held)
 	}
-	wake(n.fleet.pulse)
+	signal(n.fleet.pulse)
 }
 
-// learned pulls what a pointer points at, if the member that is named has it and can be reached, and checks it.
-func (n *node) learned(ctx context.Context, from Member, p Pointer) {
+// fetch fetches what a pointer points at, if the member that is named has it and can be reached, and checks it.
+func (n *node) fetch(ctx context.Context, from Member, p Pointer) {
 	f, k := n.fleet, p.key()
 	n.mu.Lock()
 	if n.busy[k] {

@@ -177,7 +177,7 @@ func TestFleet_NewsIsPassedOn(t *testing.T) {
 		told := make(chan string, 4*size)
 		f.config = func(c *Config) {
 			c.Pace.Exchange = limit / 3
-			c.Learned = func(context.Context, Member, Pointer) { told <- c.Name }
+			c.Fetch = func(context.Context, Member, Pointer) { told <- c.Name }
 		}
 		nodes := f.grow(t, size)
 		pass(time.Second)

@@ -12,21 +12,21 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Bounds of the streams that others have open to this node at the same time. Memberlist ends each after Pace.Dial.
+// Limits of the incoming streams that are open at the same time. Memberlist closes each after Pace.Dial.
 const (
-	// strangerStreams is for all addresses together that no member has. None of them has shown a key yet, and each may
-	// have this node buffer maxStream.
+	// strangerStreams is the limit for all addresses together that no member has. None of them has proved to have a key,
+	// and each may make this node buffer maxStream bytes.
 	strangerStreams = 16
-	// addressStreams is for one address that no member has.
+	// addressStreams is the limit for one address that no member has.
 	addressStreams = 8
-	// memberStreams is for each member at an address. Strangers cannot take them: an address that is forged does not
-	// get as far as a stream.
+	// memberStreams is the limit for each member at an address. Strangers cannot use them up: a TCP connection cannot be
+	// opened from a forged address.
 	memberStreams = 8
 )
 
-// gate stands between a transport and memberlist, which reads up to 20 MiB from anybody before it decrypts. It lets in
-// packets and streams that come from allowed networks, begin with a label of the fleet, and state no more length than
-// nodes send; streams are bounded in number besides. It puts the label on what goes out.
+// gate filters what a transport passes to memberlist, which reads up to 20 MiB from anybody before it decrypts. It
+// accepts packets and streams that come from allowed networks, start with a label of the fleet, and announce no more
+// bytes than nodes send; it also limits the number of streams. It adds the label to outgoing packets and streams.
 type gate struct {
 	memberlist.Transport
 	labels *labels
@@ -38,7 +38,7 @@ type gate struct {
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	done    chan struct{}
-	pumps   sync.WaitGroup
+	loops   sync.WaitGroup
 	closing sync.Once
 
 	mu        sync.Mutex
@@ -48,20 +48,20 @@ type gate struct {
 
 var _ memberlist.NodeAwareTransport = (*gate)(nil)
 
-// Why the gate refuses something.
+// Reasons for which the gate refuses a packet or a stream.
 var (
 	errNetwork = errors.New("its address is in none of the allowed networks")
 	errCrowded = errors.New("too many streams are open")
-	errLabel   = errors.New("it is of another fleet, or made without a key of this one")
+	errLabel   = errors.New("it is of another fleet, or was sent without a key of this one")
 	errForm    = errors.New("it is not encrypted")
-	errLength  = errors.New("it states more bytes than nodes send")
+	errLength  = errors.New("its length exceeds what nodes send")
 )
 
-// newGate starts the two goroutines of a gate, which Shutdown ends.
+// newGate starts the two goroutines of a gate, which Shutdown stops.
 func (g *Gossip) newGate(under memberlist.Transport) *gate {
 	limit := rate.Sometimes{First: 3, Interval: time.Minute}
 	gt := &gate{
-		Transport: under, labels: g.labels, allow: g.config.Allow, known: g.members.at, count: &g.count.barred,
+		Transport: under, labels: g.labels, allow: g.config.Allow, known: g.members.countAt, count: &g.count.barred,
 		report: func(address net.Addr, err error) {
 			limit.Do(func() {
 				g.config.Logger.Warn("gossip refused", "address", address.String(), "reason", err,
@@ -71,18 +71,18 @@ func (g *Gossip) newGate(under memberlist.Transport) *gate {
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}),
 		open: map[netip.Addr]int{},
 	}
-	gt.pumps.Go(gt.pumpPackets)
-	gt.pumps.Go(gt.pumpStreams)
+	gt.loops.Go(gt.packetLoop)
+	gt.loops.Go(gt.streamLoop)
 	return gt
 }
 
-// Shutdown implements [memberlist.Transport]. What the transport wants to hand over meanwhile must still be read.
+// Shutdown implements [memberlist.Transport]. The loops keep reading from the transport until it has shut down.
 func (g *gate) Shutdown() error {
 	var err error
 	g.closing.Do(func() {
 		err = g.Transport.Shutdown()
 		close(g.done)
-		g.pumps.Wait()
+		g.loops.Wait()
 	})
 	return err
 }
@@ -93,9 +93,9 @@ func (g *gate) PacketCh() <-chan *memberlist.Packet { return g.packets }
 // StreamCh implements [memberlist.Transport].
 func (g *gate) StreamCh() <-chan net.Conn { return g.streams }
 
-// WriteTo implements [memberlist.Transport]. The bytes begin with memberlist's label, and are this call's.
+// WriteTo implements [memberlist.Transport]. The bytes start with memberlist's label, and may be changed.
 func (g *gate) WriteTo(b []byte, address string) (time.Time, error) {
-	if err := g.labels.put(b); err != nil {
+	if err := g.labels.write(b); err != nil {
 		return time.Time{}, err
 	}
 	return g.Transport.WriteTo(b, address)
@@ -125,13 +125,13 @@ func (g *gate) refuse(address net.Addr, err error) {
 	g.report(address, err)
 }
 
-func (g *gate) pumpPackets() {
+func (g *gate) packetLoop() {
 	for {
 		select {
 		case <-g.done:
 			return
 		case p := <-g.Transport.PacketCh():
-			rest, err := g.labels.take(p.Buf)
+			rest, err := g.labels.strip(p.Buf)
 			if !g.allows(ipOf(p.From)) {
 				err = errNetwork
 			}
@@ -149,13 +149,13 @@ func (g *gate) pumpPackets() {
 	}
 }
 
-func (g *gate) pumpStreams() {
+func (g *gate) streamLoop() {
 	for {
 		select {
 		case <-g.done:
 			return
 		case conn := <-g.Transport.StreamCh():
-			release, err := g.admit(ipOf(conn.RemoteAddr()))
+			release, err := g.acquireStream(ipOf(conn.RemoteAddr()))
 			if err != nil {
 				g.refuse(conn.RemoteAddr(), err)
 				_ = conn.Close()
@@ -181,19 +181,19 @@ func (g *gate) allows(ip netip.Addr) bool {
 	return len(g.allow) == 0
 }
 
-// admit counts a stream from an address until it is released.
-func (g *gate) admit(ip netip.Addr) (release func(), err error) {
+// acquireStream counts a stream from an address until it is released.
+func (g *gate) acquireStream(ip netip.Addr) (release func(), err error) {
 	if !g.allows(ip) {
 		return nil, errNetwork
 	}
 	members := g.known(ip)
-	stranger, most := 0, members*memberStreams
+	stranger, limit := 0, members*memberStreams
 	if members == 0 {
-		stranger, most = 1, addressStreams
+		stranger, limit = 1, addressStreams
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.open[ip] >= most || g.strangers+stranger > strangerStreams && stranger > 0 {
+	if g.open[ip] >= limit || g.strangers+stranger > strangerStreams && stranger > 0 {
 		return nil, errCrowded
 	}
 	g.open[ip]++

@@ -110,7 +110,7 @@ func TestGate_StrangersTakeNoPlacesOfMembers(t *testing.T) {
 	var releases []func()
 	fill := func(ip string) int {
 		for n := 0; ; n++ {
-			release, err := g.admit(netip.MustParseAddr(ip))
+			release, err := g.acquireStream(netip.MustParseAddr(ip))
 			if err != nil {
 				return n
 			}
@@ -169,7 +169,7 @@ func TestLabels_FollowTheKeys(t *testing.T) {
 	steps := [][][]byte{{a}, {a, b}, {b, a}, {b}}
 	packet := func(l *labels) []byte {
 		p := append([]byte(labelHead+l.own), "sealed"...)
-		if err := l.put(p); err != nil {
+		if err := l.write(p); err != nil {
 			t.Fatal(err)
 		}
 		return p
@@ -177,7 +177,7 @@ func TestLabels_FollowTheKeys(t *testing.T) {
 	for i := range len(steps) - 1 {
 		before, after := newLabels("test", steps[i]), newLabels("test", steps[i+1])
 		for _, pair := range [][2]*labels{{before, after}, {after, before}, {before, before}, {after, after}} {
-			if rest, err := pair[1].take(packet(pair[0])); err != nil || string(rest) != "sealed" {
+			if rest, err := pair[1].strip(packet(pair[0])); err != nil || string(rest) != "sealed" {
 				t.Errorf("step %d: a packet is taken as %q, %v", i, rest, err)
 			}
 		}
@@ -191,11 +191,11 @@ func TestLabels_FollowTheKeys(t *testing.T) {
 		"none":          []byte("sealed and of some length"),
 		"nothing":       nil,
 	} {
-		if _, err := one.take(p); !errors.Is(err, errLabel) {
+		if _, err := one.strip(p); !errors.Is(err, errLabel) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := one.put([]byte("no label of memberlist's")); err == nil {
+	if err := one.write([]byte("no label of memberlist's")); err == nil {
 		t.Error("something was sent without a label")
 	}
 }
@@ -263,7 +263,7 @@ func FuzzReadOpening(f *testing.F) {
 		if answer {
 			head = 0
 		}
-		if !bytes.HasPrefix(b[head:], got) || len(got) < sealedHead || len(got) > sealedHead+maxStream {
+		if !bytes.HasPrefix(b[head:], got) || len(got) < encryptedHead || len(got) > encryptedHead+maxStream {
 			t.Errorf("of %x memberlist reads %x", b, got)
 		}
 	})

@@ -1,17 +1,17 @@
-// Package gossip keeps the fleet's membership and spreads what nodes hold: pointers to channel manifests, trust
-// documents and journals, never their content.
+// Package gossip tracks the members of a fleet, and spreads pointers to the channel manifests, trust documents and
+// journals that they have. It never sends the content.
 //
-// The life of one pointer: a node that has made a manifest durable calls [Gossip.Announce]. That enters the pointer in
-// the node's table, and a message of some 100 bytes goes out with the packets that memberlist sends anyway. A node
-// that hears of a pointer higher than its own passes the message on, once, and has Config.Learned called with the
-// member that holds it. The consumer pulls the content from that member, checks it, and announces it in turn. What was
-// lost on the way is found by exchanges: every now and then two members compare 256 sums over their tables, whose size
-// is the same for ten pointers and for a million, and send each other what the other one lacks.
+// The life of one pointer: a node that has made a manifest durable calls [Gossip.Announce]. That puts the pointer in
+// the node's table, and sends a message of some 100 bytes with the packets that memberlist sends anyway. A node that
+// receives a pointer higher than its own forwards the message once, and calls Config.Fetch with the member that has
+// it. The consumer fetches the content from that member, checks it, and announces it in turn. Exchanges repair what was
+// lost: from time to time two members compare 256 sums over their tables, which have the same size for ten pointers and
+// for a million, and send each other the pointers that the other lacks.
 //
-// The invariants: a pointer never replaces a higher one; clocks have no say. Membership grants nothing, a pointer only
-// says where to look. The functions that memberlist calls never block: they copy into queues that are bounded, what
-// does not fit is dropped and counted, and a later exchange repairs it. The fleet is never needed: alone, a node works
-// on.
+// The invariants: a pointer never replaces a higher one, and no clock is involved. Membership grants no rights: a
+// pointer only says where to fetch from. The functions that memberlist calls never block: they copy messages into
+// bounded queues; what does not fit is dropped and counted, and a later exchange repairs it. A node that is alone works
+// without the fleet.
 package gossip
 
 import (
@@ -27,52 +27,54 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// learners is how many calls of Config.Learned run at once. Each is a small request over HTTP, as a rule; a few hide
-// the wait for a member that does not answer.
-const learners = 4
+// fetchers is how many calls of Config.Fetch run at once. Each is usually a small HTTP request; with a few in parallel,
+// a member that does not answer does not delay the others.
+const fetchers = 4
 
-// couriers is how many exchanges are answered at once, so that one hung member does not hold up the others.
-const couriers = 2
+// senders is how many goroutines send lists and offers, so that one hung member does not delay the others.
+const senders = 2
 
-// Gossip is this node among the others. Use [New], then [Gossip.Run] once, or [Gossip.Close] if it is not to run after
-// all. All methods are safe for concurrent use.
+// Gossip is this node as a member of the fleet. Use [New], then either [Gossip.Run] once or [Gossip.Close]. All methods
+// are safe for concurrent use.
 type Gossip struct {
 	config  Config
-	self    Member // but for State
+	self    Member // without State
 	state   atomic.Uint32
-	members roster
-	table   table
-	wants   *wants
-	mail    *mail
+	members members
+	table   pointerTable
+	pending *pending
+	inbox   inbox
+	outbox  chan transfer
 	queue   memberlist.TransmitLimitedQueue // of broadcasts
 	keyring *memberlist.Keyring
 	labels  *labels
 	list    *memberlist.Memberlist
-	stop    context.CancelFunc // ends what transport dials
+	stop    context.CancelFunc // cancels the transport's dialling
 	count   counters
 
-	rekeying sync.Mutex // one at a time
-	stated   chan struct{}
-	running  atomic.Bool
-	closing  sync.Once
-	closed   error
+	rekeying     sync.Mutex // one at a time
+	stateChanged chan struct{}
+	running      atomic.Bool
+	closing      sync.Once
+	closed       error
 }
 
-// New listens, but asks nobody yet. Announce what is held before [Gossip.Run]: it is then told in exchanges, and a
-// restart makes no noise.
+// New starts to listen, but contacts no other node. Pointers that are announced before [Gossip.Run] are sent in
+// exchanges and not broadcast, so that a restart causes no traffic.
 func New(config Config) (*Gossip, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
 	config = config.withDefaults()
 	g := &Gossip{
-		config: config,
-		self:   Member{Name: config.Name, Region: config.Region, URL: config.URL, Version: config.Version},
-		stated: make(chan struct{}, 1),
-		mail:   newMail(),
+		config:       config,
+		self:         Member{Name: config.Name, Region: config.Region, URL: config.URL, Version: config.Version},
+		stateChanged: make(chan struct{}, 1),
+		inbox:        newInbox(),
+		outbox:       make(chan transfer, maxTransfers),
 	}
 	g.members.init(config.Name)
-	g.wants = newWants(g.better, g.members.find, config.Region)
+	g.pending = newPending(g.isNewer, g.members.find, config.Region)
 	g.queue.RetransmitMult = retransmit
 	g.queue.NumNodes = g.members.size
 	var err error
@@ -86,13 +88,13 @@ func New(config Config) (*Gossip, error) {
 	return g, nil
 }
 
-// better reports whether p is higher than what this node holds.
-func (g *Gossip) better(p Pointer) bool {
-	held, ok := g.table.get(p.key())
-	return !ok || p.Compare(held) > 0
+// isNewer reports whether p is higher than this node's pointer of the same kind and name.
+func (g *Gossip) isNewer(p Pointer) bool {
+	own, ok := g.table.get(p.key())
+	return !ok || p.Compare(own) > 0
 }
 
-// retransmit times the digits of the number of members is how often a node passes on one broadcast.
+// retransmit times the number of decimal digits of the fleet's size is how often a node sends one broadcast.
 const retransmit = 4
 
 // open starts memberlist.
@@ -114,10 +116,10 @@ func (g *Gossip) open() error {
 	c.Transport = g.newGate(c.Transport)
 	if g.list, err = memberlist.Create(c); err != nil {
 		g.stop()
-		abandon(c.Transport)
+		shutDown(c.Transport)
 		return err
 	}
-	if g.list.NumMembers() == 0 { // memberlist has refused this node itself
+	if g.list.NumMembers() == 0 { // memberlist refused this node
 		g.stop()
 		return errors.Join(errors.New("this node's own address is in none of the allowed networks"), g.list.Shutdown())
 	}
@@ -158,49 +160,49 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c.RetransmitMult = retransmit
 	c.Keyring = g.keyring
 	c.GossipVerifyIncoming, c.GossipVerifyOutgoing = true, true
-	// What is sent is small and, when it is not, made of digests: neither gets smaller.
+	// Messages are small or consist of digests, and neither compresses.
 	c.EnableCompression = false
 	c.Transport = g.config.Transport
-	c.Logger = slog.NewLogLogger(g.lines(), slog.LevelError) // the level is in the text
+	c.Logger = slog.NewLogLogger(g.newLogHandler(), slog.LevelError) // the level is in the text
 	d := (*delegate)(g)
 	c.Delegate, c.Events, c.Alive, c.Conflict = d, d, d, d
 	return c, nil
 }
 
-// Run joins the fleet and works until ctx is done; then it tells the others that this node leaves, waits for that as
-// long as Pace.Leave, and closes. It returns when all that it started has ended. What memberlist started ends at about
-// the same time: it offers nothing to wait for.
+// Run joins the fleet and works until ctx is done. Then it tells the others that this node leaves, for up to
+// Pace.Leave, and closes. It returns when the goroutines that it started have finished. Those that memberlist started
+// finish at about the same time: memberlist offers no way to wait for them.
 func (g *Gossip) Run(ctx context.Context) error {
 	if g.running.Swap(true) {
-		return errors.New("gossip: it runs already, or has run")
+		return errors.New("gossip: Run was called twice, or after Close")
 	}
-	b, err := openBook(g.config.Peers, netip.MustParseAddrPort(g.self.Address))
+	b, err := loadAddressBook(g.config.Peers, netip.MustParseAddrPort(g.self.Address))
 	if err != nil {
-		g.config.Logger.Warn("last known members could not be read", "file", g.config.Peers, "error", err)
+		g.config.Logger.Warn("cannot read the last known members", "file", g.config.Peers, "error", err)
 	}
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wait sync.WaitGroup
-	wait.Go(func() { g.clerk(work) })
-	wait.Go(func() { g.herald(work) })
-	wait.Go(func() { g.usher(work, b) })
-	for range couriers {
-		wait.Go(func() { g.courier(work) })
+	wait.Go(func() { g.receiveLoop(work) })
+	wait.Go(func() { g.notifyLoop(work) })
+	wait.Go(func() { g.joinLoop(work, b) })
+	for range senders {
+		wait.Go(func() { g.sendLoop(work) })
 	}
-	for range learners {
-		wait.Go(func() { g.learner(work) })
+	for range fetchers {
+		wait.Go(func() { g.fetchLoop(work) })
 	}
 	<-ctx.Done()
 	g.stop()
 	if err := g.list.Leave(g.config.Pace.Leave); err != nil {
-		g.config.Logger.Info("left without anybody taking note", "error", err)
+		g.config.Logger.Info("left the fleet, but could not tell the other nodes", "error", err)
 	}
 	err = g.Close()
 	wait.Wait()
 	return err
 }
 
-// Close ends a Gossip at once, without telling the others. After [Gossip.Run] has returned it does nothing.
+// Close stops g at once, without telling the others. It does nothing after [Gossip.Run] has returned.
 func (g *Gossip) Close() error {
 	g.closing.Do(func() {
 		g.running.Store(true)
@@ -210,24 +212,24 @@ func (g *Gossip) Close() error {
 	return g.closed
 }
 
-// Announce says that this node holds p now and hands it out. The others are told, unless Run has not begun, or p came
-// here among many that the others have already. A pointer that is not higher than the one of its name that was
-// announced before is left out; one that no node would take is logged.
+// Announce records that this node has what p points at and serves it. It sends p to the others, unless Run was not
+// called yet, or p was received among many pointers that the others have already. It ignores a pointer that is not
+// higher than the last one announced under its name, and logs an invalid one.
 func (g *Gossip) Announce(p Pointer) {
 	if err := p.check(); err != nil {
-		g.config.Logger.Error("pointer cannot be announced", "pointer", p.String(), "error", err)
+		g.config.Logger.Error("cannot announce a pointer", "pointer", p.String(), "error", err)
 		return
 	}
 	if !g.table.put(p) {
 		return
 	}
-	quiet := g.wants.settle(p)
-	if g.running.Load() && !quiet {
+	known := g.pending.recordHeld(p)
+	if g.running.Load() && !known {
 		g.broadcast(p, g.config.Name)
 	}
 }
 
-// Held returns the highest pointer that was announced here.
+// Held returns the highest pointer of the kind and name that this node has announced.
 func (g *Gossip) Held(kind Kind, name string) (Pointer, bool) { return g.table.get(key{kind, name}) }
 
 // Self returns this node as the others see it.
@@ -237,18 +239,19 @@ func (g *Gossip) Self() Member {
 	return m
 }
 
-// Members returns all that are not known to have left or crashed, this node included, ordered by name.
-func (g *Gossip) Members() []Member { return g.members.all(g.Self()) }
+// Members returns the nodes that are not known to have left or crashed, this node included, ordered by name.
+func (g *Gossip) Members() []Member { return g.members.list(g.Self()) }
 
-// SetState tells the others what this node is doing; it does not wait for them. A node begins as [Starting].
+// SetState sets the state of this node, and sends it to the others without waiting for them. The first state is
+// [Starting].
 func (g *Gossip) SetState(state State) {
 	if State(g.state.Swap(uint32(state))) != state {
-		wake(g.stated)
+		signal(g.stateChanged)
 	}
 }
 
-// wake has the one who waits for c look again. c has room for one.
-func wake(c chan struct{}) {
+// signal wakes the receiver of c, which has a buffer of one.
+func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -100,14 +100,14 @@ func TestGossip_BlockedConsumerDoesNotHoldUpMembership(t *testing.T) {
 		blocked := make(chan struct{}, 100)
 		f.config = func(c *Config) {
 			if c.Name == "n1" {
-				c.Learned = func(ctx context.Context, _ Member, _ Pointer) { blocked <- struct{}{}; <-ctx.Done() }
+				c.Fetch = func(ctx context.Context, _ Member, _ Pointer) { blocked <- struct{}{}; <-ctx.Done() }
 			}
 		}
 		nodes := f.grow(t, 4)
-		for i := range uint64(2 * maxMailed) { // more than any queue holds
+		for i := range uint64(2 * maxBroadcasts) { // more than any queue holds
 			nodes[0].publish(manifest("app"+string(rune('a'+i%20)), i))
 		}
-		for range learners {
+		for range fetchers {
 			<-blocked
 		}
 		nodes[3].crash()
@@ -116,7 +116,7 @@ func TestGossip_BlockedConsumerDoesNotHoldUpMembership(t *testing.T) {
 		n.start(t)
 		f.await(t, f.whole)
 		if got := len(blocked); got > 0 {
-			t.Errorf("%d calls more than there are learners", got)
+			t.Errorf("%d calls more than there are fetchers", got)
 		}
 		f.stop()
 	})
@@ -204,9 +204,9 @@ func TestGossip_OverSockets(t *testing.T) {
 		t.Helper()
 		c := Config{
 			Name: name, Fleet: "test", Bind: "127.0.0.1:0", Join: join, Keys: [][]byte{testKey(1)}, Pace: pace,
-			Changed: func() { wake(pulse) },
+			Changed: func() { signal(pulse) },
 		}
-		c.Learned = func(_ context.Context, _ Member, p Pointer) { g.Announce(p); wake(pulse) }
+		c.Fetch = func(_ context.Context, _ Member, p Pointer) { g.Announce(p); signal(pulse) }
 		g, err := New(c)
 		if err != nil {
 			t.Fatal(err)

@@ -12,28 +12,28 @@ import (
 // Bounds of one attempt to reach nodes that are not members.
 const (
 	joinAtOnce = 4 // connections at the same time
-	joinEnough = 3 // nodes: each of them tells all others within a second
+	joinEnough = 3 // answers: each of these nodes tells all others within a second
 )
 
-// usher brings this node and those it knows of together, for ever: when it begins, when it is alone, and while a known
-// node is not a member. After a partition memberlist tries for some seconds only to reach those on the other side.
-func (g *Gossip) usher(ctx context.Context, b *book) {
+// joinLoop joins the known nodes that are not members: at the start, while this node is alone, and while there are any.
+// It never gives up. After a partition memberlist itself tries only for some seconds to reach the other side.
+func (g *Gossip) joinLoop(ctx context.Context, b *addressBook) {
 	pace := g.config.Pace.Rejoin
 	wait := pace / 30
 	attempt := time.NewTimer(0)
 	defer attempt.Stop()
 	size := g.members.size()
-	fresh := true // nobody has told this node yet what was published while it was away, nor the other way round
+	fresh := true // this node has not exchanged tables with another node since its start
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.members.moved:
+		case <-g.members.toJoin:
 			before := size
 			size = g.members.size()
-			b.see(g.present())
+			b.update(g.present())
 			if err := b.save(); err != nil {
-				g.config.Logger.Warn("last known members could not be written", "file", g.config.Peers, "error", err)
+				g.config.Logger.Warn("cannot write the last known members", "file", g.config.Peers, "error", err)
 			}
 			if size < before {
 				wait = pace / 30
@@ -51,8 +51,7 @@ func (g *Gossip) usher(ctx context.Context, b *book) {
 	}
 }
 
-// jitter returns half of d to one and a half of it, so that nodes that lost each other together do not come back
-// together.
+// jitter returns half of d to one and a half of it, so that nodes that were cut off together do not retry together.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d+1) }
 
 // present returns the addresses of the other members.
@@ -66,10 +65,10 @@ func (g *Gossip) present() map[netip.AddrPort]bool {
 	return present
 }
 
-// join tries some of the nodes that are known and no members, in any order, until enough have answered, and reports
-// whether one has. A fresh node asks members too: it may know them by their packets alone, which do not tell what they
-// hold, and the next exchange may be far off.
-func (g *Gossip) join(ctx context.Context, b *book, fresh bool) bool {
+// join tries known nodes that are not members, in random order, until enough have answered, and reports whether one
+// has. A fresh node tries members too: it may know them from their packets alone, which do not contain their tables,
+// and the next exchange may be far off.
+func (g *Gossip) join(ctx context.Context, b *addressBook, fresh bool) bool {
 	alone := g.members.size() == 1
 	targets := g.targets(ctx, b, fresh)
 	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
@@ -112,7 +111,7 @@ func (g *Gossip) join(ctx context.Context, b *book, fresh bool) bool {
 	switch {
 	case !alone:
 		for _, address := range failed {
-			b.fail(address)
+			b.recordFailure(address)
 		}
 	case g.members.size() > 1:
 		g.config.Logger.Info("joined the fleet", "fleet", g.config.Fleet, "members", g.members.size())
@@ -122,8 +121,8 @@ func (g *Gossip) join(ctx context.Context, b *book, fresh bool) bool {
 	return answered > 0
 }
 
-// targets returns where nodes may be that are no members; for a fresh node, members as well.
-func (g *Gossip) targets(ctx context.Context, b *book, fresh bool) []netip.AddrPort {
+// targets returns the addresses of known nodes that are not members; for a fresh node, of members as well.
+func (g *Gossip) targets(ctx context.Context, b *addressBook, fresh bool) []netip.AddrPort {
 	present := g.present()
 	seen := maps.Clone(present)
 	if fresh {
@@ -150,7 +149,7 @@ func (g *Gossip) targets(ctx context.Context, b *book, fresh bool) []netip.AddrP
 		}
 		ips, err := g.config.Resolve(ctx, host)
 		if err != nil {
-			g.config.Logger.Debug("host to join is not known", "host", host, "error", err)
+			g.config.Logger.Debug("cannot resolve a host to join", "host", host, "error", err)
 		}
 		for _, ip := range ips {
 			add(netip.AddrPortFrom(ip.Unmap(), port))

@@ -27,22 +27,22 @@ func addresses(list ...string) []netip.AddrPort {
 	return parsed
 }
 
-func TestBook_KeepsFormerMembersBehindPresentOnes(t *testing.T) {
+func TestAddressBook_KeepsFormerMembersBehindPresentOnes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers")
 	self := netip.MustParseAddrPort("10.0.0.9:1")
-	b, err := openBook(path, self)
+	b, err := loadAddressBook(path, self)
 	if err != nil {
 		t.Fatal(err)
 	}
 	list := addresses("10.0.0.1:1", "10.0.0.2:1", "[2001:db8::1]:7")
-	b.see(map[netip.AddrPort]bool{list[0]: true})
-	b.see(map[netip.AddrPort]bool{list[1]: true})
-	b.see(map[netip.AddrPort]bool{list[1]: true, list[2]: true})
-	b.see(map[netip.AddrPort]bool{}) // all are gone: this node is cut off, or the last one
+	b.update(map[netip.AddrPort]bool{list[0]: true})
+	b.update(map[netip.AddrPort]bool{list[1]: true})
+	b.update(map[netip.AddrPort]bool{list[1]: true, list[2]: true})
+	b.update(map[netip.AddrPort]bool{}) // all are gone: this node is cut off, or the last one
 	if err := b.save(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openBook(path, list[1]) // from which this node itself is left out
+	again, err := loadAddressBook(path, list[1]) // from which this node itself is left out
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,28 +59,28 @@ func texts(list []netip.AddrPort) []string {
 	return all
 }
 
-func TestBook_IsBounded(t *testing.T) {
-	b, err := openBook("", netip.AddrPort{})
+func TestAddressBook_IsBounded(t *testing.T) {
+	b, err := loadAddressBook("", netip.AddrPort{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 * maxKnown {
-		b.see(map[netip.AddrPort]bool{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1): true})
+		b.update(map[netip.AddrPort]bool{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1): true})
 	}
 	if len(b.known) != maxKnown {
 		t.Errorf("%d addresses, want %d", len(b.known), maxKnown)
 	}
 	last := b.known[0]
 	for range maxFailures {
-		b.fail(last)
+		b.recordFailure(last)
 	}
 	if len(b.known) != maxKnown-1 || b.known[0] == last {
 		t.Errorf("%v is still known", last)
 	}
 }
 
-func TestBook_WhatIsLeftOfADamagedFileCounts(t *testing.T) {
-	got := parseBook([]byte("10.0.0.1:1\n\x00\x00garbage\n10.0.0.1:1\n10.0.0.2:0\n\n[::1]:5\r\n10.0.0.3:99999\n10.0.0.4"))
+func TestAddressBook_WhatIsLeftOfADamagedFileCounts(t *testing.T) {
+	got := parseAddresses([]byte("10.0.0.1:1\n\x00\x00garbage\n10.0.0.1:1\n10.0.0.2:0\n\n[::1]:5\r\n10.0.0.3:99999\n10.0.0.4"))
 	if diff := cmp.Diff([]string{"10.0.0.1:1", "[::1]:5"}, texts(got)); diff != "" {
 		t.Errorf("known (-want +got):\n%s", diff)
 	}
@@ -89,12 +89,12 @@ func TestBook_WhatIsLeftOfADamagedFileCounts(t *testing.T) {
 func FuzzBook(f *testing.F) {
 	f.Add([]byte("10.0.0.1:1\n[::1]:5\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		cost.Check(t, len(text), func() { parseBook(text) })
-		b := &book{known: parseBook(text)}
+		cost.Check(t, len(text), func() { parseAddresses(text) })
+		b := &addressBook{known: parseAddresses(text)}
 		if len(b.known) > maxKnown {
 			t.Errorf("%d addresses", len(b.known))
 		}
-		if diff := cmp.Diff(texts(b.known), texts(parseBook([]byte(b.text())))); diff != "" {
+		if diff := cmp.Diff(texts(b.known), texts(parseAddresses([]byte(b.format())))); diff != "" {
 			t.Errorf("read, written and read (-want +got):\n%s", diff)
 		}
 	})
@@ -133,7 +133,7 @@ func TestGossip_FileThatCanNotBeWrittenIsTold(t *testing.T) {
 		f.add("n1").start(t)
 		f.await(t, f.whole)
 		f.stop()
-		if len(nodes) != 1 || !strings.Contains(log.String(), "could not be written") {
+		if len(nodes) != 1 || !strings.Contains(log.String(), "cannot write the last known members") {
 			t.Errorf("log: %s", log.String())
 		}
 	})
@@ -164,7 +164,7 @@ func TestGossip_JoinsAHostOfManyAddresses(t *testing.T) {
 	})
 }
 
-// What was not heard is dropped and counted, and memberlist goes on: nobody reads the mail here.
+// What does not fit is dropped and counted, and memberlist goes on: nothing reads the inbox here.
 func TestDelegate_NeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
@@ -173,8 +173,8 @@ func TestDelegate_NeverBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := (*delegate)(g)
-		b := makeBroadcast(manifest("shop", 1), "n1")
-		for range maxMailed + 5 {
+		b := encodeBroadcast(manifest("shop", 1), "n1")
+		for range maxBroadcasts + 5 {
 			d.NotifyMsg(b)
 		}
 		for range maxPages + 5 {
@@ -183,8 +183,8 @@ func TestDelegate_NeverBlocks(t *testing.T) {
 		for range maxStates + 5 {
 			d.MergeRemoteState(d.LocalState(false), false)
 		}
-		for range maxLetters + 5 {
-			g.post(letter{to: "n1"})
+		for range maxTransfers + 5 {
+			g.enqueue(transfer{to: "n1"})
 		}
 		if s := g.Stats(); s.Dropped != 20 || s.Refused != 0 {
 			t.Errorf("%+v, want 20 dropped", s)
@@ -196,8 +196,8 @@ func TestDelegate_NeverBlocks(t *testing.T) {
 			t.Errorf("%+v, want 3 refused", s)
 		}
 		b[2] = 0xff // memberlist uses its bytes again
-		if m, err := parseMessage(<-g.mail.broadcasts); err != nil || m.sender != "n1" {
-			t.Errorf("%+v, %v: the mail is not a copy", m, err)
+		if m, err := parseMessage(<-g.inbox.broadcasts); err != nil || m.sender != "n1" {
+			t.Errorf("%+v, %v: the inbox has no copy", m, err)
 		}
 		for i := range uint64(2 * maxQueued) {
 			g.broadcast(manifest(fmt.Sprint("app", i), 1), "n0")
@@ -212,7 +212,7 @@ func TestDelegate_NeverBlocks(t *testing.T) {
 	})
 }
 
-func TestLines_HaveTheLevelThatMemberlistGaveThem(t *testing.T) {
+func TestLogHandler_HaveTheLevelThatMemberlistGaveThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		g := &Gossip{config: Config{Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{
@@ -224,7 +224,7 @@ func TestLines_HaveTheLevelThatMemberlistGaveThem(t *testing.T) {
 				return a
 			},
 		}))}}
-		h := g.lines()
+		h := g.newLogHandler()
 		log := func(line string) { // as slog's adapter for memberlist does
 			if err := h.Handle(t.Context(), slog.NewRecord(time.Now(), slog.LevelError, line, 0)); err != nil {
 				t.Fatal(err)

@@ -15,22 +15,22 @@ import (
 // KeySize is the length of a key, in bytes: AES-256.
 const KeySize = 32
 
-// maxKeys bounds a key file. A rotation needs two; every further one is tried on each packet of a stranger.
+// maxKeys bounds a key file. A rotation needs two keys, and every key is tried on each packet of a stranger.
 const maxKeys = 8
 
-// ErrRotation is returned when keys cannot replace the present ones without nodes losing each other.
+// ErrRotation is returned for keys that cannot replace the present ones without splitting the fleet.
 var ErrRotation = errors.New("keys cannot be changed in one step")
 
-// NewKey returns a new random key as one line of a key file, without the end of the line.
+// NewKey returns a new random key as one line of a key file, without the newline.
 func NewKey() string {
 	var key [KeySize]byte
 	_, _ = rand.Read(key[:]) // it never fails
 	return base64.StdEncoding.EncodeToString(key[:])
 }
 
-// ReadKeys reads a key file: one key on each line, in base64 (RFC 4648, section 4) and 32 bytes long. The first one is
-// the primary, which encrypts; the others only decrypt. Empty lines and lines that begin with # are left out. A file
-// has 1 to 8 keys, all different.
+// ReadKeys parses a key file: one key of 32 bytes on each line, in base64 (RFC 4648, section 4). The first one is the
+// primary, which encrypts; the others only decrypt. Empty lines and lines that start with # are ignored. A file has 1
+// to 8 keys, all different.
 func ReadKeys(file []byte) ([][]byte, error) {
 	var keys [][]byte
 	number := 0
@@ -42,7 +42,7 @@ func ReadKeys(file []byte) ([][]byte, error) {
 		}
 		key, err := base64.StdEncoding.Strict().DecodeString(line)
 		if err != nil || len(key) != KeySize {
-			// The line may be a key with a slip in it, so it is not told.
+			// The line may be a mistyped key, so the error does not quote it.
 			return nil, fmt.Errorf("line %d of the key file: want %d bytes in base64", number, KeySize)
 		}
 		keys = append(keys, key)
@@ -72,15 +72,15 @@ func hasKey(keys [][]byte, key []byte) bool {
 	return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
 }
 
-// Rekey replaces the keys; the first one is the primary from then on. All nodes must be at the same step before any of
-// them takes the next one, and Rekey refuses with [ErrRotation] what would be two steps:
+// Rekey replaces the keys; the first one becomes the primary. A rotation has three steps, and all nodes must have done
+// a step before any of them does the next. Rekey refuses two steps at once with [ErrRotation]:
 //
-//  1. add: the new key comes behind the present primary. All nodes can read what it encrypts, none uses it.
-//  2. use: the new key comes first, the former primary stays behind it.
-//  3. remove: the former primary is left out.
+//  1. add: the new key is added after the present primary. All nodes can decrypt with it, none encrypts with it.
+//  2. use: the new key is first, the former primary after it.
+//  3. remove: the former primary is removed.
 //
-// So the primary must have been among the keys before, and the former primary must still be among the new ones. On
-// error nothing has changed.
+// So the new primary must be one of the present keys, and the present primary one of the new keys. On error nothing has
+// changed.
 func (g *Gossip) Rekey(keys [][]byte) error {
 	if err := checkKeys(keys); err != nil {
 		return err
@@ -90,22 +90,22 @@ func (g *Gossip) Rekey(keys [][]byte) error {
 	present := g.keyring.GetKeys()
 	switch {
 	case !hasKey(present, keys[0]):
-		return fmt.Errorf("%w: others may not know the new primary yet: add it behind the present one first", ErrRotation)
+		return fmt.Errorf("%w: others may not have the new primary yet: add it after the present one first", ErrRotation)
 	case !hasKey(keys, present[0]):
-		return fmt.Errorf("%w: others may still use the former primary: keep it behind the new one first", ErrRotation)
+		return fmt.Errorf("%w: others may still use the present primary: keep it after the new one first", ErrRotation)
 	}
-	// Whatever the others send meanwhile is taken; what is sent is what all of them take.
-	g.labels.replace(append(slices.Clone(present), keys...))
+	// Meanwhile labels of both are accepted, and the label that is sent is one that all nodes accept.
+	g.labels.setKeys(append(slices.Clone(present), keys...))
 	if err := replaceKeys(g.keyring, keys); err != nil {
 		return err
 	}
-	g.labels.replace(keys)
+	g.labels.setKeys(keys)
 	return nil
 }
 
-// replaceKeys turns what ring has into keys. Memberlist reads a ring's keys without its lock, and RemoveKey moves those
-// behind the one that it removes in place; so they are brought into an order first in which only the last are removed.
-// The keys that are the primary for a moment meanwhile are known to whoever knows the former or the new ones.
+// replaceKeys makes keys the content of ring. Memberlist reads a ring's keys without its lock, and RemoveKey moves the
+// keys after the removed one in place, so the keys are reordered first such that only the last ones are removed. Each
+// key that is the primary meanwhile is known to every node that has the former or the new keys.
 func replaceKeys(ring *memberlist.Keyring, keys [][]byte) error {
 	present := ring.GetKeys()
 	for _, key := range slices.Backward(keys) {
@@ -123,7 +123,7 @@ func replaceKeys(ring *memberlist.Keyring, keys [][]byte) error {
 		}
 	}
 	for _, key := range keys {
-		if err := ring.AddKey(slices.Clone(key)); err != nil { // which leaves alone what it has
+		if err := ring.AddKey(slices.Clone(key)); err != nil { // does nothing for a key that it has
 			return err
 		}
 	}

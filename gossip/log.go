@@ -8,29 +8,29 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How many of memberlist's lines are handed on: a stranger with a wrong key causes one with each packet.
+// Limits of memberlist's log lines: a stranger with a wrong key causes one with each packet.
 const (
 	linesPerSecond = 5
 	linesAtOnce    = 50
 )
 
-// lines is a handler for lines as memberlist writes them, "[WARN] memberlist: text". It gives them the level that they
-// begin with, and lets those above debug through at a bounded rate.
-type lines struct {
+// logHandler is an [slog.Handler] for lines as memberlist writes them, "[WARN] memberlist: text". It logs each line at
+// the level that the line starts with, and limits the rate of lines above debug.
+type logHandler struct {
 	slog.Handler
 	limit *rate.Limiter
 	count *counters
 }
 
-func (g *Gossip) lines() lines {
-	return lines{g.config.Logger.Handler(), rate.NewLimiter(linesPerSecond, linesAtOnce), &g.count}
+func (g *Gossip) newLogHandler() logHandler {
+	return logHandler{g.config.Logger.Handler(), rate.NewLimiter(linesPerSecond, linesAtOnce), &g.count}
 }
 
-// Enabled implements [slog.Handler]. The level is not known yet.
-func (h lines) Enabled(context.Context, slog.Level) bool { return true }
+// Enabled implements [slog.Handler]. The level is only known in Handle.
+func (h logHandler) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements [slog.Handler].
-func (h lines) Handle(ctx context.Context, r slog.Record) error {
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	level, text := splitLine(r.Message)
 	if !h.Handler.Enabled(ctx, level) {
 		return nil
@@ -45,8 +45,8 @@ func (h lines) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, line)
 }
 
-// splitLine takes the level from a line. Errors of memberlist's are warnings here: it is about one packet or one
-// member, and goes on.
+// splitLine splits a line into its level and text. Memberlist's errors become warnings: they are about one packet or
+// one member, and memberlist continues.
 func splitLine(line string) (slog.Level, string) {
 	level := slog.LevelInfo
 	if rest, ok := strings.CutPrefix(line, "["); ok {

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// State says what a node is doing. The numbers travel.
+// State is the state of a node. The numbers are part of the protocol.
 type State uint8
 
 // The states of a node, in the order of its life.
 const (
 	Starting State = iota // it does not serve yet
 	Ready
-	Draining // it will end soon: send it nothing new
+	Draining // it will stop soon: send it nothing new
 )
 
 // String returns "starting", "ready", "draining", or the number of a state that this version does not know.
@@ -32,18 +32,19 @@ func (s State) String() string {
 	}
 }
 
-// Member is what the fleet knows of one node. Only Name and Address are more than what the node says of itself.
+// Member describes one node. Memberlist ensures that Name is unique and Address can be reached; the node itself reports
+// the other fields.
 type Member struct {
 	Name    string
 	Region  string // empty: none given
 	URL     string // where it serves HTTP to other nodes; empty: it does not
 	State   State
 	Version string // of its program
-	Address string // where it gossips, "ip:port"
+	Address string // at which it gossips, "ip:port"
 }
 
-// Bounds of what a node says of itself, in bytes. Together they keep the meta below memberlist's 512 bytes, over which
-// it panics, and an announcement of the node in one packet.
+// Bounds of the fields of a member, in bytes. Together they keep the meta below 512 bytes, above which memberlist
+// panics, and the announcement of a node within one packet.
 const (
 	MaxName    = 64
 	MaxRegion  = MaxName
@@ -52,14 +53,14 @@ const (
 	MaxFleet   = MaxName
 )
 
-// metaVersion begins every meta. It stays as long as older nodes can read what they know from the beginning of a meta:
-// what comes new is added behind, where they do not look.
+// metaVersion is the first byte of every meta. It does not change while new fields are appended, because older nodes
+// ignore what follows the fields that they know.
 const metaVersion = 1
 
 // maxMeta is the length of the longest meta: version, state, three lengths of at most two bytes, and the texts.
 const maxMeta = 1 + 1 + 3*2 + MaxRegion + MaxURL + MaxVersion
 
-// appendMeta appends what m says of itself in the form that travels with the membership:
+// appendMeta appends the meta of m, which memberlist sends with the membership:
 //
 //	version  1 byte, 1
 //	state    1 byte
@@ -67,7 +68,7 @@ const maxMeta = 1 + 1 + 3*2 + MaxRegion + MaxURL + MaxVersion
 //	url      likewise
 //	version  likewise
 //
-// The caller has checked the texts.
+// The caller must have checked the texts.
 func appendMeta(b []byte, m Member) []byte {
 	b = append(b, metaVersion, byte(m.State))
 	for _, text := range []string{m.Region, m.URL, m.Version} {
@@ -77,25 +78,25 @@ func appendMeta(b []byte, m Member) []byte {
 	return b
 }
 
-// parseMeta reads into m what [appendMeta] wrote, and checks it as the Config of this node is checked: what other nodes
-// say ends in URLs, logs and metrics.
+// parseMeta parses into m what [appendMeta] wrote, with the checks of Config.Validate: the texts of other nodes end up
+// in URLs, logs and metrics.
 func parseMeta(meta []byte, m *Member) error {
 	if len(meta) < 2 || meta[0] != metaVersion {
-		return errors.New("meta of another version")
+		return errors.New("meta has another version")
 	}
 	m.State = State(meta[1])
 	meta = meta[2:]
 	for _, text := range []*string{&m.Region, &m.URL, &m.Version} {
 		n, size := binary.Uvarint(meta)
 		if size <= 0 || n > uint64(len(meta)-size) {
-			return errors.New("meta is cut short")
+			return errors.New("meta is truncated")
 		}
 		*text, meta = string(meta[size:size+int(n)]), meta[size+int(n):]
 	}
 	return errors.Join(m.checkTexts(), checkName("node", m.Name))
 }
 
-// checkTexts checks what may be empty.
+// checkTexts checks the texts that may be empty.
 func (m Member) checkTexts() error {
 	var errs []error
 	if m.Region != "" {
@@ -110,8 +111,8 @@ func (m Member) checkTexts() error {
 	return errors.Join(errs...)
 }
 
-// checkName holds a name of a node, a region or a fleet to letters, digits, and . _ - after the first: it is a label of
-// metrics, a word of a log, and a segment of a path.
+// checkName checks the name of a node, a region or a fleet: letters, digits, and . _ - after the first, because it is
+// used as a label of metrics, in logs, and as a segment of a path.
 func checkName(what, name string) error {
 	if len(name) == 0 || len(name) > MaxName {
 		return fmt.Errorf("%s name has %d bytes, want 1 to %d", what, len(name), MaxName)
@@ -136,7 +137,7 @@ func checkURL(text string) error {
 	case err != nil:
 		return err
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return fmt.Errorf("URL %q: want http or https, a host, and nothing but a path after it", text)
+		return fmt.Errorf("URL %q: want http or https, a host, and nothing after it except a path", text)
 	}
 	return nil
 }

@@ -13,27 +13,28 @@ import (
 	"brink/internal/durable"
 )
 
-// Bounds of what is remembered of former members.
+// Bounds of the address book.
 const (
 	maxKnown = 128       // addresses: any one of them leads to the others
 	maxFile  = 128 << 10 // bytes that are read of a file
-	// maxFailures is how often in a row an address is tried in vain, while there are other members, before it is
-	// forgotten: about a day at the default pace.
+	// maxFailures is the number of consecutive failures, while there are other members, after which an address is
+	// removed: about a day at the default pace.
 	maxFailures = 24 * 60 * 2
 )
 
-// book is where members were seen, those that are members now in front. It is kept in a file: a line "ip:port" for
-// each.
-type book struct {
-	path     string // empty: it is not kept
+// addressBook lists the addresses of present and former members, present ones first. It is saved to a file with one
+// "ip:port" on each line.
+type addressBook struct {
+	path     string // empty: it is not saved
 	known    []netip.AddrPort
 	failures map[netip.AddrPort]int
 	written  string
 }
 
-// openBook reads the file at path, if there is one. The book can be used in any case; without the address of this node.
-func openBook(path string, self netip.AddrPort) (*book, error) {
-	b := &book{path: path, failures: map[netip.AddrPort]int{}}
+// loadAddressBook reads the file at path, if there is one, and leaves out the address of this node. The book that it
+// returns can be used even if there is an error.
+func loadAddressBook(path string, self netip.AddrPort) (*addressBook, error) {
+	b := &addressBook{path: path, failures: map[netip.AddrPort]int{}}
 	if path == "" {
 		return b, nil
 	}
@@ -46,13 +47,13 @@ func openBook(path string, self netip.AddrPort) (*book, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxFile))
 	err = errors.Join(err, file.Close())
-	b.known = slices.DeleteFunc(parseBook(text), func(a netip.AddrPort) bool { return a == self })
+	b.known = slices.DeleteFunc(parseAddresses(text), func(a netip.AddrPort) bool { return a == self })
 	return b, err
 }
 
-// parseBook reads the addresses of a file, at most maxKnown. What is no address is left out: a damaged file is worth
-// what is left of it.
-func parseBook(text []byte) []netip.AddrPort {
+// parseAddresses parses the addresses in a file, at most maxKnown. It skips lines that are not addresses, so that a
+// damaged file is used as far as possible.
+func parseAddresses(text []byte) []netip.AddrPort {
 	var known []netip.AddrPort
 	for line := range strings.Lines(string(text)) {
 		address, err := netip.ParseAddrPort(strings.TrimSpace(line))
@@ -66,7 +67,7 @@ func parseBook(text []byte) []netip.AddrPort {
 	return known
 }
 
-func (b *book) text() string {
+func (b *addressBook) format() string {
 	var text strings.Builder
 	for _, address := range b.known {
 		fmt.Fprintln(&text, address)
@@ -74,8 +75,8 @@ func (b *book) text() string {
 	return text.String()
 }
 
-// see takes note of who is a member now. Former ones stay behind them as long as there is room.
-func (b *book) see(present map[netip.AddrPort]bool) {
+// update moves the addresses of the present members to the front, and drops the last ones if there are too many.
+func (b *addressBook) update(present map[netip.AddrPort]bool) {
 	known := make([]netip.AddrPort, 0, len(b.known)+len(present))
 	for _, address := range b.known {
 		if present[address] {
@@ -96,8 +97,8 @@ func (b *book) see(present map[netip.AddrPort]bool) {
 	b.known = known[:min(len(known), maxKnown)]
 }
 
-// fail takes note that an address did not answer.
-func (b *book) fail(address netip.AddrPort) {
+// recordFailure counts a failure, and removes the address after maxFailures of them.
+func (b *addressBook) recordFailure(address netip.AddrPort) {
 	if b.failures[address]++; b.failures[address] >= maxFailures {
 		delete(b.failures, address)
 		b.known = slices.DeleteFunc(b.known, func(a netip.AddrPort) bool { return a == address })
@@ -105,8 +106,8 @@ func (b *book) fail(address netip.AddrPort) {
 }
 
 // save writes the file if it would change.
-func (b *book) save() error {
-	text := b.text()
+func (b *addressBook) save() error {
+	text := b.format()
 	if b.path == "" || text == b.written {
 		return nil
 	}

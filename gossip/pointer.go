@@ -10,14 +10,14 @@ import (
 	"brink/digest"
 )
 
-// Kind says what a pointer points at. The numbers travel.
+// Kind is the kind of document that a pointer points at. The numbers are part of the protocol.
 type Kind uint8
 
-// What nodes tell each other that they hold.
+// The kinds of pointers.
 const (
 	Manifest Kind = 1 // a channel manifest; Name is "app/channel", Digest is of the statement
 	Trust    Kind = 2 // a trust document; Name is the org, Digest is of the document
-	Journal  Kind = 3 // the choices of devices that a node noted; Name is that node, Digest is of the name and Sequence
+	Journal  Kind = 3 // the devices' choices recorded by a node; Name is the node, Digest is of the name and Sequence
 )
 
 // String returns "manifest", "trust", "journal", or the number of a kind that this version does not know.
@@ -37,8 +37,8 @@ func (k Kind) String() string {
 // maxPointerName is the length of the longest name of a pointer, in bytes: an app, a slash and a channel.
 const maxPointerName = channel.MaxApp + 1 + channel.MaxChannel
 
-// Pointer says that there is something to be had: which, how new, and what it must be. It carries no content and grants
-// nothing: whoever pulls what it points at must check that as if a stranger had handed it over.
+// Pointer identifies a version of a document that a node has. It has no content and grants nothing: the content must be
+// verified like that of an untrusted source.
 type Pointer struct {
 	Kind     Kind
 	Name     string // unique within Kind; at most 193 bytes
@@ -47,7 +47,7 @@ type Pointer struct {
 }
 
 // Compare orders two pointers of the same kind and name: the higher sequence is newer, and of two with the same
-// sequence the larger digest wins, so that all nodes pick the same one without asking each other. No clock takes part.
+// sequence the larger digest wins, so that all nodes choose the same one without coordination. No clock is involved.
 func (p Pointer) Compare(q Pointer) int {
 	return cmp.Or(cmp.Compare(p.Sequence, q.Sequence), p.Digest.Compare(q.Digest))
 }
@@ -57,7 +57,7 @@ func (p Pointer) String() string {
 	return fmt.Sprintf("%s %s #%d %s", p.Kind, p.Name, p.Sequence, p.Digest.Short())
 }
 
-// key names what a pointer is about; of all pointers with one key, the highest counts.
+// key identifies a document. Of all pointers with the same key, only the highest counts.
 type key struct {
 	kind Kind
 	name string
@@ -65,7 +65,7 @@ type key struct {
 
 func (p Pointer) key() key { return key{p.Kind, p.Name} }
 
-// check returns nil if all nodes of this version would take the pointer.
+// check returns nil if nodes of this version accept the pointer.
 func (p Pointer) check() error {
 	if p.Digest.IsZero() {
 		return errors.New("pointer has no digest")
@@ -79,6 +79,6 @@ func (p Pointer) check() error {
 	case Journal:
 		return checkName("node", p.Name)
 	default:
-		return fmt.Errorf("pointer of %s", p.Kind)
+		return fmt.Errorf("pointer has unknown %s", p.Kind)
 	}
 }

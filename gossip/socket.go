@@ -8,9 +8,9 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// socket is memberlist's transport over TCP and UDP, but that its dialling ends with a context, as an end must not wait
-// for a machine that is switched off; and that connections end after the time for dialling, which memberlist sets no
-// bound for when it sends a message of ours.
+// socket is memberlist's transport over TCP and UDP with two changes. A context cancels its dialling, so that a
+// shutdown does not wait for a machine that is switched off. And the timeout for dialling also bounds the connection,
+// because memberlist sets no deadline when it sends messages of this package.
 type socket struct {
 	*memberlist.NetTransport
 	ctx context.Context
@@ -47,13 +47,13 @@ func (s *socket) DialAddressTimeout(a memberlist.Address, timeout time.Duration)
 	return s.DialTimeout(a.Addr, timeout)
 }
 
-// abandon closes a transport that memberlist did not begin to read from: it waits for whoever wants to hand over what
-// has come in meanwhile.
-func abandon(t memberlist.Transport) {
+// shutDown closes a transport from which memberlist does not read. It receives and drops packets and streams meanwhile,
+// without which Shutdown would block.
+func shutDown(t memberlist.Transport) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = t.Shutdown() // there is an error already, the one that led here
+		_ = t.Shutdown() // the caller returns an earlier error
 	}()
 	for {
 		select {

@@ -2,29 +2,29 @@ package gossip
 
 import "sync/atomic"
 
-// Stats is what a Gossip has done since it was opened, and how it is now.
+// Stats has the counters of a Gossip since [New], and its present state.
 type Stats struct {
-	Members int // known to be alive, or suspected to have crashed; this node included
-	Health  int // memberlist's health score of this node: 0 is well, up to 7 when it does not keep up or hears nothing
+	Members int // alive or suspected to have crashed; this node included
+	Health  int // memberlist's health score of this node: 0 is healthy; up to 7 if it is overloaded or hears nothing
 	Held    int // pointers that this node has announced
-	Wanted  int // names of which others hold higher pointers than this node
-	Queued  int // broadcasts under way
+	Wanted  int // names for which others have higher pointers than this node
+	Queued  int // broadcasts in the queue
 
 	Lost            int64 // members that left or were declared dead
-	Conflicts       int64 // times that another node had the name of one here
-	Dropped         int64 // messages for which a queue had no room, or that named no member
-	Refused         int64 // messages that could not be read
-	Barred          int64 // packets and streams that were refused before anything of them was decrypted
-	Offered         int64 // calls of Config.Learned
+	Conflicts       int64 // reports of two nodes with the same name
+	Dropped         int64 // messages for which a queue had no room, or whose sender is not a member
+	Refused         int64 // malformed messages
+	Barred          int64 // packets and streams that were refused before decryption
+	Offered         int64 // calls of Config.Fetch
 	Exchanges       int64 // states of other members that were compared
 	Reconciliations int64 // of these, those that differed
 	Joined, Unheard int64 // attempts to reach a known node that is not a member, and those that failed
-	BytesIn         int64 // of this package's messages, without what memberlist adds
-	BytesOut        int64 // likewise; a broadcast counts each time that it is sent
-	Logged, Muted   int64 // lines of memberlist's log that were handed on, and that were too many
+	BytesIn         int64 // of this package's messages, without memberlist's overhead
+	BytesOut        int64 // likewise; a broadcast counts each time it is sent
+	Logged, Muted   int64 // lines of memberlist that were logged, and that exceeded the rate limit
 }
 
-// counters are what Stats is made of.
+// counters are the counters of Stats.
 type counters struct {
 	lost, conflicts, dropped, refused, barred, offered atomic.Int64
 	exchanges, reconciliations                         atomic.Int64
@@ -33,13 +33,13 @@ type counters struct {
 	logged, muted                                      atomic.Int64
 }
 
-// Stats may be called at any time, and locks what it reads only for a moment.
+// Stats returns the present counters. It is cheap: it holds locks only briefly.
 func (g *Gossip) Stats() Stats {
 	return Stats{
 		Members:         g.members.size(),
 		Health:          g.list.GetHealthScore(),
 		Held:            g.table.size(),
-		Wanted:          g.wants.size(),
+		Wanted:          g.pending.size(),
 		Queued:          g.queue.NumQueued(),
 		Lost:            g.count.lost.Load(),
 		Conflicts:       g.count.conflicts.Load(),

@@ -9,43 +9,43 @@ import (
 
 // Bounds of what one node sends another over a stream, in bytes.
 const (
-	// maxNodes is how many members an exchange may name, those that were lost of late included.
+	// maxNodes is how many members an exchange may list, including those that were lost recently.
 	maxNodes = 1024
-	// maxNodeState is what an exchange has for one member: the names of seven fields in MessagePack, the longest name
+	// maxNodeState is the size of one member in an exchange: the names of seven fields in MessagePack, the longest name
 	// and meta, and an address.
 	maxNodeState = 64 + MaxName + maxMeta + 48
-	// sealOverhead is what encryption adds: version, nonce and tag.
-	sealOverhead = 1 + 12 + 16
+	// encryptionOverhead is what encryption adds: version, nonce and tag.
+	encryptionOverhead = 1 + 12 + 16
 	// maxStream is the longest encrypted message that a node sends, some 580 kB: an exchange. A page is shorter.
-	maxStream = sealOverhead + 64 + maxNodes*maxNodeState + maxState
+	maxStream = encryptionOverhead + 64 + maxNodes*maxNodeState + maxState
 )
 
-// encrypted is memberlist's type of message that an encrypted one begins with, followed by its length.
+// encrypted is memberlist's message type for encrypted messages. The length of the message follows it.
 const encrypted = 10
 
-// sealedHead is the length of both.
-const sealedHead = 1 + 4
+// encryptedHead is the length of the type and the length.
+const encryptedHead = 1 + 4
 
-// stream is a connection with another node. One message comes in over it, of which the beginning is checked before
-// memberlist sees a byte. One goroutine may read while another writes.
+// stream is a connection with another node. It receives one message, whose header is checked before memberlist reads
+// any of it. One goroutine may read while another writes.
 type stream struct {
 	net.Conn
 	gate     *gate
-	outgoing bool   // this node dialled: what it sends has a label, and not what it is answered
-	labelled bool   // whether the label was sent
-	release  func() // gives back the place among the streams
+	outgoing bool   // this node dialled: its message has a label, and the answer has none
+	labelled bool   // the label was sent
+	release  func() // ends the count of the stream in the gate
 
-	head  []byte // what memberlist has not read of the checked beginning
-	left  int64  // behind the beginning
-	begun bool
-	err   error // of the beginning
+	head    []byte // of the checked header: what memberlist has not read yet
+	left    int64  // bytes of the message after the header that were not read
+	started bool
+	err     error // of the header
 }
 
 // Read implements [net.Conn].
 func (s *stream) Read(p []byte) (int, error) {
-	if !s.begun {
-		s.begun = true
-		if s.head, s.left, s.err = readOpening(s.Conn, s.gate.labels, s.outgoing); isRefusal(s.err) {
+	if !s.started {
+		s.started = true
+		if s.head, s.left, s.err = readHeader(s.Conn, s.gate.labels, s.outgoing); isRefusal(s.err) {
 			s.gate.refuse(s.RemoteAddr(), s.err)
 		}
 	}
@@ -68,19 +68,19 @@ func isRefusal(err error) bool {
 	return errors.Is(err, errLabel) || errors.Is(err, errForm) || errors.Is(err, errLength)
 }
 
-// readOpening reads the beginning of a message: the label, unless the message is an answer, and how long it is. It
-// returns what memberlist is to read of that, and how many bytes must follow.
-func readOpening(r io.Reader, l *labels, answer bool) (head []byte, left int64, err error) {
-	opening := make([]byte, len(labelHead)+labelSize+sealedHead)
+// readHeader reads the header of a message: the label, unless the message is an answer, its type and its length. It
+// returns the part of the header that memberlist is to read, and how many bytes follow it.
+func readHeader(r io.Reader, l *labels, answer bool) (head []byte, left int64, err error) {
+	header := make([]byte, len(labelHead)+labelSize+encryptedHead)
 	if answer {
-		opening = opening[:sealedHead]
+		header = header[:encryptedHead]
 	}
-	if _, err := io.ReadFull(r, opening); err != nil {
+	if _, err := io.ReadFull(r, header); err != nil {
 		return nil, 0, err
 	}
-	head = opening
+	head = header
 	if !answer {
-		if head, err = l.take(opening); err != nil {
+		if head, err = l.strip(header); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -97,8 +97,8 @@ func readOpening(r io.Reader, l *labels, answer bool) (head []byte, left int64, 
 // Write implements [net.Conn].
 func (s *stream) Write(p []byte) (int, error) {
 	if s.outgoing && !s.labelled {
-		// Memberlist writes its label first, in one piece, and does not need the bytes again.
-		if err := s.gate.labels.put(p); err != nil {
+		// Memberlist writes its label first, in one piece, and does not use the bytes afterwards.
+		if err := s.gate.labels.write(p); err != nil {
 			return 0, err
 		}
 		s.labelled = true

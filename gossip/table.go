@@ -9,24 +9,24 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// buckets is into how many parts a table is divided for comparing. 256 sums are 2 KiB, a packet and a half; a
-// difference of one pointer among 10,000 then costs a list of 40.
+// buckets is the number of parts of a table that are compared one by one. 256 sums are 2 KiB, a packet and a half; if
+// one pointer among 10,000 differs, a list of 40 is sent.
 const buckets = 256
 
-// table is what this node holds: of each kind and name the highest pointer that was announced. Its pointers lie in
-// buckets by the hash of what they are about, and each bucket has the sum of the hashes of its pointers.
-type table struct {
+// pointerTable has the highest pointer that this node has announced, for each kind and name. A pointer is in the bucket
+// given by the hash of its key, and each bucket has the sum of the hashes of its pointers.
+type pointerTable struct {
 	mu   sync.RWMutex
 	held [buckets]map[key]Pointer
 	sums sums
 }
 
-// sums has for each bucket the sum, modulo 2^64, of its pointers' hashes. It tells of accidents: somebody who may
-// announce could make two tables look equal, and gains that they stay different.
+// sums has for each bucket the sum, modulo 2^64, of its pointers' hashes. It detects accidental differences. A member
+// could construct pointers that make two different tables look equal, but would only gain that they stay different.
 type sums [buckets]uint64
 
-// put enters p unless one that is as high is there, and reports whether it did.
-func (t *table) put(p Pointer) bool {
+// put stores p if it is higher than the pointer under its key, and reports whether it was.
+func (t *pointerTable) put(p Pointer) bool {
 	k := p.key()
 	b := k.hash() >> 56
 	t.mu.Lock()
@@ -46,7 +46,7 @@ func (t *table) put(p Pointer) bool {
 	return true
 }
 
-func (t *table) get(k key) (Pointer, bool) {
+func (t *pointerTable) get(k key) (Pointer, bool) {
 	b := k.hash() >> 56
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -54,13 +54,13 @@ func (t *table) get(k key) (Pointer, bool) {
 	return p, ok
 }
 
-func (t *table) summed() sums {
+func (t *pointerTable) getSums() sums {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.sums
 }
 
-func (t *table) size() int {
+func (t *pointerTable) size() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	n := 0
@@ -76,8 +76,8 @@ type hashed struct {
 	pointer Pointer
 }
 
-// between returns the pointers of one bucket whose keys' hashes are from lo to hi, both included, in their order.
-func (t *table) between(lo, hi uint64) []hashed {
+// list returns the pointers of one bucket whose keys' hashes are from lo to hi, both included, ordered by hash.
+func (t *pointerTable) list(lo, hi uint64) []hashed {
 	var list []hashed
 	t.mu.RLock()
 	for k, p := range t.held[lo>>56] {
@@ -90,14 +90,14 @@ func (t *table) between(lo, hi uint64) []hashed {
 	return list
 }
 
-// hash is the same on all nodes and for ever: its first byte is the bucket of the key. It is the beginning of the
-// BLAKE3 of the kind, as one byte, and the name.
+// hash returns the first 8 bytes of the BLAKE3 of the kind, as one byte, and the name. The first byte is the bucket of
+// the key. It is part of the protocol, so it must never change.
 func (k key) hash() uint64 {
 	var b [1 + maxPointerName]byte
 	return hash64(append(append(b[:0], byte(k.kind)), k.name...))
 }
 
-// hash is the beginning of the BLAKE3 of the pointer as it travels.
+// hash returns the first 8 bytes of the BLAKE3 of the encoded pointer.
 func (p Pointer) hash() uint64 {
 	var b [maxPointer]byte
 	return hash64(appendPointer(b[:0], p))

@@ -13,7 +13,7 @@ func TestTable_IsTheHighestOfAllInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		list := rapid.SliceOf(rapid.Custom(drawPointer)).Draw(rt, "pointers")
 		other := rapid.Permutation(list).Draw(rt, "in another order")
-		var a, b table
+		var a, b pointerTable
 		highest := map[key]Pointer{}
 		for _, p := range list {
 			former, ok := highest[p.key()]
@@ -28,7 +28,7 @@ func TestTable_IsTheHighestOfAllInAnyOrder(t *testing.T) {
 		for _, p := range other {
 			b.put(p)
 		}
-		if a.summed() != b.summed() {
+		if a.getSums() != b.getSums() {
 			rt.Error("the same pointers have different sums")
 		}
 		for k, p := range highest {
@@ -40,7 +40,7 @@ func TestTable_IsTheHighestOfAllInAnyOrder(t *testing.T) {
 			rt.Errorf("%d pointers, want %d", a.size(), len(highest))
 		}
 		more := drawPointer(rt)
-		if before := a.summed(); a.put(more) == (a.summed() == before) {
+		if before := a.getSums(); a.put(more) == (a.getSums() == before) {
 			rt.Errorf("putting %v does not show in the sums", more)
 		}
 	})
@@ -53,14 +53,14 @@ func TestExchange_MakesTwoTablesTheSame(t *testing.T) {
 		t.Helper()
 		for range 2 { // the order in which the two sides are heard does not matter
 			for _, pair := range [][2]*Gossip{{a, b}, {b, a}} {
-				s := pair[1].table.summed()
-				pair[0].compare(appendState(nil, &s, pair[1].config.Name))
+				s := pair[1].table.getSums()
+				pair[0].receiveState(appendState(nil, &s, pair[1].config.Name))
 			}
 			for _, pair := range [][2]*Gossip{{a, b}, {b, a}, {a, b}} {
 				deliver(t, pair[0], pair[1])
 			}
 		}
-		if a.table.summed() != b.table.summed() {
+		if a.table.getSums() != b.table.getSums() {
 			t.Errorf("tables of %d and %d pointers differ", a.table.size(), b.table.size())
 		}
 	}
@@ -88,9 +88,9 @@ func TestExchange_MakesTwoTablesTheSame(t *testing.T) {
 	})
 }
 
-// loose is a Gossip that is not on any network; what it wants, it takes.
+// loose is a Gossip that is not on any network; its table is filled by the tests.
 func loose(name string) *Gossip {
-	g := &Gossip{mail: newMail(), config: Config{Name: name}}
+	g := &Gossip{inbox: newInbox(), outbox: make(chan transfer, maxTransfers), config: Config{Name: name}}
 	g.members.init(name)
 	g.queue.NumNodes = g.members.size
 	for _, other := range []string{"a", "b"} {
@@ -101,10 +101,10 @@ func loose(name string) *Gossip {
 	return g
 }
 
-// deliver carries all letters of one node to another, which takes what it learns at once.
+// deliver passes all transfers of one node to another, which stores what it receives at once.
 func deliver(t *testing.T, from, to *Gossip) {
-	for len(from.mail.letters) > 0 {
-		for page := range from.pages(<-from.mail.letters) {
+	for len(from.outbox) > 0 {
+		for page := range from.pages(<-from.outbox) {
 			if len(page) > maxPage {
 				t.Errorf("page of %d bytes", len(page))
 			}
@@ -121,7 +121,7 @@ func deliver(t *testing.T, from, to *Gossip) {
 				}
 			}
 			if m.kind == listType {
-				to.post(letter{to: m.sender, answer: m.sections})
+				to.enqueue(transfer{to: m.sender, answer: m.sections})
 			}
 		}
 	}
@@ -176,7 +176,7 @@ func TestFleet_NewcomerLearnsMuchAndKeepsQuiet(t *testing.T) {
 		late := f.add("n1")
 		late.start(t)
 		f.await(t, func() bool {
-			if queued := late.gossip.Stats().Queued; queued > forwardMost {
+			if queued := late.gossip.Stats().Queued; queued > maxForwarded {
 				f.breach("the newcomer has %d broadcasts under way", queued)
 			}
 			return late.gossip.Stats().Held == len(want)

@@ -8,17 +8,17 @@ import (
 	"brink/digest"
 )
 
-// What nodes send each other, inside of memberlist's messages, which are encrypted and authenticated. Numbers are
-// big-endian, a text is its length in one byte and its bytes.
+// The messages between nodes, inside memberlist's messages, which are encrypted and authenticated. Numbers are
+// big-endian; a text is its length in one byte and its bytes.
 //
 //	state     version, 256 sums of 8 bytes, name of the sender. Both sides of an exchange send it
 //	broadcast version, 'b', name of the holder, pointer
-//	list      version, 'l', name of the sender, sections: all that the sender holds of a range
-//	offer     version, 'o', name of the sender, pointers: what the sender holds and the lists lacked
+//	list      version, 'l', name of the sender, sections: all pointers of the sender in each range
+//	offer     version, 'o', name of the sender, pointers: those of the sender that the list lacked
 //	section   lowest and highest hash of 8 bytes, both included and of one bucket; count of 2 bytes; pointers
 //	pointer   kind of 1 byte, sequence of 8 bytes, digest of 32 bytes, name
 //
-// A node leaves out pointers of kinds and names that it does not know, and refuses other versions.
+// A node skips pointers with unknown kinds or invalid names, and refuses other versions.
 const wireVersion = 1
 
 // Types of messages.
@@ -33,21 +33,21 @@ const (
 	// minPointer and maxPointer are the lengths of pointers with the shortest and the longest name.
 	minPointer = 1 + 8 + digest.Size + 1 + 1
 	maxPointer = 1 + 8 + digest.Size + 1 + maxPointerName
-	// maxBroadcast is 302. A broadcast has less than 200 as long as "app/channel" and the name of the holder have less
-	// than 155 together. With the longest names there are still four of them in a packet of 1400.
+	// maxBroadcast is 302. A broadcast has less than 200 if "app/channel" and the name of the holder have less than 155
+	// together. With the longest names, four broadcasts fit into a packet of 1400.
 	maxBroadcast = 2 + 1 + MaxName + maxPointer
 	// stateHead is the length of a state without its name.
 	stateHead = 1 + 8*buckets
 	maxState  = stateHead + 1 + MaxName
-	// pageSize is about how long a list or an offer gets before another one is begun, and maxPage how long one may be.
-	// A page holds some 900 pointers with names of 30 bytes.
+	// pageSize is the length after which a list or an offer continues in another page, and maxPage is the limit of a
+	// page. A page has some 900 pointers with names of 30 bytes.
 	pageSize = 64 << 10
 	maxPage  = 2 * pageSize
 	// sectionHead is the length of a section without its pointers.
 	sectionHead = 8 + 8 + 2
 )
 
-// errWire is returned for bytes that no node sends.
+// errWire is returned for malformed messages.
 var errWire = errors.New("not a message of this version")
 
 func appendText(b []byte, text string) []byte { return append(append(b, byte(len(text))), text...) }
@@ -59,10 +59,10 @@ func appendPointer(b []byte, p Pointer) []byte {
 	return appendText(b, p.Name)
 }
 
-// pointerSize is what appendPointer appends.
+// pointerSize returns the number of bytes that appendPointer appends.
 func pointerSize(p Pointer) int { return minPointer - 1 + len(p.Name) }
 
-func makeBroadcast(p Pointer, holder string) []byte {
+func encodeBroadcast(p Pointer, holder string) []byte {
 	return appendPointer(appendText([]byte{wireVersion, broadcastType}, holder), p)
 }
 
@@ -84,13 +84,13 @@ func appendSection(b []byte, s section) []byte {
 	return b
 }
 
-// section is all that a node holds of keys whose hashes are from lo to hi, both included and of the same bucket.
+// section has all pointers of a node whose keys have hashes from lo to hi, both included and of the same bucket.
 type section struct {
 	lo, hi   uint64
 	pointers []Pointer
 }
 
-// message is what came from another node, decoded and checked. Its pointers are of known kinds and have valid names.
+// message is a message of another node, decoded and checked. Its pointers have known kinds and valid names.
 type message struct {
 	kind     byte   // one of the types
 	sender   string // or holder, in a broadcast
@@ -98,7 +98,7 @@ type message struct {
 	pointers []Pointer // of an offer or a broadcast
 }
 
-// reader takes a message apart. After the first fault everything that it reads is zero.
+// reader decodes a message. After the first error its methods return zero values.
 type reader struct {
 	rest []byte
 	err  error
@@ -146,8 +146,8 @@ func (r *reader) node() string {
 	return name
 }
 
-// pointer reads a pointer; it is false for one of a kind or a name that this version does not take. A newer one may, so
-// what else is in the message counts.
+// pointer reads a pointer, and returns false for one with an unknown kind or an invalid name. The rest of the message
+// is still used: it may come from a newer version.
 func (r *reader) pointer() (Pointer, bool) {
 	p := Pointer{Kind: Kind(r.byte()), Sequence: r.uint64()}
 	copy(p.Digest[:], r.bytes(digest.Size))
@@ -158,7 +158,7 @@ func (r *reader) pointer() (Pointer, bool) {
 	return p, true
 }
 
-// parseMessage reads a broadcast, a list or an offer. It keeps no reference to b.
+// parseMessage parses a broadcast, a list or an offer. The result has no reference to b.
 func parseMessage(b []byte) (message, error) {
 	r := &reader{rest: b}
 	version := r.byte()
@@ -214,7 +214,7 @@ func (r *reader) section() section {
 	return s
 }
 
-// parseState reads what [appendState] wrote.
+// parseState parses what [appendState] wrote.
 func parseState(b []byte) (s sums, sender string, err error) {
 	r := &reader{rest: b}
 	version := r.byte()

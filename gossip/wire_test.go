@@ -27,12 +27,12 @@ func longest() (Pointer, string) {
 
 func TestBroadcast_IsSmall(t *testing.T) {
 	p, holder := longest()
-	if got := len(makeBroadcast(p, holder)); got != maxBroadcast {
+	if got := len(encodeBroadcast(p, holder)); got != maxBroadcast {
 		t.Errorf("the longest has %d bytes, want maxBroadcast, which is %d", got, maxBroadcast)
 	}
 	p.Name = "com.example.company.department.application.of.theirs/production-europe-west-canary-of-the-week"
 	holder = "node-17.eu-west-1.edge.brink.example.com"
-	if got := len(makeBroadcast(p, holder)); got >= 200 {
+	if got := len(encodeBroadcast(p, holder)); got >= 200 {
 		t.Errorf("one with long names has %d bytes, want less than 200", got)
 	}
 }
@@ -139,7 +139,7 @@ func drawPointer(t *rapid.T) Pointer {
 func TestMessages_AreReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		list := rapid.SliceOfN(rapid.Custom(drawPointer), 1, 20).Draw(rt, "pointers")
-		got, err := parseMessage(makeBroadcast(list[0], "n1"))
+		got, err := parseMessage(encodeBroadcast(list[0], "n1"))
 		want := message{kind: broadcastType, sender: "n1", pointers: list[:1]}
 		if err != nil || !reflect.DeepEqual(want, got) {
 			rt.Errorf("broadcast %+v, %v, want %+v", got, err, want)
@@ -195,7 +195,7 @@ func TestMessage_ListThatLiesAboutItsRangeIsRefused(t *testing.T) {
 
 func FuzzMessage(f *testing.F) {
 	p, holder := longest()
-	f.Add(makeBroadcast(p, holder))
+	f.Add(encodeBroadcast(p, holder))
 	h := p.key().hash()
 	f.Add(appendSection(appendText([]byte{wireVersion, listType}, "n1"), section{lo: h, hi: h | 1, pointers: []Pointer{p}}))
 	f.Add(appendPointer(appendText([]byte{wireVersion, offerType}, "n1"), manifest("shop", 1)))

@@ -159,7 +159,7 @@ func New(config Config) (*Fleet, error) {
 		Allow:     config.Allow,
 		Keys:      f.keys.keys,
 		Peers:     filepath.Join(config.Data, "peers"),
-		Learned:   f.fetchAnnounced,
+		Fetch:     f.fetchAnnounced,
 		Changed:   f.changed,
 		Logger:    config.Logger,
 		Pace:      config.Pace,

@@ -13,11 +13,11 @@ import (
 	"brink/digest"
 )
 
-// asked has wants of one name worked on, none of which leads to anything, and returns who was asked for what.
-func asked(w *wants) (from []string, sequences []uint64) {
+// asked tries all claims of w, each in vain, and returns which members were asked for which sequences.
+func asked(w *pending) (from []string, sequences []uint64) {
 	for {
 		w.mu.Lock()
-		m, p, ok := w.take()
+		m, p, ok := w.tryNext()
 		w.mu.Unlock()
 		if !ok {
 			return from, sequences
@@ -27,8 +27,8 @@ func asked(w *wants) (from []string, sequences []uint64) {
 	}
 }
 
-// looseWants knows members m0 to m9; those with even numbers are of region eu.
-func looseWants(held *table, region string) *wants {
+// testPending returns a pending with members m0 to m9; those with even numbers are in region eu.
+func testPending(held *pointerTable, region string) *pending {
 	better := func(p Pointer) bool { former, ok := held.get(p.key()); return !ok || p.Compare(former) > 0 }
 	find := func(name string) (Member, bool) {
 		m := Member{Name: name, Region: "us"}
@@ -37,13 +37,13 @@ func looseWants(held *table, region string) *wants {
 		}
 		return m, name != "gone"
 	}
-	return newWants(better, find, region)
+	return newPending(better, find, region)
 }
 
-func TestWants_AsksForTheHighestFirstAndNearest(t *testing.T) {
-	w := looseWants(&table{}, "eu")
+func TestPending_AsksForTheHighestFirstAndNearest(t *testing.T) {
+	w := testPending(&pointerTable{}, "eu")
 	for holder, sequence := range map[string]uint64{"m1": 9, "m2": 9, "m3": 5, "gone": 11} {
-		w.hear(manifest("shop", sequence), holder, broadcasted)
+		w.add(manifest("shop", sequence), holder, fromBroadcast)
 	}
 	from, sequences := asked(w)
 	if diff := cmp.Diff([]string{"m2", "m1", "m3"}, from); diff != "" {
@@ -51,43 +51,43 @@ func TestWants_AsksForTheHighestFirstAndNearest(t *testing.T) {
 	}
 }
 
-func TestWants_LatestOfAMemberWins(t *testing.T) {
-	w := looseWants(&table{}, "")
+func TestPending_LatestOfAMemberWins(t *testing.T) {
+	w := testPending(&pointerTable{}, "")
 	for _, sequence := range []uint64{1, 3, 2} {
-		w.hear(manifest("shop", sequence), "m1", broadcasted)
+		w.add(manifest("shop", sequence), "m1", fromBroadcast)
 	}
 	if _, sequences := asked(w); !slices.Equal(sequences, []uint64{3}) {
 		t.Errorf("asked for %v, want for 3", sequences)
 	}
 }
 
-func TestWants_WhatLedToNothingRestsUntilAnExchange(t *testing.T) {
-	w := looseWants(&table{}, "")
+func TestPending_TriedClaimWaitsForAnExchange(t *testing.T) {
+	w := testPending(&pointerTable{}, "")
 	p := manifest("shop", 1)
-	news, _ := w.hear(p, "m1", broadcasted)
+	news, _ := w.add(p, "m1", fromBroadcast)
 	if from, _ := asked(w); !news || len(from) != 1 {
 		t.Errorf("news: %v, asked %v", news, from)
 	}
-	news, _ = w.hear(p, "m1", broadcasted)
+	news, _ = w.add(p, "m1", fromBroadcast)
 	if from, _ := asked(w); news || len(from) != 0 {
 		t.Errorf("a copy of the broadcast is news: %v, asked %v", news, from)
 	}
-	news, _ = w.hear(p, "m2", broadcasted)
+	news, _ = w.add(p, "m2", fromBroadcast)
 	if from, _ := asked(w); news || !slices.Equal(from, []string{"m2"}) {
 		t.Errorf("another holder is news: %v, asked %v", news, from)
 	}
-	news, _ = w.hear(p, "m1", exchanged)
+	news, _ = w.add(p, "m1", fromExchange)
 	if from, _ := asked(w); news || !slices.Equal(from, []string{"m1"}) {
 		t.Errorf("an exchange is news: %v, asked %v", news, from)
 	}
 }
 
-func TestWants_OneLearnerForAName(t *testing.T) {
-	w := looseWants(&table{}, "")
-	w.hear(manifest("shop", 1), "m1", broadcasted)
+func TestPending_FetchesANameOnceAtATime(t *testing.T) {
+	w := testPending(&pointerTable{}, "")
+	w.add(manifest("shop", 1), "m1", fromBroadcast)
 	_, p, _ := w.next(t.Context())
-	w.hear(manifest("shop", 2), "m2", broadcasted)
-	w.hear(manifest("bank", 1), "m2", broadcasted)
+	w.add(manifest("shop", 2), "m2", fromBroadcast)
+	w.add(manifest("bank", 1), "m2", fromBroadcast)
 	if _, q, _ := w.next(t.Context()); q.Name != manifest("bank", 1).Name {
 		t.Errorf("%v is asked for while %v is", q, p)
 	}
@@ -100,33 +100,33 @@ func TestWants_OneLearnerForAName(t *testing.T) {
 	}
 }
 
-func TestWants_ForgetsWhatIsHeld(t *testing.T) {
-	held := &table{}
-	w := looseWants(held, "")
+func TestPending_DropsWhatTheNodeHas(t *testing.T) {
+	held := &pointerTable{}
+	w := testPending(held, "")
 	p := manifest("shop", 2)
-	w.hear(manifest("shop", 1), "m1", broadcasted)
-	w.hear(p, "m2", broadcasted)
+	w.add(manifest("shop", 1), "m1", fromBroadcast)
+	w.add(p, "m2", fromBroadcast)
 	held.put(p)
-	w.settle(p)
+	w.recordHeld(p)
 	if from, _ := asked(w); len(from) > 0 || w.size() != 0 {
 		t.Errorf("asked %v, %d names are left", from, w.size())
 	}
 }
 
-func TestWants_AreBounded(t *testing.T) {
-	w := looseWants(&table{}, "")
-	for i := range maxWants {
-		w.hear(manifest(fmt.Sprint("app", i), 1), "m1", broadcasted)
+func TestPending_IsBounded(t *testing.T) {
+	w := testPending(&pointerTable{}, "")
+	for i := range maxPending {
+		w.add(manifest(fmt.Sprint("app", i), 1), "m1", fromBroadcast)
 	}
-	if _, room := w.hear(manifest("over", 1), "m1", broadcasted); room {
+	if _, room := w.add(manifest("over", 1), "m1", fromBroadcast); room {
 		t.Error("there is room for one more")
 	}
 	asked(w) // all rest now
-	if _, room := w.hear(manifest("over", 1), "m1", broadcasted); !room || w.size() != maxWants {
+	if _, room := w.add(manifest("over", 1), "m1", fromBroadcast); !room || w.size() != maxPending {
 		t.Errorf("no room although others rest; %d names", w.size())
 	}
 	for i := range 3 * maxClaims {
-		w.hear(manifest("over", uint64(i)), fmt.Sprintf("holder%d", i), broadcasted)
+		w.add(manifest("over", uint64(i)), fmt.Sprintf("holder%d", i), fromBroadcast)
 	}
 	_, sequences := asked(w)
 	if len(sequences) > maxClaims || sequences[0] != 3*maxClaims-1 {

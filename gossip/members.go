@@ -11,33 +11,33 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// roster is the list of members, as memberlist reports them. Memberlist's own list cannot be read while it works: it
-// hands out pointers to what it changes.
-type roster struct {
-	self    string
-	changed chan struct{} // for the herald
-	moved   chan struct{} // for the usher
-	count   atomic.Int64  // of members, this node included
+// members is the list of members, as memberlist reports them. Memberlist's own list cannot be read concurrently: it
+// returns pointers to nodes that it changes.
+type members struct {
+	self     string
+	toNotify chan struct{} // signals a change to notifyLoop
+	toJoin   chan struct{} // signals a change to joinLoop
+	count    atomic.Int64  // of members, this node included
 
 	mu     sync.RWMutex
 	others map[string]peer
 }
 
-// peer is another node, as it presents itself and as memberlist can reach it.
+// peer is another node: what it says of itself, and where memberlist reaches it.
 type peer struct {
 	member Member
 	node   memberlist.Node
 }
 
-func (r *roster) init(self string) {
+func (r *members) init(self string) {
 	r.self = self
-	r.changed, r.moved = make(chan struct{}, 1), make(chan struct{}, 1)
+	r.toNotify, r.toJoin = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.others = map[string]peer{}
 	r.count.Store(1)
 }
 
-// enter takes in a new member, or what has changed of one. Node is memberlist's; NotifyAlive has checked its meta.
-func (r *roster) enter(node *memberlist.Node) {
+// put adds a member or replaces what is known of it. Memberlist owns node, whose meta NotifyAlive has checked.
+func (r *members) put(node *memberlist.Node) {
 	if node.Name == r.self {
 		return
 	}
@@ -52,31 +52,31 @@ func (r *roster) enter(node *memberlist.Node) {
 	r.others[node.Name] = p
 	r.count.Store(int64(len(r.others)) + 1)
 	r.mu.Unlock()
-	wake(r.changed)
-	wake(r.moved)
+	signal(r.toNotify)
+	signal(r.toJoin)
 }
 
-func (r *roster) remove(name string) bool {
+func (r *members) remove(name string) bool {
 	r.mu.Lock()
 	_, ok := r.others[name]
 	delete(r.others, name)
 	r.count.Store(int64(len(r.others)) + 1)
 	r.mu.Unlock()
-	wake(r.changed)
-	wake(r.moved)
+	signal(r.toNotify)
+	signal(r.toJoin)
 	return ok
 }
 
 // find returns another member.
-func (r *roster) find(name string) (Member, bool) {
+func (r *members) find(name string) (Member, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p, ok := r.others[name]
 	return p.member, ok
 }
 
-// at returns how many other members have an address.
-func (r *roster) at(ip netip.Addr) int {
+// countAt returns the number of other members with the address.
+func (r *members) countAt(ip netip.Addr) int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	count := 0
@@ -88,15 +88,15 @@ func (r *roster) at(ip netip.Addr) int {
 	return count
 }
 
-// node returns where memberlist reaches another member.
-func (r *roster) node(name string) (*memberlist.Node, bool) {
+// node returns another member as memberlist needs it to send to it.
+func (r *members) node(name string) (*memberlist.Node, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	p, ok := r.others[name]
 	return &p.node, ok
 }
 
-func (r *roster) all(self Member) []Member {
+func (r *members) list(self Member) []Member {
 	r.mu.RLock()
 	list := make([]Member, 0, len(r.others)+1)
 	for p := range maps.Values(r.others) {
@@ -108,5 +108,6 @@ func (r *roster) all(self Member) []Member {
 	return list
 }
 
-// size locks nothing: memberlist's queue asks for it on the path of every packet.
-func (r *roster) size() int { return int(r.count.Load()) }
+// size returns the number of members, this node included. It takes no lock: memberlist's queue calls it for every
+// packet.
+func (r *members) size() int { return int(r.count.Load()) }
