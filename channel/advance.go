@@ -1,17 +1,17 @@
 package channel
 
-// MaxAdvance is how many versions of a trust document [Trust.Advance] follows at most.
+// MaxAdvance is the largest number of versions of a trust document that [Trust.Advance] follows.
 const MaxAdvance = 1000
 
-// Advance returns the newest trust document that follows from t, given one that somebody hands out as the newest. When
-// the roots of t did not sign that one themselves, the documents between are fetched with version, oldest first, and
-// each must succeed the one before ([Trust.Succeed]); so whoever holds version 1 comes to version 6 even if all roots
-// were replaced since and the documents between have expired (TUF, section 5.3 of its specification). version may
-// block, and returns the signed bytes of one version, or nil if there are none, and the next is tried; its errors are
-// passed on.
+// Advance verifies newest, a trust document from an untrusted source, as a successor of t, and returns it. If the roots
+// of t did not sign it themselves, Advance calls version for each document in between, oldest first, and each must
+// succeed the one before ([Trust.Succeed]). So a reader that has version 1 can accept version 6 even if all roots were
+// replaced since and the documents in between have expired (TUF, section 5.3 of its specification). version may block.
+// It returns the signed bytes of one version, or nil if that version does not exist, in which case Advance tries the
+// next one. Advance returns its errors.
 //
-// It returns t when newest is t or older than t. It looks at no clock: a document that has expired allows nothing, and
-// is still the one that the next has to follow.
+// Advance returns t if newest is not newer than t. It does not check expiry: an expired document allows nothing, but
+// its successor must still follow from it.
 func (t *Trust) Advance(newest []byte, version func(uint64) ([]byte, error)) (*Trust, error) {
 	n, err := LoadTrust(newest)
 	if err != nil {

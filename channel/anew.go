@@ -2,11 +2,10 @@ package channel
 
 import "time"
 
-// Anew returns the manifest that serves r on a channel whose manifest m does not count any more, because a key that
-// signed it was taken out of t, its epoch has ended ([Epoch]), or it is gone. Nothing that m says is believed but its
-// sequence, which devices have seen, and its version, which they may run: the new manifest has a higher sequence of the
-// channel's epoch, and withdraws that version if r is below it. m.App and m.Channel must have been checked
-// ([Manifest.CheckFor]).
+// Anew returns a manifest that serves r on a channel whose manifest m is not valid any more, because a key that signed
+// it was removed from t or its epoch has ended ([Epoch]), or is lost. It uses only the sequence of m, which devices
+// have seen, and its version, which they may run: the new manifest has a higher sequence in the channel's epoch, and
+// withdraws that version if r is below it. The caller must have checked m.App and m.Channel ([Manifest.CheckFor]).
 func (m *Manifest) Anew(t *Trust, r Release, now time.Time) (*Manifest, error) {
 	next, err := NewManifest(t.Org(), m.App, m.Channel).Publish(r, now)
 	if err != nil {

@@ -7,16 +7,16 @@ import (
 	"brink/digest"
 )
 
-// Bounds of attachments: how many a release may have, and the bytes of a kind.
+// Bounds of attachments.
 const (
-	MaxAttachments = 4
-	MaxKind        = 32
+	MaxAttachments = 4  // attachments of a release
+	MaxKind        = 32 // bytes in a kind
 )
 
-// Attachment is a bundle of its own that belongs to a release: its files in a form that the publisher has made, such as
-// a zip for devices that take nothing else, or an encrypted set. It comes in by the same door as every bundle, is named
-// in the signed manifest, and is kept as long as its release. What is in it depends on the kind; [Resolve] does not
-// look at attachments.
+// Attachment is a separate bundle that belongs to a release: its files in another form that the publisher has made,
+// such as a zip for devices that accept nothing else, or encrypted files. It is uploaded like every bundle, is listed
+// in the signed manifest, and is stored as long as its release. Its content depends on the kind. [Resolve] ignores
+// attachments.
 type Attachment struct {
 	Kind   string        `json:"kind"`   // 1 to MaxKind of a-z 0-9 -
 	Bundle digest.Digest `json:"bundle"` // of the attachment's own archive
@@ -49,13 +49,13 @@ func (r *Release) Bundles() iter.Seq[digest.Digest] {
 	}
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (a Attachment) MarshalJSON() ([]byte, error) {
 	type fields Attachment
 	return encodeObject(fields(a), a.unknown)
 }
 
-// UnmarshalJSON reads an attachment and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes an attachment, with the members that this version does not know. It does not check the values.
 func (a *Attachment) UnmarshalJSON(raw []byte) error {
 	type fields Attachment
 	var f fields
@@ -65,7 +65,7 @@ func (a *Attachment) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// cloneAttachments returns a copy that shares nothing that can change.
+// cloneAttachments returns a deep copy.
 func cloneAttachments(list []Attachment) []Attachment {
 	c := slices.Clone(list)
 	for i := range c {
@@ -89,7 +89,7 @@ func checkAttachments(list []Attachment) error {
 			return malformed("attachment %s: size is %d bytes, want 1 or more", a.Kind, a.Size)
 		}
 		if slices.ContainsFunc(list[:i], func(other Attachment) bool { return other.Kind == a.Kind }) {
-			return malformed("two attachments are of kind %s", a.Kind)
+			return malformed("two attachments have kind %s", a.Kind)
 		}
 	}
 	return nil
@@ -97,11 +97,11 @@ func checkAttachments(list []Attachment) error {
 
 func checkKind(kind string) error {
 	if len(kind) == 0 || len(kind) > MaxKind {
-		return malformed("kind of an attachment has %d bytes, want 1 to %d", len(kind), MaxKind)
+		return malformed("attachment: kind has %d bytes, want 1 to %d", len(kind), MaxKind)
 	}
 	for i := range len(kind) {
 		if c := kind[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return malformed("kind of an attachment is %q, want a-z 0-9 -", kind)
+			return malformed("attachment: kind is %q, want a-z 0-9 -", kind)
 		}
 	}
 	return nil

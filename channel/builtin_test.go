@@ -162,34 +162,34 @@ func TestExplain_BuiltIn(t *testing.T) {
 		{reverted, Device{Version: "1.5.0"}, `
 expiry: the manifest never expires
 override: none of 0 overrides names the device
-rollout: the release is for no device any more; for the device is what its native app came with
+rollout: the release is for no device any more; the device gets what its native app came with
 installed: it runs something else: version "1.5.0"
 audience: the channel is for it
 native: what the native app came with fits
-direction: it leaves what it runs, since the channel takes devices back to what their native app came with`},
+direction: it leaves what it runs, since the channel returns devices to what their native app came with`},
 		{some, Device{ID: out, BuiltIn: true, Native: "2.0.0"}, `
 expiry: the manifest never expires
 override: none of 0 overrides names the device
 rollout: 1.6.0 is rolled out to 20 %, and the device, at ` + percent(Bucket(out, release("1.6.0").Bundle)) +
-			` %, is out; for the device is what its native app came with
+			` %, is out; the device gets what its native app came with
 installed: it runs that already`},
 		{one, Device{ID: "a"}, `
 expiry: the manifest never expires
 override: an override names the device "a"
-rollout: the override decides; for the device is what its native app came with
-installed: it runs something else: nothing that is known
+rollout: the override decides; the device gets what its native app came with
+installed: it runs something else: an unknown version
 audience: does not matter, since an override names the device
 native: what the native app came with fits
 direction: it leaves what it runs, since the override says so`},
 		{m, Device{BuiltIn: true, Native: "1.2.0"}, `
 expiry: the manifest never expires
 override: none of 0 overrides names the device
-rollout: the release is for all devices; for the device is 1.5.0
+rollout: the release is for all devices; the device gets 1.5.0
 installed: it runs something else: what its native app came with, version "1.2.0"
 audience: the channel is for it
 native: the native app can run it
-direction: it is no step down
-step: the channel takes every step`},
+direction: it is not a step down
+step: the channel allows every step`},
 	} {
 		_, findings := Explain(row.m, row.device, now)
 		var lines []string

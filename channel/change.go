@@ -8,15 +8,15 @@ import (
 	"brink/digest"
 )
 
-// ErrUnchanged is returned when an operation would leave the channel as it is; there is nothing to sign.
+// ErrUnchanged is returned when an operation would not change the channel, so that there is nothing to sign.
 var ErrUnchanged = errors.New("the channel serves this already")
 
-// Publish returns the manifest that serves r on top of m, to all devices: a rollout or a revert that is under way ends.
-// The release that m serves moves to the front of History. See [Manifest.Roll] for some devices first.
+// Publish returns the manifest that follows m and serves r to all devices. It ends a rollout or a revert. The release
+// that m serves moves to the front of History. Use [Manifest.Roll] to serve r to some devices first.
 //
-// It returns [ErrUnchanged] if m serves r's version with r's bundle, unless m was reverted. It refuses a version that
-// the channel knows with another bundle ([CodeVersionTaken]) and one that is below what m serves ([CodeDowngrade]). A
-// version that was rolled back can be published again, with the bundle it had.
+// It returns [ErrUnchanged] if m serves the version and bundle of r, unless m was reverted. It refuses a version that m
+// or its history has with another bundle ([CodeVersionTaken]), and one that is below what m serves ([CodeDowngrade]). A
+// version that was rolled back can be published again, with the same bundle.
 func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
 	for known := range m.Releases() {
 		if CompareVersions(known.Version, r.Version) == 0 && (known.Version != r.Version || known.Bundle != r.Bundle) {
 			return nil, refuse(CodeVersionTaken, "publish it under a higher version",
-				"channel %s has version %s already, with bundle %s", m.Channel, known.Version, known.Bundle.Short())
+				"channel %s already has version %s, with bundle %s", m.Channel, known.Version, known.Bundle.Short())
 		}
 	}
 	switch CompareVersions(r.Version, m.Release.Version) {
@@ -42,21 +42,20 @@ func (m *Manifest) Publish(r Release, now time.Time) (*Manifest, error) {
 	return m.serve(r, now), nil
 }
 
-// RollBack returns the manifest that serves an earlier release of m's History again: the one of the version, or the
-// last one that was served and is lower if version is empty. It is a signed statement that everything above, up to what
-// m serves, is withdrawn: see [Manifest.Withdrawn].
+// RollBack returns the manifest that serves an earlier release in m's History again: the one with the version, or if
+// version is empty, the most recent one that is lower than what m serves. It withdraws all versions above that one, up
+// to what m serves: see [Manifest.Withdrawn].
 //
-// A revert ends with it, and one to the version that m had before the revert serves that again. It returns
-// [ErrUnchanged] if m serves the version, and refuses one that is not in History ([CodeNotInHistory]) or not
-// below what m serves.
+// It ends a revert; the version may then also be that of m.Release. It returns [ErrUnchanged] if m serves the version,
+// and refuses one that is not in History ([CodeNotInHistory]) or not below what m serves.
 func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	if m.Sequence > 0 && version == m.Release.Version {
 		return m.Publish(m.Release, now)
 	}
-	i := before(m, version)
+	i := findEarlier(m, version)
 	switch {
 	case i < 0 && version == "":
-		return nil, refuse(CodeNotInHistory, "", "channel %s served nothing lower before", m.Channel)
+		return nil, refuse(CodeNotInHistory, "", "channel %s has no lower version in its history", m.Channel)
 	case i < 0:
 		return nil, refuse(CodeNotInHistory, "name a version of the channel's history",
 			"channel %s has no version %q in its history", m.Channel, version)
@@ -73,10 +72,10 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	return next, nil
 }
 
-// Revert returns the manifest that takes all devices back to what their native app came with, but for those that an
-// override gives a release. A rollout that is under way ends. The next [Manifest.Publish], [Manifest.Promote] or
-// [Manifest.RollBack] ends the revert, and with [Manifest.Roll] it holds for those outside the rollout. It returns
-// [ErrUnchanged] if m says so already, and refuses a channel that serves nothing yet ([CodeNotInHistory]).
+// Revert returns the manifest that returns all devices to what their native app came with, except those to which an
+// override gives a release. It ends a rollout. The next [Manifest.Publish], [Manifest.Promote] or [Manifest.RollBack]
+// ends the revert; after [Manifest.Roll] it applies to the devices outside the rollout. It returns [ErrUnchanged] if m
+// is reverted, and refuses a channel that serves nothing yet ([CodeNotInHistory]).
 func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
 	if m.Sequence == 0 {
 		return nil, refuse(CodeNotInHistory, "publish to it first", "channel %s serves nothing yet", m.Channel)
@@ -90,19 +89,19 @@ func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
 	return next, nil
 }
 
-// Reverted reports whether m serves what native apps came with: devices go back to that, and none is in a rollout.
+// Reverted reports whether m returns devices to what their native app came with, and has no rollout.
 func (m *Manifest) Reverted() bool { return m.BuiltIn && m.Rollout == nil }
 
-// before returns the index in History of the release of the version, or of the last one that was served and is lower
-// than m's if version is empty; -1 if there is none.
-func before(m *Manifest, version string) int {
+// findEarlier returns the index in History of the release with the version, or if version is empty, of the most recent
+// one that is lower than m's; -1 if there is none.
+func findEarlier(m *Manifest, version string) int {
 	return slices.IndexFunc(m.History, func(r Release) bool {
 		return r.Version == version || version == "" && CompareVersions(r.Version, m.Release.Version) < 0
 	})
 }
 
-// Promote returns the manifest that serves on m's channel what from serves on its own. The two must be of one app. It
-// returns and refuses what [Manifest.Publish] does.
+// Promote returns the manifest that serves the release of from on m's channel. Both must be of the same app. Otherwise
+// it is [Manifest.Publish].
 func (m *Manifest) Promote(from *Manifest, now time.Time) (*Manifest, error) {
 	if from.Org != m.Org {
 		return nil, refuse(CodeWrongOrg, "", "cannot promote from org %s to %s", from.Org, m.Org)
@@ -113,8 +112,8 @@ func (m *Manifest) Promote(from *Manifest, now time.Time) (*Manifest, error) {
 	return m.Publish(from.Release, now)
 }
 
-// Amend returns the manifest that says something else about the release it serves: limits, flags, link or comment. The
-// version and the bundle must stay.
+// Amend returns the manifest with other properties of the release that it serves: limits, flags, link, comment or
+// attachments. The version and the bundle must be the same.
 func (m *Manifest) Amend(r Release, now time.Time) (*Manifest, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -128,12 +127,12 @@ func (m *Manifest) Amend(r Release, now time.Time) (*Manifest, error) {
 	return next, nil
 }
 
-// serve returns the next manifest with r in the place of what m serves.
+// serve returns the next manifest, which serves r instead of m.Release.
 func (m *Manifest) serve(r Release, now time.Time) *Manifest {
 	next := m.next(now)
 	next.Rollout, next.BuiltIn = nil, false
 	next.Release = r.clone()
-	// Each version is in a manifest once, so that a rollback by version means one thing.
+	// Each version is in a manifest only once, so that a rollback to a version is unambiguous.
 	next.History = slices.DeleteFunc(next.History, func(old Release) bool { return old.Version == r.Version })
 	if m.Sequence > 0 && m.Release.Version != r.Version {
 		next.History = slices.Insert(next.History, 0, m.Release.clone())
@@ -148,8 +147,8 @@ func (m *Manifest) serve(r Release, now time.Time) *Manifest {
 	return next
 }
 
-// next returns a copy of m as the statement that follows it: not signed, one sequence higher, issued now, no rollback.
-// A manifest that expires keeps the time from issue to expiry.
+// next returns a copy of m as the next statement: unsigned, one sequence higher, issued now, not a rollback. If m
+// expires, the copy has the same lifetime.
 func (m *Manifest) next(now time.Time) *Manifest {
 	next := *m
 	next.raw, next.statement, next.renewed = nil, digest.Digest{}, nil
@@ -179,7 +178,7 @@ func (m *Manifest) next(now time.Time) *Manifest {
 	return &next
 }
 
-// checked returns next, or the error and nothing.
+// checked returns next if err is nil, and otherwise nil and err.
 func checked(next *Manifest, err error) (*Manifest, error) {
 	if err != nil {
 		return nil, err

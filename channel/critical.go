@@ -2,11 +2,11 @@ package channel
 
 import "slices"
 
-// maxCritical bounds how many members a manifest declares critical.
+// maxCritical bounds the members that a manifest declares critical.
 const maxCritical = 16
 
 // CheckKnown returns nil if this version knows every member that the manifest declares critical, and otherwise a
-// [*RefusedError] with [CodeNeedsUpdate]: nothing must be decided by the manifest, nor made from it.
+// [*RefusedError] with [CodeNeedsUpdate]: then the manifest must not be used for decisions or to make another one.
 func (m *Manifest) CheckKnown() error {
 	if name := m.unknownCritical(); name != "" {
 		return refuse(CodeNeedsUpdate, "use a newer version of Brink",

@@ -2,16 +2,16 @@ package channel
 
 import "time"
 
-// Draft is a signed document to which signatures may still be added, for whoever is about to add one with [Cosign].
-// Nothing in it is to be acted on: it may be what anybody wrote.
+// Draft is the content of a signed document that may still need signatures, to be inspected before [Cosign] adds one.
+// It is not verified, so nothing may be done by it: anybody may have written it.
 type Draft struct {
-	Trust    *TrustConfig // what a trust document says, with its own version; nil: it is none
-	Manifest *Manifest    // of a channel, or a renewal of it; nil: it is none
-	SignedBy []string     // IDs of keys, in ascending order
+	Trust    *TrustConfig // of a trust document, with its own version; nil for another document
+	Manifest *Manifest    // of a channel manifest or a renewal; nil for another document
+	SignedBy []string     // key IDs, in ascending order
 }
 
-// ReadDraft reads a trust document or a channel manifest whoever signed it. It checks all of its form, and the
-// signatures of those keys that a trust document itself holds.
+// ReadDraft parses a trust document or a channel manifest without verifying who signed it. It checks the form, and for
+// a trust document the signatures of the keys that it lists.
 func ReadDraft(raw []byte) (*Draft, error) {
 	e, err := open(raw, "")
 	if err != nil {
@@ -46,9 +46,9 @@ func ReadDraft(raw []byte) (*Draft, error) {
 	return d, nil
 }
 
-// SignHalf is [Trust.SignNext] when more roots have to sign before t accepts the document. It reports whether they have
-// to.
-func (t *Trust) SignHalf(c TrustConfig, now time.Time, roots ...PrivateKey) (raw []byte, half bool, err error) {
+// SignHalf is [Trust.SignNext], but also succeeds if other roots still have to sign before t accepts the document, and
+// reports whether they have to.
+func (t *Trust) SignHalf(c TrustConfig, now time.Time, roots ...PrivateKey) (raw []byte, partial bool, err error) {
 	raw, err = t.SignNext(c, now, roots...)
 	if CodeOf(err) != CodeNotEnoughSignatures {
 		return raw, false, err

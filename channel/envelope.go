@@ -17,24 +17,24 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
 
-// Bounds of a signed document, the envelope included, in bytes. They are checked before anything is parsed.
+// Bounds of a signed document, including the envelope, in bytes. They are checked before anything is parsed.
 const (
 	MaxTrust    = 1 << 20
-	MaxManifest = 256 << 10 // of a manifest that was renewed; before, maxPublished
+	MaxManifest = 256 << 10 // of a renewed manifest; for one that was not renewed the bound is lower
 	MaxIntent   = 64 << 10
 	MaxListing  = 16 << 10 // with MaxSignatures it has less than 12 KiB
 )
 
-// maxPublished bounds a manifest that was not renewed, so that its renewals, which hold it in base64, stay within
-// MaxManifest.
+// maxPublished bounds a manifest that was not renewed, in bytes, so that its renewals, which contain it in base64, are
+// within MaxManifest.
 const maxPublished = 176 << 10
 
-// MaxSignatures is the highest number of signatures on one document and of keys that a threshold can ask for. It bounds
-// the work that a stranger's document can cause.
+// MaxSignatures is the largest number of signatures on one document, and the largest threshold. It bounds the work that
+// an untrusted document can cause.
 const MaxSignatures = 64
 
-// Payload types of the envelopes. The type is signed together with the payload, so a signature under one kind of
-// statement is none under another.
+// Payload types of the envelopes. The type is signed together with the payload, so a signature for one kind of
+// statement is not valid for another.
 const (
 	TypeTrust    = "application/vnd.brink.trust+json"
 	TypeManifest = "application/vnd.brink.manifest+json"
@@ -43,7 +43,7 @@ const (
 	TypeListing  = "application/vnd.brink.listing+json"
 )
 
-// limit returns the bound for a payload type, and 0 for a type that is none of ours.
+// limit returns the bound for a payload type, and 0 for an unknown type.
 func limit(payloadType string) int {
 	switch payloadType {
 	case TypeTrust:
@@ -60,31 +60,31 @@ func limit(payloadType string) int {
 	return 0
 }
 
-// envelope is a DSSE envelope that was opened: well-formed and of the right type, its signatures not yet checked.
+// envelope is a decoded DSSE envelope: well-formed and of the right type, with signatures that are not verified yet.
 //
-// Plain DSSE lets anyone who holds no key make other bytes of a good envelope: add white space, a field or a signature
-// of an unknown key, or write the base64 in another way. Each would have another digest, and so look like an
-// equivocation, or win against the original where the larger digest wins. Hence an envelope has one byte form only:
+// Plain DSSE lets anyone without a key change the bytes of a valid envelope: add white space, a field or a signature of
+// an unknown key, or encode the base64 differently. Each variant would have another digest, and so look like an
+// equivocation, or win against the original where the larger digest wins. So an envelope has only one encoding:
 //
 //	{"payloadType":TYPE,"payload":BASE64,"signatures":[{"keyid":ID,"sig":BASE64},…]}
 //
 // without white space, in this order, base64 with padding as in RFC 4648, section 4, and signatures in ascending order
-// of key ID, one per key. JSON.stringify and every verifier of DSSE can make and read it. What is left to a stranger is
-// to leave out a signature that the threshold does not need; so what was said is compared by its statement digest,
-// which does not cover signatures.
+// of key ID, one per key. JSON.stringify can write it and every DSSE verifier can read it. A stranger can still remove
+// a signature that the threshold does not need. So statements are compared by their statement digest, which does not
+// cover signatures.
 type envelope struct {
 	dsse.Envelope
 	raw     []byte
 	payload []byte
 }
 
-// open reads an envelope. An empty payloadType means any that this package knows.
+// open decodes an envelope. An empty payloadType means any that this package knows.
 func open(raw []byte, payloadType string) (*envelope, error) {
 	bound := limit(cmp.Or(payloadType, TypeTrust)) // trust documents may be the largest
 	if len(raw) > bound {
 		return nil, refuse(CodeTooLarge, "", "document has %d bytes, want at most %d", len(raw), bound)
 	}
-	// The one form has a brace for the envelope and one for each signature. More would be decoded for nothing.
+	// The one encoding has a brace for the envelope and one for each signature. Refuse more before decoding them.
 	if n := bytes.Count(raw, []byte("{")); n > 1+MaxSignatures {
 		return nil, malformed("envelope has %d objects, want at most %d", n, 1+MaxSignatures)
 	}
@@ -121,17 +121,17 @@ func open(raw []byte, payloadType string) (*envelope, error) {
 		return nil, err
 	}
 	if !bytes.Equal(again, raw) {
-		return nil, refuse(CodeMalformed, "keep signed documents byte for byte, without a line end behind them",
-			"envelope is not in its one byte form")
+		return nil, refuse(CodeMalformed, "store signed documents byte for byte, without a newline at the end",
+			"envelope is not in canonical form")
 	}
 	return e, nil
 }
 
-// decodeBase64 accepts each value in one spelling only; the decoder alone skips line ends.
+// decodeBase64 accepts only the canonical encoding; the standard decoder would skip line breaks.
 func decodeBase64(text string) ([]byte, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err == nil && strings.ContainsAny(text, "\r\n") {
-		err = fmt.Errorf("line ends in base64")
+		err = fmt.Errorf("line break in base64")
 	}
 	return raw, err
 }
@@ -143,12 +143,12 @@ func (e *envelope) encode() ([]byte, error) {
 	return json.Marshal(e.Envelope)
 }
 
-// statement is the digest of what was signed, without the signatures.
+// statement returns the digest of the signed payload, which does not cover the signatures.
 func (e *envelope) statement() digest.Digest { return digest.Sum(e.payload) }
 
-// signers checks every signature by a key that find knows, and returns the IDs of those keys. One that does not match
-// refuses the whole envelope: a document that was tampered with is not read for what may be left of it. A signature of
-// a key that find does not know is refused too if strict, and passed over otherwise.
+// signers verifies every signature by a key that find returns, and returns the IDs of those keys. If one does not match
+// it refuses the whole envelope, even if others would suffice: the document was tampered with. It ignores signatures of
+// other keys, or refuses them if strict.
 func (e *envelope) signers(find func(id string) (PublicKey, bool), strict bool) ([]string, error) {
 	var ids []string
 	var verifiers []dsse.Verifier
@@ -158,20 +158,20 @@ func (e *envelope) signers(find func(id string) (PublicKey, bool), strict bool) 
 			ids = append(ids, s.KeyID)
 			verifiers = append(verifiers, verifier{key, s.KeyID})
 		} else if strict {
-			return nil, refuse(CodeUnknownKey, "sign with a key that the trust document in force holds",
-				"signed by key %s, which the trust document does not hold", s.KeyID)
+			return nil, refuse(CodeUnknownKey, "sign with a key that is in the trust document in force",
+				"signed by key %s, which is not in the trust document", s.KeyID)
 		}
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	// Each signature names its key and each key signs once, so a threshold of all of them means that all match.
+	// Each signature names its key and each key signs once, so with this threshold all signatures must match.
 	check, err := dsse.NewMultiEnvelopeVerifier(len(verifiers), verifiers...)
 	if err != nil {
 		return nil, fmt.Errorf("check signatures: %w", err)
 	}
 	if _, err := check.Verify(context.Background(), &e.Envelope); err != nil {
-		return nil, refuse(CodeBadSignature, "fetch the document again: it was changed on its way or on disk",
+		return nil, refuse(CodeBadSignature, "fetch the document again: it was changed in transit or on disk",
 			"a signature does not match: %v", err)
 	}
 	return ids, nil
@@ -194,11 +194,11 @@ func seal(payloadType string, payload []byte, keys []PrivateKey) ([]byte, error)
 	return finish(&envelope{Envelope: *signed})
 }
 
-// finish puts the signatures in order, writes the envelope, and refuses it where open would.
+// finish sorts the signatures, encodes the envelope, and refuses it if open would.
 func finish(e *envelope) ([]byte, error) {
 	byID := func(a, b dsse.Signature) int { return cmp.Compare(a.KeyID, b.KeyID) }
 	slices.SortFunc(e.Signatures, byID)
-	// A key that was given twice has made the same signature twice: Ed25519 is deterministic.
+	// A key that was passed twice has made the same signature twice: Ed25519 is deterministic.
 	e.Signatures = slices.Compact(e.Signatures)
 	raw, err := e.encode()
 	if err != nil {
@@ -210,9 +210,9 @@ func finish(e *envelope) ([]byte, error) {
 	return raw, nil
 }
 
-// Cosign adds the signature of one more key to a signed document of any kind, for thresholds whose keys lie on
-// different machines. The order in which keys sign makes no difference to the result. It checks the form of the
-// envelope and neither its content nor its other signatures: look at what you sign before you do.
+// Cosign adds the signature of one more key to a signed document of any kind, for thresholds whose keys are on
+// different machines. The result does not depend on the order in which keys sign. Cosign checks only the form of the
+// envelope, not its content or its other signatures: inspect what you sign first ([ReadDraft]).
 func Cosign(raw []byte, key PrivateKey) ([]byte, error) {
 	e, err := open(raw, "")
 	if err != nil {
@@ -228,7 +228,7 @@ func Cosign(raw []byte, key PrivateKey) ([]byte, error) {
 	return finish(e)
 }
 
-// signer and verifier are what the DSSE library wants of a key.
+// signer and verifier adapt keys to the DSSE library.
 type signer struct{ key PrivateKey }
 
 func (s signer) Sign(_ context.Context, data []byte) ([]byte, error) { return s.key.sign(data) }

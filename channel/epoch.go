@@ -2,7 +2,7 @@ package channel
 
 import "slices"
 
-// EpochSize is how many sequences an epoch has: epoch E has those from E*EpochSize to (E+1)*EpochSize-1.
+// EpochSize is the number of sequences in an epoch: epoch E has those from E*EpochSize to (E+1)*EpochSize-1.
 const EpochSize = 1 << 32
 
 // MaxEpoch is the highest epoch, whose sequences end at [MaxSequence].
@@ -15,12 +15,12 @@ const MaxEpochs = 1000
 // key can use up the sequences of an epoch.
 const MaxJump = 1 << 20
 
-// Epoch says in which epoch the channels are that match both patterns; a channel that several match is in the highest
-// of their epochs, and one that none matches is in epoch 0. A manifest counts only if its sequence is one of the epoch.
+// Epoch sets the epoch of the channels that match both patterns. If several match a channel, the highest epoch applies;
+// if none does, epoch 0. A manifest is valid only if its sequence is in the epoch of its channel.
 //
-// It is how the root keys recover a channel after a publisher's key was stolen and has signed a high sequence, or the
-// highest there is: in the next epoch every sequence is above all those that were ever signed, and none of the former
-// epochs counts any more. TUF resets its counters for the same reason (section 5.3.11 of its specification).
+// With epochs the root keys recover a channel after a stolen key has signed a high sequence, or even the highest one:
+// every sequence of the next epoch is above all those that were ever signed, and those of former epochs are not valid
+// any more. TUF resets its counters for the same reason (section 5.3.11 of its specification).
 type Epoch struct {
 	Apps     []Pattern `json:"apps"`     // at least one
 	Channels []Pattern `json:"channels"` // at least one
@@ -42,10 +42,10 @@ func (t *Trust) Epoch(app, channel string) (epoch uint64) {
 	return epoch
 }
 
-// FirstSequence returns the lowest sequence that a manifest of the channel can have.
+// FirstSequence returns the lowest valid sequence of a manifest of the channel.
 func (t *Trust) FirstSequence(app, channel string) uint64 { return t.Epoch(app, channel)*EpochSize + 1 }
 
-// Reset puts the channels that match both patterns into an epoch above all that the document has so far.
+// Reset moves the channels that match both patterns to an epoch above all others in the document.
 func (c *TrustConfig) Reset(apps, channels []Pattern) {
 	next := uint64(1)
 	for i := range c.Epochs {
@@ -60,11 +60,11 @@ func (c *TrustConfig) Reset(apps, channels []Pattern) {
 	c.Epochs = append(c.Epochs, Epoch{Apps: slices.Clone(apps), Channels: slices.Clone(channels), Epoch: next})
 }
 
-// checkEpoch checks that a sequence is of the epoch of its channel.
+// checkEpoch checks that the sequence of m is in the epoch of its channel.
 func (t *Trust) checkEpoch(m *Manifest) error {
 	if got, want := EpochOf(m.Sequence), t.Epoch(m.App, m.Channel); got != want {
 		return refuse(CodeWrongEpoch, "publish to the channel with --anew",
-			"manifest has sequence %d of epoch %d, and version %d of the trust document wants epoch %d",
+			"manifest has sequence %d of epoch %d, but version %d of the trust document requires epoch %d",
 			m.Sequence, got, t.Version(), want)
 	}
 	return nil
@@ -86,7 +86,7 @@ func (t *Trust) checkEpochs(next *Trust) error {
 
 func checkEpochList(list []Epoch) error {
 	if len(list) > MaxEpochs {
-		return malformed("trust document lists %d epochs, want at most %d", len(list), MaxEpochs)
+		return malformed("trust document has %d epochs, want at most %d", len(list), MaxEpochs)
 	}
 	for _, e := range list {
 		if e.Epoch < 1 || e.Epoch > MaxEpoch {
@@ -94,7 +94,7 @@ func checkEpochList(list []Epoch) error {
 		}
 		if len(e.Apps) == 0 || len(e.Channels) == 0 {
 			return refuse(CodeMalformed, "give at least one app and one channel, or * for all",
-				"epoch %d is of no channel", e.Epoch)
+				"epoch %d has no channels", e.Epoch)
 		}
 		for _, p := range e.Apps {
 			if err := p.check("app", MaxApp); err != nil {
@@ -116,13 +116,13 @@ func (e *Epoch) clone() Epoch {
 	}
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (e Epoch) MarshalJSON() ([]byte, error) {
 	type fields Epoch
 	return encodeObject(fields(e), e.unknown)
 }
 
-// UnmarshalJSON reads an epoch and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes an epoch, with the members that this version does not know. It does not check the values.
 func (e *Epoch) UnmarshalJSON(raw []byte) error {
 	type fields Epoch
 	var f fields

@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// Finding is one part of a decision: which rule was applied, and what it came to.
+// Finding is the result of one rule of a decision.
 type Finding struct {
 	Rule string `json:"rule"` // stable
 	Text string `json:"text"` // for people
 }
 
-// Explain decides as [Resolve] does, by the same rules, and tells what each of them found up to the one that decided.
+// Explain decides as [Resolve] does, by the same rules, and returns the finding of each rule up to the one that
+// decided.
 func Explain(m *Manifest, d Device, now time.Time) (Decision, []Finding) {
 	q := question{m: m, device: d, now: now}
 	var findings []Finding
 	for r := ruleCritical; ; r++ {
 		decision, decided := q.apply(r)
 		if decided || r != ruleCritical { // nearly no manifest has critical members
-			findings = append(findings, Finding{Rule: r.String(), Text: q.tell(r, decision, decided)})
+			findings = append(findings, Finding{Rule: r.String(), Text: q.describe(r, decision, decided)})
 		}
 		if decided {
 			return decision, findings
@@ -35,8 +36,8 @@ func (r rule) String() string {
 	}[r]
 }
 
-// tell says what a rule, which was just applied, came to.
-func (q *question) tell(r rule, decision Decision, decided bool) string {
+// describe returns the text of a rule that was just applied, with its result.
+func (q *question) describe(r rule, decision Decision, decided bool) string {
 	m, d := q.m, &q.device
 	switch r {
 	case ruleCritical:
@@ -48,7 +49,7 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 		case m.Expires.IsZero():
 			return "the manifest never expires"
 		default:
-			return "the manifest is good until " + m.Expires.Format(time.RFC3339)
+			return "the manifest is valid until " + m.Expires.Format(time.RFC3339)
 		}
 	case ruleOverride:
 		switch {
@@ -60,19 +61,19 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 			return fmt.Sprintf("an override names the custom ID %q", d.Custom)
 		}
 	case ruleRollout:
-		text := q.tellPlace()
+		text := q.describePlace()
 		if q.builtIn {
-			return text + "; for the device is what its native app came with"
+			return text + "; the device gets what its native app came with"
 		}
 		if q.target == nil {
 			return text + "; there is no release before it"
 		}
-		return text + "; for the device is " + q.target.Version
+		return text + "; the device gets " + q.target.Version
 	case ruleInstalled:
 		if decided {
 			return "it runs that already"
 		}
-		return fmt.Sprintf("it runs something else: %s", running(d))
+		return fmt.Sprintf("it runs something else: %s", describeRunning(d))
 	case ruleAudience:
 		switch {
 		case decided:
@@ -95,13 +96,13 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 	case ruleDirection:
 		switch {
 		case !decided:
-			return "it is no step down"
+			return "it is not a step down"
 		case decision.Kind == Rollback:
-			return "it is a step down: " + q.tellDown()
+			return "it is a step down: " + q.describeDown()
 		case decision.Kind == BuiltIn:
-			return "it leaves what it runs, since " + q.tellBack()
+			return "it leaves what it runs, since " + q.describeBack()
 		default:
-			return "it would be a step down, and nothing took back what the device runs"
+			return "it would be a step down, and nothing withdrew what the device runs"
 		}
 	case ruleStep:
 		limit := m.Rules.MaxStep
@@ -109,28 +110,28 @@ func (q *question) tell(r rule, decision Decision, decided bool) string {
 		case q.named != nil:
 			return "does not matter, since an override names the device"
 		case limit == StepNumber && m.Rules.MinNative == "":
-			return "the channel takes every step from a version of the native app on, and does not say which"
+			return "the channel allows every step from a certain version of the native app on, but does not say which"
 		case limit == StepNumber:
-			return fmt.Sprintf("the native app is version %q, and the channel takes every step from %s on", d.Native,
+			return fmt.Sprintf("the native app is version %q, and the channel allows every step from %s on", d.Native,
 				m.Rules.MinNative)
 		case limit.size() == StepMajor.size():
-			return "the channel takes every step"
+			return "the channel allows every step"
 		case d.runs() == "":
-			return fmt.Sprintf("the channel takes steps up to %s, and what the device runs is not known", limit)
+			return fmt.Sprintf("the channel allows steps up to %s, and what the device runs is not known", limit)
 		default:
-			return fmt.Sprintf("from %s it is a %s step, and the channel takes steps up to %s", d.runs(),
+			return fmt.Sprintf("from %s it is a %s step, and the channel allows steps up to %s", d.runs(),
 				stepBetween(d.runs(), q.target.Version), limit)
 		}
 	}
-	panic(fmt.Sprintf("channel: rule %d cannot be told", int(r)))
+	panic(fmt.Sprintf("channel: rule %d has no description", int(r)))
 }
 
-func running(d *Device) string {
+func describeRunning(d *Device) string {
 	switch {
 	case d.BuiltIn:
 		return fmt.Sprintf("what its native app came with, version %q", d.runs())
 	case d.Version == "" && d.Bundle.IsZero():
-		return "nothing that is known"
+		return "an unknown version"
 	case d.Bundle.IsZero():
 		return fmt.Sprintf("version %q", d.Version)
 	default:
@@ -138,7 +139,7 @@ func running(d *Device) string {
 	}
 }
 
-func (q *question) tellPlace() string {
+func (q *question) describePlace() string {
 	m, r := q.m, q.m.Rollout
 	if q.named != nil {
 		return "the override decides"
@@ -153,7 +154,7 @@ func (q *question) tellPlace() string {
 	case placeLate:
 		return fmt.Sprintf("the rollout of %s ended at %s", m.Release.Version, r.Ends.Format(time.RFC3339))
 	case placeNoID:
-		return fmt.Sprintf("%s is rolled out to %s, and the device tells no ID", m.Release.Version, percent(r.Share))
+		return fmt.Sprintf("%s is rolled out to %s, and the device sent no ID", m.Release.Version, percent(r.Share))
 	case placePaused:
 		return fmt.Sprintf("the rollout of %s is paused, and the device does not run it yet", m.Release.Version)
 	}
@@ -168,10 +169,10 @@ func (q *question) tellPlace() string {
 		percent(Bucket(q.device.ID, m.Release.Bundle)), in)
 }
 
-func (q *question) tellDown() string {
+func (q *question) describeDown() string {
 	switch {
 	case CompareVersions(q.device.Version, q.m.Withdrawn) <= 0:
-		return "a rollback took back everything up to " + q.m.Withdrawn
+		return "a rollback withdrew everything up to " + q.m.Withdrawn
 	case q.named != nil:
 		return "the override says so"
 	default:
@@ -179,14 +180,14 @@ func (q *question) tellDown() string {
 	}
 }
 
-func (q *question) tellBack() string {
+func (q *question) describeBack() string {
 	if q.named != nil && q.named.BuiltIn {
 		return "the override says so"
 	}
-	return "the channel takes devices back to what their native app came with"
+	return "the channel returns devices to what their native app came with"
 }
 
-// percent returns a share or a bucket for people to read.
+// percent formats a share or a bucket for people to read.
 func percent(share int) string {
 	text := fmt.Sprintf("%d", share/100)
 	if rest := share % 100; rest != 0 {

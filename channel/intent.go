@@ -10,8 +10,8 @@ import (
 // IntentSchema is the schema number of intents that this version reads and writes.
 const IntentSchema = 1
 
-// Intent is what a publisher signs before an upload: this bundle is wanted in the store for this app. The index digest
-// covers every path, size and chunk, so an intent lets in exactly these chunks and nothing else.
+// Intent is what a publisher signs before an upload: that this bundle is to be stored for this app. The index digest
+// covers every path, size and chunk, so an intent allows exactly these chunks.
 type Intent struct {
 	Schema    int           `json:"schema"` // IntentSchema; SignIntent sets it
 	Org       string        `json:"org"`
@@ -23,12 +23,12 @@ type Intent struct {
 	IndexSize int64         `json:"indexSize"` // of the encoded index, bytes
 	Files     int           `json:"files"`
 	Issued    time.Time     `json:"issued"`
-	Expires   time.Time     `json:"expires"` // required: an intent is for one upload, not for ever
+	Expires   time.Time     `json:"expires"` // required: an intent is for one upload
 
 	raw []byte
 }
 
-// SignIntent checks the intent, signs it with every key and returns the envelope.
+// SignIntent checks the intent, signs it with each key and returns the envelope.
 func SignIntent(in *Intent, keys ...PrivateKey) ([]byte, error) {
 	signed := *in
 	signed.Schema = IntentSchema
@@ -43,14 +43,14 @@ func SignIntent(in *Intent, keys ...PrivateKey) ([]byte, error) {
 	return seal(TypeIntent, payload, keys)
 }
 
-// Raw returns the signed bytes that the intent was read from, and nil if it was not. The caller must not change them.
+// Raw returns the signed bytes from which the intent was decoded, if any. The caller must not change them.
 func (in *Intent) Raw() []byte { return in.raw }
 
-// UnmarshalJSON reads an intent; it does not check the values.
+// UnmarshalJSON decodes an intent. It does not check the values.
 func (in *Intent) UnmarshalJSON(raw []byte) error {
 	type fields Intent
 	var f fields
-	_, err := decodeObject(raw, &f) // nothing modifies an intent, so what is unknown has nowhere to be lost
+	_, err := decodeObject(raw, &f) // intents are never modified, so unknown members need not be kept
 	*in = Intent(f)
 	return err
 }
@@ -86,7 +86,7 @@ func (in *Intent) check() error {
 	return checkSpan(in.Issued, in.Expires)
 }
 
-// checkContent checks what intents and releases say alike about a bundle.
+// checkContent checks the properties of a bundle that intents and releases have in common.
 func checkContent(bundle, index digest.Digest, size, indexSize int64, files int) error {
 	switch {
 	case bundle.IsZero():

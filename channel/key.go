@@ -17,7 +17,8 @@ import (
 // MaxKey is the largest key file that is read, in bytes. An Ed25519 key takes about 120.
 const MaxKey = 16 << 10
 
-// ErrKey is returned when a file or a text is not the key that is wanted; the text around it says what it is instead.
+// ErrKey is returned for a file or text that is not a key of the required kind. The error that wraps it says what it is
+// instead.
 var ErrKey = errors.New("not an Ed25519 key")
 
 // Types of PEM blocks (RFC 7468, sections 10 and 13).
@@ -26,12 +27,11 @@ const (
 	publicBlock  = "PUBLIC KEY"
 )
 
-// PrivateKey is an Ed25519 key (RFC 8032) that signs. It prints as its key ID, so that it does not end up in a log. The
-// zero value signs nothing.
+// PrivateKey is an Ed25519 key (RFC 8032) that signs. It formats as its key ID, so that the secret cannot end up in a
+// log. The zero value cannot sign.
 type PrivateKey struct{ key ed25519.PrivateKey }
 
-// NewKey makes a key out of 32 bytes of random; nil means the system's own source, which is what you want outside of
-// tests.
+// NewKey generates a key from 32 bytes of random. Outside of tests random should be nil, which means [crypto/rand].
 func NewKey(random io.Reader) (PrivateKey, error) {
 	if random == nil {
 		random = rand.Reader
@@ -43,8 +43,8 @@ func NewKey(random io.Reader) (PrivateKey, error) {
 	return PrivateKey{ed25519.NewKeyFromSeed(seed)}, nil
 }
 
-// ParsePrivateKey reads a PEM file with one PKCS#8 private key (RFC 5958), as [PrivateKey.MarshalPEM] and
-// "openssl genpkey -algorithm ed25519" write it. Anything else is an [ErrKey] that says what the file holds.
+// ParsePrivateKey parses a PEM file with one PKCS#8 private key (RFC 5958), as [PrivateKey.MarshalPEM] and "openssl
+// genpkey -algorithm ed25519" write it. For anything else it returns an [ErrKey] that says what the file is.
 func ParsePrivateKey(file []byte) (PrivateKey, error) {
 	der, err := parseBlock(file, privateBlock)
 	if err != nil {
@@ -61,7 +61,7 @@ func ParsePrivateKey(file []byte) (PrivateKey, error) {
 	return PrivateKey{key}, nil
 }
 
-// MarshalPEM returns the key as a PEM file. Keep it where only its owner can read it.
+// MarshalPEM returns the key as a PEM file. Store it so that only its owner can read it.
 func (k PrivateKey) MarshalPEM() ([]byte, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("write private key: %w: it is empty", ErrKey)
@@ -73,7 +73,7 @@ func (k PrivateKey) MarshalPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: privateBlock, Bytes: der}), nil
 }
 
-// Public returns the key that checks what k signs; the zero key has the zero PublicKey.
+// Public returns the public key of k; that of the zero value is the zero PublicKey.
 func (k PrivateKey) Public() PublicKey {
 	var public PublicKey
 	if !k.IsZero() {
@@ -82,7 +82,7 @@ func (k PrivateKey) Public() PublicKey {
 	return public
 }
 
-// IsZero reports whether k is no key.
+// IsZero reports whether k is the zero value.
 func (k PrivateKey) IsZero() bool { return len(k.key) == 0 }
 
 // Format implements [fmt.Formatter]: whatever the verb, the secret is not printed.
@@ -90,11 +90,11 @@ func (k PrivateKey) Format(s fmt.State, _ rune) {
 	_, _ = io.WriteString(s, "private key of "+k.Public().ID())
 }
 
-// PublicKey is an Ed25519 key that checks signatures. Keys are equal if they are ==. The zero value is no key.
+// PublicKey is an Ed25519 key that verifies signatures. Keys can be compared with ==. The zero value verifies nothing.
 type PublicKey struct{ key [ed25519.PublicKeySize]byte }
 
-// ParsePublicKey reads a PEM file with one public key (SubjectPublicKeyInfo, RFC 8410), as [PublicKey.MarshalPEM] and
-// "openssl pkey -pubout" write it. Anything else is an [ErrKey] that says what the file holds.
+// ParsePublicKey parses a PEM file with one public key (SubjectPublicKeyInfo, RFC 8410), as [PublicKey.MarshalPEM] and
+// "openssl pkey -pubout" write it. For anything else it returns an [ErrKey] that says what the file is.
 func ParsePublicKey(file []byte) (PublicKey, error) {
 	der, err := parseBlock(file, publicBlock)
 	if err != nil {
@@ -112,7 +112,7 @@ func (k PublicKey) MarshalPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: k.der()})
 }
 
-// MarshalText implements [encoding.TextMarshaler]: the base64 (RFC 4648, section 4) of the DER that the PEM file holds.
+// MarshalText implements [encoding.TextMarshaler]: the base64 (RFC 4648, section 4) of the DER in the PEM file.
 func (k PublicKey) MarshalText() ([]byte, error) {
 	return base64.StdEncoding.AppendEncode(nil, k.der()), nil
 }
@@ -128,7 +128,7 @@ func (k *PublicKey) UnmarshalText(text []byte) error {
 		return err
 	}
 	if again, _ := key.MarshalText(); !bytes.Equal(again, text) {
-		return fmt.Errorf("%w: its base64 is not in the one form it may have", ErrKey)
+		return fmt.Errorf("%w: its base64 is not canonical", ErrKey)
 	}
 	*k = key
 	return nil
@@ -141,13 +141,13 @@ func (k PublicKey) ID() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// IsZero reports whether k is no key.
+// IsZero reports whether k is the zero value.
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 
 // String returns the key ID.
 func (k PublicKey) String() string { return k.ID() }
 
-// publicPrefix is what the DER of every Ed25519 public key begins with (RFC 8410, section 4); the key itself follows.
+// publicPrefix is the DER of an Ed25519 public key (RFC 8410, section 4) before the 32 bytes of the key itself.
 const publicPrefix = "\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"
 
 func (k PublicKey) der() []byte { return append([]byte(publicPrefix), k.key[:]...) }
@@ -164,12 +164,12 @@ func parsePublic(der []byte) (PublicKey, error) {
 	key := PublicKey{[ed25519.PublicKeySize]byte(raw)}
 	// One key must have one ID, or it could count twice towards a threshold.
 	if key.IsZero() || !bytes.Equal(key.der(), der) {
-		return PublicKey{}, fmt.Errorf("%w: its DER is not in the one form it may have", ErrKey)
+		return PublicKey{}, fmt.Errorf("%w: its DER is not canonical", ErrKey)
 	}
 	return key, nil
 }
 
-// parseBlock returns the content of the only PEM block in file, which must be of the type that is wanted.
+// parseBlock returns the content of the only PEM block in file, which must have the type want.
 func parseBlock(file []byte, want string) ([]byte, error) {
 	if len(file) > MaxKey {
 		return nil, fmt.Errorf("%w: the file has %d bytes, more than %d", ErrKey, len(file), MaxKey)
@@ -183,18 +183,18 @@ func parseBlock(file []byte, want string) ([]byte, error) {
 	case block.Type == want:
 		return block.Bytes, nil
 	case block.Type == publicBlock:
-		return nil, fmt.Errorf("%w: the file holds a public key, and the private one is wanted", ErrKey)
+		return nil, fmt.Errorf("%w: the file has a public key, want the private key", ErrKey)
 	case block.Type == privateBlock:
-		return nil, fmt.Errorf("%w: the file holds a private key, and the public one is wanted", ErrKey)
+		return nil, fmt.Errorf("%w: the file has a private key, want the public key", ErrKey)
 	case block.Type == "ENCRYPTED PRIVATE KEY":
 		return nil, fmt.Errorf("%w: the file is encrypted; decrypt it with openssl pkey", ErrKey)
 	default:
-		return nil, fmt.Errorf("%w: the file holds a %q, and a %q of Ed25519 is wanted", ErrKey, block.Type, want)
+		return nil, fmt.Errorf("%w: the file has a %q, want a %q of Ed25519", ErrKey, block.Type, want)
 	}
 }
 
-// check reports whether k made the signature over message. RFC 8032 as Go implements it lets no third party turn one
-// signature into another: the scalar must be in its lowest form.
+// check returns nil if k made the signature over message. Signatures are not malleable: Go implements RFC 8032 with the
+// check that the scalar is reduced.
 func (k PublicKey) check(message, signature []byte) error {
 	if !ed25519.Verify(k.key[:], message, signature) {
 		return errors.New("signature does not match")

@@ -52,7 +52,7 @@ func TestNewKey_EachIsAnother(t *testing.T) {
 	}
 }
 
-func TestParseKey_SaysWhatTheFileHolds(t *testing.T) {
+func TestParseKey_SaysWhatTheFileIs(t *testing.T) {
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
@@ -72,20 +72,20 @@ func TestParseKey_SaysWhatTheFileHolds(t *testing.T) {
 	der[len(publicPrefix)-1] = 1
 	longer := append(key("a").Public().der(), 0)
 	rows := []struct{ name, file, private, public string }{
-		{"public key", rfcPublic, "holds a public key", ""},
-		{"private key", rfcPrivate, "", "holds a private key"},
-		{"RSA", block(privateBlock, rsaDER), "rsa.PrivateKey", "holds a private key"},
+		{"public key", rfcPublic, "has a public key", ""},
+		{"private key", rfcPrivate, "", "has a private key"},
+		{"RSA", block(privateBlock, rsaDER), "rsa.PrivateKey", "has a private key"},
 		{"RSA, old form", block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey)), "RSA PRIV", "RSA PRIV"},
-		{"ECDSA, public", block(publicBlock, ecDER), "holds a public key", "ecdsa.PublicKey"},
+		{"ECDSA, public", block(publicBlock, ecDER), "has a public key", "ecdsa.PublicKey"},
 		{"encrypted", block("ENCRYPTED PRIVATE KEY", []byte{1}), "encrypted", "encrypted"},
 		{"OpenSSH", block("OPENSSH PRIVATE KEY", []byte{1}), "OPENSSH", "OPENSSH"},
 		{"garbage", "\x00\x01garbage", "not PEM", "not PEM"},
 		{"nothing", "", "not PEM", "not PEM"},
-		{"garbage in PEM", block(privateBlock, []byte("x")), "asn1", "holds a private key"},
+		{"garbage in PEM", block(privateBlock, []byte("x")), "asn1", "has a private key"},
 		{"two keys", rfcPrivate + rfcPrivate, "follows", "follows"},
-		{"something after the DER", block(publicBlock, longer), "holds a public key", "trailing"},
-		{"shifted by one bit", block(publicBlock, der), "holds a public key", "one form"},
-		{"zero key", block(publicBlock, PublicKey{}.der()), "holds a public key", "one form"},
+		{"something after the DER", block(publicBlock, longer), "has a public key", "trailing"},
+		{"shifted by one bit", block(publicBlock, der), "has a public key", "not canonical"},
+		{"zero key", block(publicBlock, PublicKey{}.der()), "has a public key", "not canonical"},
 		{"too large", rfcPrivate + strings.Repeat(" ", MaxKey), "more than 16384", "more than 16384"},
 	}
 	for _, row := range rows {

@@ -8,24 +8,24 @@ import (
 // ListingSchema is the schema number of listings that this version reads and writes.
 const ListingSchema = 1
 
-// ListingLife is the longest time that a listing is good for: whoever overhears one can repeat it for as long.
+// ListingLife is the longest lifetime of a listing: an eavesdropper can replay one until it expires.
 const ListingLife = 10 * time.Minute
 
-// Listing is what somebody signs to be told which channels an org has: the names of its apps are for those who hold one
-// of its keys only. It changes nothing, so one key of a role suffices, whatever the role's threshold.
+// Listing is a signed request for the channels of an org: the names of its apps are only for those who have one of its
+// keys. It changes nothing, so one key of a role suffices, whatever the role's threshold.
 type Listing struct {
 	Schema  int       `json:"schema"` // ListingSchema
 	Org     string    `json:"org"`
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"` // at most ListingLife after Issued
 
-	trust   *Trust // by which it was verified
+	trust   *Trust // with which it was verified
 	signers []string
 	roles   []*Role // of the signers
 }
 
-// SignListing signs with every key that whoever has it may list the channels of the org for [ListingLife] from now on,
-// and returns the envelope.
+// SignListing signs a listing of the org with each key and returns the envelope. It is valid for [ListingLife] from now
+// on.
 func SignListing(org string, now time.Time, keys ...PrivateKey) ([]byte, error) {
 	issued := now.UTC().Truncate(time.Second)
 	l := Listing{Schema: ListingSchema, Org: org, Issued: issued, Expires: issued.Add(ListingLife)}
@@ -39,8 +39,8 @@ func SignListing(org string, now time.Time, keys ...PrivateKey) ([]byte, error) 
 	return seal(TypeListing, payload, keys)
 }
 
-// VerifyListing reads a signed listing and checks it as [Trust.VerifyManifest] checks a manifest. Any key of a role
-// that may renew or publish something may sign one; [Listing.Shows] says what it may be told.
+// VerifyListing decodes a signed listing and verifies it as [Trust.VerifyManifest] does a manifest. Any key of a role
+// that may renew or publish something may sign one; [Listing.Shows] reports which channels the signers may see.
 func (t *Trust) VerifyListing(raw []byte, now time.Time) (*Listing, error) {
 	e, signers, err := t.open(raw, func(raw []byte) (*envelope, error) { return open(raw, TypeListing) }, now)
 	if err != nil {
@@ -58,7 +58,7 @@ func (t *Trust) VerifyListing(raw []byte, now time.Time) (*Listing, error) {
 	}
 	l.trust, l.signers = t, signers
 	for i := range t.doc.Roles {
-		// Whoever may publish may renew too, so a role that may not renew may do nothing that this version knows.
+		// A role that may publish may renew too, so one that may not renew has no permission that this version knows.
 		if role := &t.doc.Roles[i]; count(role.Keys, signers) > 0 && role.may(ActionRenew) {
 			l.roles = append(l.roles, role)
 		}
@@ -70,28 +70,28 @@ func (t *Trust) VerifyListing(raw []byte, now time.Time) (*Listing, error) {
 	return l, checkTimes("listing", l.Issued, l.Expires, now)
 }
 
-// Shows reports whether the signers may be told of the channel: a role of theirs holds it. The listing must be one that
-// [Trust.VerifyListing] returned.
+// Shows reports whether the signers may see the channel: whether one of their roles includes it. The listing must be
+// one that [Trust.VerifyListing] returned.
 func (l *Listing) Shows(app, channel string) bool {
 	for _, role := range l.roles {
-		if role.Holds(app, channel) {
+		if role.Includes(app, channel) {
 			return true
 		}
 	}
 	return false
 }
 
-// MayRenew reports whether a renewal of the channel that has the same signers counts. The listing must be one that
+// MayRenew reports whether a renewal of the channel by the same signers would be valid. The listing must be one that
 // [Trust.VerifyListing] returned.
 func (l *Listing) MayRenew(app, channel string) bool {
 	return l.trust.authorise(l.signers, l.Org, app, channel, ActionRenew) == nil
 }
 
-// UnmarshalJSON reads a listing; it does not check the values.
+// UnmarshalJSON decodes a listing. It does not check the values.
 func (l *Listing) UnmarshalJSON(raw []byte) error {
 	type fields Listing
 	var f fields
-	_, err := decodeObject(raw, &f) // nothing is made from a listing, so what is unknown has nowhere to be lost
+	_, err := decodeObject(raw, &f) // listings are never modified, so unknown members need not be kept
 	*l = Listing(f)
 	return err
 }
@@ -107,7 +107,7 @@ func (l *Listing) check() error {
 		return err
 	}
 	if life := l.Expires.Sub(l.Issued); life > ListingLife {
-		return malformed("listing is good for %s, want at most %s", life, ListingLife)
+		return malformed("listing is valid for %s, want at most %s", life, ListingLife)
 	}
 	return nil
 }

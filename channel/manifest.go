@@ -11,13 +11,13 @@ import (
 // ManifestSchema is the schema number of manifests that this version reads and writes.
 const ManifestSchema = 1
 
-// MaxHistory is how many releases a manifest remembers beside the one it serves: enough to roll back to and to make
-// patches from, and small enough that a manifest stays a few kilobytes.
+// MaxHistory bounds the releases in a manifest besides the one it serves: enough to roll back to and to make patches
+// from, and few enough that a manifest has only a few kilobytes.
 const MaxHistory = 20
 
-// Manifest is a channel manifest: what a channel of an app serves. One that was read is complete and checked, and must
-// not be changed: the operations ([Manifest.Publish], [Manifest.Roll], [Manifest.RollBack], [Manifest.SetRules] and
-// others) return another. Members of the JSON that this version does not know go along from one to the next.
+// Manifest is a channel manifest: what a channel of an app serves. A decoded one is checked and must not be changed:
+// the operations ([Manifest.Publish], [Manifest.Roll], [Manifest.RollBack], [Manifest.SetRules] and others) return
+// another one. They preserve members of the JSON that this version does not know.
 type Manifest struct {
 	Schema   int       `json:"schema"` // ManifestSchema; SignManifest sets it
 	Org      string    `json:"org"`
@@ -30,24 +30,23 @@ type Manifest struct {
 	// Previous is the statement of the manifest that this one was made from, without renewals; zero: there was none.
 	Previous digest.Digest `json:"previous,omitzero"`
 
-	// Critical names members of the manifest that change what it means. A reader that does not know one of them must not
-	// act on the manifest: its devices stay as they are ([ReasonNeedsUpdate]). RFC 7515, section 4.1.11, has the same.
+	// Critical lists members of the manifest that change its meaning. A reader that does not know one of them must not act
+	// on the manifest: its devices stay as they are ([ReasonNeedsUpdate]). See RFC 7515, section 4.1.11.
 	Critical []string `json:"critical,omitempty"`
 
 	Release Release   `json:"release"` // what is served now, or was until BuiltIn
 	History []Release `json:"history,omitempty"`
 
-	// Rollback says that this very statement is a rollback. The next statement does not repeat it, so nothing that
-	// must hold for longer may rest on it.
+	// Rollback reports that this statement is a rollback. The next statement does not repeat it, so devices cannot rely on
+	// seeing it: see Withdrawn.
 	Rollback bool `json:"rollback,omitempty"`
 
-	// Withdrawn is the highest version that a rollback took back: a device that runs something above its release, up to
-	// and including Withdrawn, must move down. It stays in every statement until a release at or above it is served to
-	// all, so it also reaches a device that was asleep when the rollback itself was in force. Empty means that nothing
-	// is.
+	// Withdrawn is the highest version that a rollback withdrew: a device that runs a version above its release, up to and
+	// including Withdrawn, must move down. It stays in every statement until a release at or above it is served to all, so
+	// that it reaches devices that were offline while the rollback itself was in force. Empty: none.
 	Withdrawn string `json:"withdrawn,omitempty"`
 
-	// BuiltIn says that devices go back to what their native app came with: all but those that a rollout gives Release
+	// BuiltIn means that devices go back to what their native app came with, except those to which a rollout gives Release
 	// and those that an override names.
 	BuiltIn bool `json:"builtIn,omitempty"`
 
@@ -58,16 +57,17 @@ type Manifest struct {
 	unknown   unknown
 	raw       []byte
 	statement digest.Digest
-	renewed   *renewed // what the manifest was before it was renewed; nil: it was not
+	renewed   *renewed // nil: the manifest was not renewed
 }
 
-// NewManifest returns the manifest of a channel that serves nothing yet. It cannot be signed: publish to it first.
+// NewManifest returns the manifest of a channel that serves nothing yet. It cannot be signed before a
+// [Manifest.Publish].
 func NewManifest(org, app, channel string) *Manifest {
 	return &Manifest{Schema: ManifestSchema, Org: org, App: app, Channel: channel}
 }
 
-// SignManifest checks the manifest, signs it with every key and returns the envelope. Whether the keys suffice is for
-// [Trust.VerifyManifest] to say; [Cosign] adds what is missing.
+// SignManifest checks the manifest, signs it with each key and returns the envelope. It does not check that the keys
+// suffice: [Trust.VerifyManifest] does, and [Cosign] adds missing signatures.
 func SignManifest(m *Manifest, keys ...PrivateKey) ([]byte, error) {
 	signed := *m
 	signed.Schema = ManifestSchema
@@ -84,8 +84,9 @@ func SignManifest(m *Manifest, keys ...PrivateKey) ([]byte, error) {
 	return seal(TypeManifest, payload, keys)
 }
 
-// ParseManifest reads a signed manifest, or a renewal of one, WITHOUT checking who signed it, for a store that lists
-// what it verified before and for people who look at a file. It checks everything else but time.
+// ParseManifest parses a signed manifest, or a renewal of one, WITHOUT verifying signatures, for documents that were
+// verified before they were stored, and for tools that show files to people. It also ignores expiry. It checks
+// everything else.
 func ParseManifest(raw []byte) (*Manifest, error) {
 	e, err := openManifest(raw)
 	if err != nil {
@@ -98,7 +99,7 @@ func ParseManifest(raw []byte) (*Manifest, error) {
 	return decodeManifest(e)
 }
 
-// openManifest reads the envelope of a manifest or of a renewal.
+// openManifest decodes the envelope of a manifest or of a renewal.
 func openManifest(raw []byte) (*envelope, error) {
 	if len(raw) > MaxManifest {
 		return nil, refuse(CodeTooLarge, "", "document has %d bytes, want at most %d", len(raw), MaxManifest)
@@ -122,11 +123,11 @@ func decodeManifest(e *envelope) (*Manifest, error) {
 	return m, nil
 }
 
-// Raw returns the signed bytes that the manifest was read from, and nil if it was not. The caller must not change them.
+// Raw returns the signed bytes from which the manifest was decoded, if any. The caller must not change them.
 func (m *Manifest) Raw() []byte { return m.raw }
 
-// Digest returns the manifest's identity: the digest of its signed bytes, signatures included. It is zero for a
-// manifest that was not read from signed bytes.
+// Digest returns the manifest's identity: the digest of its signed bytes, including the signatures. It is zero for a
+// manifest that was not decoded from signed bytes.
 func (m *Manifest) Digest() digest.Digest {
 	if m.raw == nil {
 		return digest.Digest{}
@@ -134,9 +135,9 @@ func (m *Manifest) Digest() digest.Digest {
 	return digest.Sum(m.raw)
 }
 
-// Statement returns the digest of what was signed, without the signatures: the same however many keys signed it. Two
-// manifests of one channel and sequence with different statements are an equivocation; with equal ones they are not.
-// It is zero for a manifest that was not read from signed bytes.
+// Statement returns the digest of the signed payload, without the signatures. Two manifests of one channel and sequence
+// with different statements are an equivocation; with equal statements, they differ only in who has signed. It is zero
+// for a manifest that was not decoded from signed bytes.
 func (m *Manifest) Statement() digest.Digest { return m.statement }
 
 // Releases yields the release that is served and then those in History, newest first. The caller must not change them.
@@ -153,9 +154,9 @@ func (m *Manifest) Releases() iter.Seq[*Release] {
 	}
 }
 
-// Given yields the releases that some device can be given now: the one served, the one that those outside a rollout
-// get, and those that overrides name. One may come more than once. The caller must not change them. While devices go
-// back to what their native app came with, the release counts still: web sites have nothing else.
+// Given yields the releases that devices can get now: the one that is served, the one for devices outside a rollout,
+// and those of overrides. A release may be yielded more than once. The caller must not change them. If the channel is
+// reverted, Given still yields the release: web sites have nothing else.
 func (m *Manifest) Given() iter.Seq[*Release] {
 	return func(yield func(*Release) bool) {
 		if !yield(&m.Release) {
@@ -174,8 +175,8 @@ func (m *Manifest) Given() iter.Seq[*Release] {
 	}
 }
 
-// Needs yields the bundles that must be here before the manifest comes into force: those of the releases that some
-// device can be given now ([Manifest.Given]), and of their attachments. None comes twice.
+// Needs yields the bundles that a node must have before the manifest comes into force: those of the releases that
+// devices can get ([Manifest.Given]), and of their attachments, each once.
 func (m *Manifest) Needs() iter.Seq[digest.Digest] {
 	return func(yield func(digest.Digest) bool) {
 		seen := make(map[digest.Digest]bool)
@@ -196,7 +197,7 @@ func (m *Manifest) Needs() iter.Seq[digest.Digest] {
 	}
 }
 
-// release returns the release of the version, or nil.
+// release returns the release with the version, or nil.
 func (m *Manifest) release(version string) *Release {
 	if m.Release.Version == version {
 		return &m.Release
@@ -209,9 +210,9 @@ func (m *Manifest) release(version string) *Release {
 	return nil
 }
 
-// CheckFor returns nil if m is the manifest of the app's channel. A signature does not say that: whoever asked for one
-// channel could be answered with the good manifest of another. The error is a [*RefusedError] with [CodeWrongApp] or
-// [CodeWrongChannel].
+// CheckFor returns nil if m is the manifest of the app's channel. Verifying signatures does not suffice: a request for
+// one channel could be answered with the valid manifest of another. The error is a [*RefusedError] with [CodeWrongApp]
+// or [CodeWrongChannel].
 func (m *Manifest) CheckFor(app, channel string) error {
 	if m.App != app {
 		return refuse(CodeWrongApp, "", "manifest is of app %s, want %s", m.App, app)
@@ -222,9 +223,9 @@ func (m *Manifest) CheckFor(app, channel string) error {
 	return nil
 }
 
-// Newer returns nil if next may take the place of current: same org, app and channel, a higher order ([Manifest.Order];
-// by any number up to [MaxJump] sequences, since a node may have missed some), and a version that devices which follow
-// current can move to. In a higher epoch any sequence and version will do. Both must have been verified. The error is a
+// Newer returns nil if next may replace current: same org, app and channel, a higher order ([Manifest.Order]; by at
+// most [MaxJump] sequences, since a node may have missed some), and a version to which devices that follow current can
+// move. In a higher epoch any sequence and version is allowed. Both must have been verified. The error is a
 // [*RefusedError].
 func Newer(current, next *Manifest) error {
 	if next.Org != current.Org {
@@ -235,7 +236,7 @@ func Newer(current, next *Manifest) error {
 	}
 	const again = "fetch the manifest in force and make the next one from it"
 	if next.Order() == current.Order() && next.statement != current.statement {
-		return refuse(CodeEquivocation, again, "another manifest of %s %s has sequence %d already",
+		return refuse(CodeEquivocation, again, "another manifest of %s %s already has sequence %d",
 			current.App, current.Channel, current.Sequence)
 	}
 	if next.Order() <= current.Order() {
@@ -252,13 +253,13 @@ func Newer(current, next *Manifest) error {
 	return next.checkMove(current.Release.Version)
 }
 
-// move says what a device that runs version has to do to run what m serves.
+// move is the step from the version that a device runs to what m serves.
 type move int
 
 const (
 	moveUp   move = iota // the release is at or above the version
-	moveDown             // it is below, and a signed rollback took the version back
-	moveNone             // it is below, and nothing says that the device should go there
+	moveDown             // the release is below the version, and a signed rollback withdrew the version
+	moveNone             // the release is below the version, and the device must not move
 )
 
 func (m *Manifest) move(version string) move {
@@ -275,18 +276,18 @@ func (m *Manifest) move(version string) move {
 func (m *Manifest) checkMove(version string) error {
 	if m.move(version) == moveNone {
 		return refuse(CodeDowngrade, "roll back, or publish a higher version",
-			"manifest serves %s, below %s, and no rollback took %s back", m.Release.Version, version, version)
+			"manifest serves %s, below %s, and no rollback withdrew %s", m.Release.Version, version, version)
 	}
 	return nil
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (m Manifest) MarshalJSON() ([]byte, error) {
 	type fields Manifest
 	return encodeObject(fields(m), m.unknown)
 }
 
-// UnmarshalJSON reads a manifest and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes a manifest, with the members that this version does not know. It does not check the values.
 func (m *Manifest) UnmarshalJSON(raw []byte) error {
 	type fields Manifest
 	var f fields
@@ -325,7 +326,7 @@ func (m *Manifest) check() error {
 		}
 		for _, version := range before {
 			if CompareVersions(version, r.Version) == 0 {
-				return malformed("versions %s and %s are of one precedence", version, r.Version)
+				return malformed("versions %s and %s have the same precedence", version, r.Version)
 			}
 		}
 		before = append(before, r.Version)
@@ -346,7 +347,7 @@ func (m *Manifest) check() error {
 		}
 	}
 	if m.Rollback && m.Withdrawn == "" {
-		return malformed("a rollback that withdraws nothing")
+		return malformed("rollback withdraws nothing")
 	}
 	if err := m.Rules.check(); err != nil {
 		return err

@@ -15,29 +15,29 @@ const (
 	MaxVersion = 128
 )
 
-// CheckOrg returns nil if name can name an org; see [CheckApp] for the rule.
+// CheckOrg returns nil if name is a valid name of an org, under the rules of [CheckApp].
 func CheckOrg(name string) error { return checkName("org", name, MaxOrg) }
 
-// CheckApp returns nil if name can name an app: 1 to [MaxApp] of A-Z a-z 0-9 . _ -, the first a letter or a digit, and
-// dots only between other characters. So a name is one safe segment of a path or a URL, and never "." or "..". The
-// error is a [*RefusedError] with [CodeMalformed].
+// CheckApp returns nil if name is a valid name of an app: 1 to [MaxApp] of A-Z a-z 0-9 . _ -, the first a letter or a
+// digit, and dots only between other characters. So a name is a safe segment of a path or a URL, and never "." or "..".
+// The error is a [*RefusedError] with [CodeMalformed].
 func CheckApp(name string) error { return checkName("app", name, MaxApp) }
 
-// CheckChannel returns nil if name can name a channel: at most [MaxChannel] bytes, otherwise as [CheckApp].
+// CheckChannel returns nil if name is a valid name of a channel: at most [MaxChannel] bytes, otherwise as [CheckApp].
 func CheckChannel(name string) error { return checkName("channel", name, MaxChannel) }
 
 func checkName(what, name string, limit int) error {
 	if len(name) == 0 || len(name) > limit {
 		return malformed("%s name has %d bytes, want 1 to %d", what, len(name), limit)
 	}
-	if !startsName(name) || strings.HasSuffix(name, ".") {
+	if !isNamePrefix(name) || strings.HasSuffix(name, ".") {
 		return malformed("%s name %q: want letters, digits, and single . _ - after the first", what, name)
 	}
 	return nil
 }
 
-// startsName reports whether a name may begin with text; it leaves the end open, as a pattern does.
-func startsName(text string) bool {
+// isNamePrefix reports whether a valid name can start with text.
+func isNamePrefix(text string) bool {
 	for i := range len(text) {
 		c := text[i]
 		switch {
@@ -51,12 +51,12 @@ func startsName(text string) bool {
 	return true
 }
 
-// Pattern says which names of apps or channels a role holds: a name for itself, "*" for all, or the beginning of names
-// with a "*" at its end ("com.acme.*", "beta-*"). Only a "*" at the end is a wildcard, and "com.acme.*" does not hold
-// "com.acme".
+// Pattern matches names of apps or channels: a name matches itself, "*" matches all, and a prefix with a "*" at its end
+// matches the names that start with it ("com.acme.*", "beta-*"). Only a "*" at the end is a wildcard, and "com.acme.*"
+// does not match "com.acme".
 type Pattern string
 
-// Match reports whether the pattern holds name. It does not allocate.
+// Match reports whether the pattern matches name. It does not allocate.
 func (p Pattern) Match(name string) bool {
 	if prefix, ok := strings.CutSuffix(string(p), "*"); ok {
 		return strings.HasPrefix(name, prefix)
@@ -69,8 +69,8 @@ func (p Pattern) check(what string, limit int) error {
 	if !wild {
 		return checkName(what, prefix, limit)
 	}
-	if len(prefix) > limit || !startsName(prefix) {
-		return malformed("%s pattern %q: want a name, the beginning of a name and one *, or *", what, p)
+	if len(prefix) > limit || !isNamePrefix(prefix) {
+		return malformed("%s pattern %q: want a name, the start of a name and one *, or *", what, p)
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func CheckVersion(v string) error {
 	if len(v) > MaxVersion {
 		return malformed("version has %d bytes, want at most %d", len(v), MaxVersion)
 	}
-	// Canonical fills in numbers that are missing and drops the build part: only a full version comes back whole.
+	// Canonical adds missing numbers and drops the build part, so only a full version is unchanged.
 	if full := "v" + v; !semver.IsValid(full) || semver.Canonical(full)+semver.Build(full) != full {
 		return refuse(CodeMalformed, "write it as three numbers without a leading v, such as 1.4.0 or 1.5.0-beta.2",
 			"version %q is not a semantic version", v)
@@ -89,6 +89,6 @@ func CheckVersion(v string) error {
 	return nil
 }
 
-// CompareVersions orders versions by precedence: -1, 0 or +1. Build parts ("+5") do not count. A text that is no
-// version is lower than every version. It does not allocate for versions of a common length.
+// CompareVersions orders versions by precedence: -1, 0 or +1. It ignores build parts ("+5"). An invalid version is
+// lower than every valid one. It does not allocate for versions of usual length.
 func CompareVersions(a, b string) int { return semver.Compare("v"+a, "v"+b) }

@@ -12,12 +12,12 @@ import (
 	"unicode/utf8"
 )
 
-// unknown holds the members of a JSON object that this version has no field for, byte for byte. They are written again
-// with the rest, so that an older tool which promotes or rolls back loses nothing that a newer one wrote.
+// unknown has the members of a JSON object for which this version has no field, byte for byte. They are encoded with
+// the rest, so that an older tool that promotes or rolls back preserves what a newer one wrote.
 type unknown map[string]json.RawMessage
 
-// checkJSON refuses what different readers of JSON understand differently: text that is not UTF-8, anything after the
-// value, and an object with two members of one name, at any depth (RFC 8259, section 4).
+// checkJSON refuses what JSON parsers interpret differently: text that is not UTF-8, anything after the value, and
+// duplicate member names in an object at any depth (RFC 8259, section 4).
 func checkJSON(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return errors.New("not UTF-8")
@@ -28,7 +28,7 @@ func checkJSON(raw []byte) error {
 	return checkNames(json.NewDecoder(bytes.NewReader(raw)))
 }
 
-// checkNames reads one value. The text was found valid before, which also bounds how deep it goes.
+// checkNames checks one value. The caller has checked that the text is valid JSON, which also bounds its depth.
 func checkNames(dec *json.Decoder) error {
 	token, err := dec.Token()
 	if err != nil {
@@ -58,15 +58,15 @@ func checkNames(dec *json.Decoder) error {
 	return err
 }
 
-// decodeObject reads the object raw into the struct that into points to, and returns the members it has no field for.
-// Names count exactly: encoding/json alone would take "Sequence" for "sequence".
+// decodeObject decodes the object raw into the struct that into points to, and returns the members for which it has no
+// field. Names must match exactly: encoding/json alone would accept "Sequence" for "sequence".
 func decodeObject(raw []byte, into any) (unknown, error) {
 	var rest unknown
 	if err := json.Unmarshal(raw, &rest); err != nil {
 		return nil, err
 	}
 	if rest == nil {
-		return nil, errors.New("null where an object is wanted")
+		return nil, errors.New("null instead of an object")
 	}
 	fields := reflect.TypeOf(into).Elem()
 	for i := range fields.NumField() {
@@ -77,7 +77,7 @@ func decodeObject(raw []byte, into any) (unknown, error) {
 		delete(rest, known)
 		for name := range rest {
 			if strings.EqualFold(name, known) {
-				return nil, fmt.Errorf("a member is called %q and not %q", name, known)
+				return nil, fmt.Errorf("a member is called %q instead of %q", name, known)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func decodeObject(raw []byte, into any) (unknown, error) {
 	return rest, nil
 }
 
-// encodeObject writes the struct and, beside its fields, the members that decodeObject found no field for.
+// encodeObject encodes the struct, with the members for which decodeObject found no field.
 func encodeObject(fields any, rest unknown) ([]byte, error) {
 	raw, err := json.Marshal(fields)
 	if err != nil || len(rest) == 0 {
@@ -104,7 +104,7 @@ func encodeObject(fields any, rest unknown) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// appendString appends text as json.Marshal writes it.
+// appendString appends text as json.Marshal encodes it.
 func appendString(b []byte, text string) []byte {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
@@ -118,8 +118,8 @@ func appendString(b []byte, text string) []byte {
 	return append(append(append(b, '"'), text...), '"')
 }
 
-// appendHex appends a digest as json.Marshal writes it.
+// appendHex appends a digest as json.Marshal encodes it.
 func appendHex(b, sum []byte) []byte { return append(hex.AppendEncode(append(b, '"'), sum), '"') }
 
-// clone returns a copy that shares no map. The values are never written to.
+// clone returns a copy of the map. The values are shared: nothing changes them.
 func (u unknown) clone() unknown { return maps.Clone(u) }

@@ -9,24 +9,23 @@ import (
 	"brink/digest"
 )
 
-// Bounds of overrides: how many there are, and the IDs that they name, in bytes. The manifest comes with the answer to
-// every check, so they are few.
+// Bounds of overrides. The manifest is part of the answer to every check, so there cannot be many.
 const (
-	MaxOverrides = 100
-	MaxID        = 128
+	MaxOverrides = 100 // overrides of a manifest
+	MaxID        = 128 // bytes in an ID
 )
 
-// Override names one device, or all that have a custom ID, and says what they get whatever the rollout and the [Rules]
-// say. The native limits of the release still hold. An override to a release ends when the release leaves the history.
+// Override determines what one device gets, or all devices with a custom ID, regardless of the rollout and the [Rules].
+// The native limits of the release still apply. An override to a release ends when the release leaves the history.
 //
-// A manifest is public, so it holds keyed hashes of IDs ([Manifest.HashDevice], [Manifest.HashCustom]), which tell
-// nothing about an ID that cannot be guessed. Whoever guesses one can check the guess. Nothing proves that a device is
-// who it says: an override chooses what a device gets, and keeps nothing secret.
+// Manifests are public, so they have hashes of IDs ([Manifest.HashDevice], [Manifest.HashCustom]), which reveal nothing
+// about an ID that cannot be guessed; anyone who guesses one can confirm it. A device does not prove its ID, so an
+// override cannot be used to keep a release secret.
 type Override struct {
-	Device  digest.Digest `json:"device,omitzero"`   // of a Device.ID; it counts before a custom ID
+	Device  digest.Digest `json:"device,omitzero"`   // of a Device.ID; takes precedence over a custom ID
 	Custom  digest.Digest `json:"custom,omitzero"`   // of a Device.Custom; exactly one of the two is set
 	Version string        `json:"version,omitempty"` // of a release of the manifest; empty: what the channel serves
-	BuiltIn bool          `json:"builtIn,omitempty"` // what their native app came with; Version is empty
+	BuiltIn bool          `json:"builtIn,omitempty"` // they get what their native app came with; Version is empty
 
 	unknown unknown
 }
@@ -36,13 +35,12 @@ func (o *Override) same(other Override) bool {
 	return o.Device == other.Device && o.Custom == other.Custom
 }
 
-// HashDevice returns the name under which an override of the channel has the device with the ID, and HashCustom that of
-// the devices with the custom ID: the BLAKE3 of a fixed text, org, app, channel, kind and ID with a zero byte between
-// each. The same ID has another name in each channel. The name is zero for an ID that is empty or longer than [MaxID],
-// which no override can name.
+// HashDevice returns the hash of a device ID in overrides of the channel: the BLAKE3 of a fixed text, org, app,
+// channel, kind and ID with a zero byte between each, so an ID has another hash in each channel. It returns zero for an
+// ID that is empty or longer than [MaxID], which overrides cannot name.
 func (m *Manifest) HashDevice(id string) digest.Digest { return hashID(m, "device", id) }
 
-// HashCustom is described at [Manifest.HashDevice].
+// HashCustom is [Manifest.HashDevice] for a custom ID.
 func (m *Manifest) HashCustom(id string) digest.Digest { return hashID(m, "custom", id) }
 
 func hashID(m *Manifest, kind, id string) digest.Digest {
@@ -68,8 +66,8 @@ func (m *Manifest) override(d *Device) *Override {
 	return overrideNamed(m, digest.Digest{}, m.HashCustom(d.Custom))
 }
 
-// overrideNamed returns the override that names a device ID or a custom ID by its hash; the other one is zero. No
-// override names nobody.
+// overrideNamed returns the override for the hash of a device ID or of a custom ID, of which one is zero; nil if there
+// is none or both are zero.
 func overrideNamed(m *Manifest, device, custom digest.Digest) *Override {
 	if device.IsZero() && custom.IsZero() {
 		return nil
@@ -82,8 +80,8 @@ func overrideNamed(m *Manifest, device, custom digest.Digest) *Override {
 	return nil
 }
 
-// SetOverride returns the manifest with the override, in the place of one that names the same devices. It returns
-// [ErrUnchanged] if m has it, and refuses a version that m does not have ([CodeNotInHistory]) and what is malformed.
+// SetOverride returns the manifest with the override, which replaces one for the same devices. It returns
+// [ErrUnchanged] if m has it, and refuses a version that m does not have ([CodeNotInHistory]) and malformed overrides.
 func (m *Manifest) SetOverride(o Override, now time.Time) (*Manifest, error) {
 	if o.Version != "" && m.release(o.Version) == nil {
 		return nil, refuse(CodeNotInHistory, "name a version that the channel serves or has served",
@@ -100,8 +98,7 @@ func (m *Manifest) SetOverride(o Override, now time.Time) (*Manifest, error) {
 	return checked(next, checkOverrides(next))
 }
 
-// RemoveOverride returns the manifest without the override that names the same devices as o, and [ErrUnchanged] if m
-// has none.
+// RemoveOverride returns the manifest without the override for the same devices as o, and [ErrUnchanged] if m has none.
 func (m *Manifest) RemoveOverride(o Override, now time.Time) (*Manifest, error) {
 	next := m.next(now)
 	next.Overrides = slices.DeleteFunc(next.Overrides, func(have Override) bool { return have.same(o) })
@@ -111,13 +108,13 @@ func (m *Manifest) RemoveOverride(o Override, now time.Time) (*Manifest, error) 
 	return next, nil
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (o Override) MarshalJSON() ([]byte, error) {
 	type fields Override
 	return encodeObject(fields(o), o.unknown)
 }
 
-// UnmarshalJSON reads an override and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes an override, with the members that this version does not know. It does not check the values.
 func (o *Override) UnmarshalJSON(raw []byte) error {
 	type fields Override
 	var f fields
@@ -134,7 +131,7 @@ func checkOverrides(m *Manifest) error {
 	}
 	for i, o := range m.Overrides {
 		if o.Device.IsZero() == o.Custom.IsZero() {
-			return malformed("override %d names a device and a custom ID, or neither", i)
+			return malformed("override %d: want either a device or a custom ID", i)
 		}
 		if slices.ContainsFunc(m.Overrides[:i], o.same) {
 			return malformed("two overrides name %s", o.name())
@@ -143,21 +140,21 @@ func checkOverrides(m *Manifest) error {
 			continue
 		}
 		if o.BuiltIn {
-			return malformed("override of %s to %s, and to what the native app came with", o.name(), o.Version)
+			return malformed("override of %s: want either version %s or what the native app came with", o.name(), o.Version)
 		}
 		if m.release(o.Version) == nil {
-			return malformed("override of %s to %q, which is no version of the manifest", o.name(), o.Version)
+			return malformed("override of %s: the manifest has no version %q", o.name(), o.Version)
 		}
-		// A device that went there would refuse every manifest from then on.
+		// A device with that version would refuse every manifest from then on.
 		if m.move(o.Version) == moveNone {
-			return malformed("override of %s to %s, above all that the channel serves and took back",
+			return malformed("override of %s: version %s is above all that the channel serves or has withdrawn",
 				o.name(), o.Version)
 		}
 	}
 	return nil
 }
 
-// name returns the first digits of the hash, for people.
+// name returns the kind of ID and the first digits of its hash, for people to read.
 func (o *Override) name() string {
 	if o.Device.IsZero() {
 		return "custom ID " + o.Custom.Short()
@@ -165,15 +162,15 @@ func (o *Override) name() string {
 	return "device " + o.Device.Short()
 }
 
-// CheckID returns nil if an override can name a device or a custom ID: 1 to [MaxID] bytes that can be printed. The
-// error is a [*RefusedError] with [CodeMalformed].
+// CheckID returns nil if an override can name the device ID or custom ID: 1 to [MaxID] bytes of printable characters.
+// The error is a [*RefusedError] with [CodeMalformed].
 func CheckID(id string) error {
 	if id == "" || len(id) > MaxID {
 		return malformed("an ID in an override has %d bytes, want 1 to %d", len(id), MaxID)
 	}
 	for _, r := range id {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return malformed("ID %q has characters that cannot be printed", id)
+			return malformed("ID %q has characters that are not printable", id)
 		}
 	}
 	return nil

@@ -11,37 +11,37 @@ import (
 	"brink/digest"
 )
 
-// Bounds of what a release says to people, in bytes.
+// Bounds of the texts of a release, in bytes.
 const (
 	MaxLink    = 2048
 	MaxComment = 2048
 )
 
-// Release is a bundle under a version, with what a device must know about it.
+// Release is a bundle under a version, with what a device needs to know about it.
 type Release struct {
 	Version   string        `json:"version"`   // semver, see CheckVersion
 	Bundle    digest.Digest `json:"bundle"`    // of the archive
-	SHA256    digest.SHA256 `json:"sha256"`    // of the archive, its name as a dictionary
+	SHA256    digest.SHA256 `json:"sha256"`    // of the archive; identifies it as a dictionary
 	Size      int64         `json:"size"`      // of the archive, bytes
 	Index     digest.Digest `json:"index"`     // of the encoded index
 	IndexSize int64         `json:"indexSize"` // of the encoded index, bytes
 	Files     int           `json:"files"`
 	Created   time.Time     `json:"created"`
 
-	Native    map[Platform]Limit `json:"native,omitempty"`    // a platform that is not in it has no limit
-	Mandatory bool               `json:"mandatory,omitempty"` // the device should not go on without it
+	Native    map[Platform]Limit `json:"native,omitempty"`    // platforms that are not in the map have no limit
+	Mandatory bool               `json:"mandatory,omitempty"` // the device should not continue without it
 	Link      string             `json:"link,omitempty"`      // for people: where the release is described
 	Comment   string             `json:"comment,omitempty"`   // for people
 
-	Attachments []Attachment `json:"attachments,omitempty"` // the release in other forms; no two of one kind
+	Attachments []Attachment `json:"attachments,omitempty"` // the release in other forms; no two of the same kind
 
 	unknown unknown
 }
 
-// Platform is the kind of shell around an app's web layer. Platforms that are none of the constants are kept.
+// Platform is the kind of shell around an app's web layer. Other values than the constants are allowed.
 type Platform string
 
-// The platforms that Brink knows by name.
+// The well-known platforms.
 const (
 	IOS      Platform = "ios"
 	Android  Platform = "android"
@@ -50,7 +50,7 @@ const (
 	Other    Platform = "other"
 )
 
-// Limit says which versions of the native app can run a release. Both ends are within; an empty one is open.
+// Limit is the range of versions of the native app that can run a release. It includes both ends; an empty end is open.
 type Limit struct {
 	Min string `json:"min,omitempty"` // semver
 	Max string `json:"max,omitempty"` // semver
@@ -58,7 +58,7 @@ type Limit struct {
 	unknown unknown
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (r Release) MarshalJSON() ([]byte, error) {
 	if r.isPlain() {
 		return r.appendPlain(nil)
@@ -67,8 +67,8 @@ func (r Release) MarshalJSON() ([]byte, error) {
 	return encodeObject(fields(r), r.unknown)
 }
 
-// AppendJSON appends to b what json.Marshal writes of r, byte for byte and several times faster: an answer to a device
-// has little else in it that takes time.
+// AppendJSON appends the JSON of r to b: the same bytes as json.Marshal, several times faster. It dominates the cost of
+// an answer to a device.
 func (r *Release) AppendJSON(b []byte) ([]byte, error) {
 	if r.isPlain() {
 		return r.appendPlain(b)
@@ -77,7 +77,7 @@ func (r *Release) AppendJSON(b []byte) ([]byte, error) {
 	return append(b, raw...), err
 }
 
-// isPlain reports whether r has no members that this version does not know.
+// isPlain reports whether r has no unknown members.
 func (r *Release) isPlain() bool {
 	if len(r.unknown) > 0 {
 		return false
@@ -95,7 +95,7 @@ func (r *Release) isPlain() bool {
 	return true
 }
 
-// appendPlain appends the fields, in their order.
+// appendPlain appends the JSON of the fields.
 func (r *Release) appendPlain(b []byte) (_ []byte, err error) {
 	b = appendString(append(b, `{"version":`...), r.Version)
 	b = appendHex(append(b, `,"bundle":`...), r.Bundle[:])
@@ -110,11 +110,11 @@ func (r *Release) appendPlain(b []byte) (_ []byte, err error) {
 	b = append(b, '"')
 	if len(r.Native) > 0 {
 		b = append(b, `,"native":`...)
-		before := byte('{')
+		separator := byte('{')
 		for _, platform := range slices.Sorted(maps.Keys(r.Native)) {
-			b = appendString(append(b, before), string(platform))
+			b = appendString(append(b, separator), string(platform))
 			b = r.Native[platform].appendPlain(append(b, ':'))
-			before = ','
+			separator = ','
 		}
 		b = append(b, '}')
 	}
@@ -129,13 +129,13 @@ func (r *Release) appendPlain(b []byte) (_ []byte, err error) {
 	}
 	if len(r.Attachments) > 0 {
 		b = append(b, `,"attachments":`...)
-		before := byte('[')
+		separator := byte('[')
 		for i := range r.Attachments {
 			a := &r.Attachments[i]
-			b = appendString(append(append(b, before), `{"kind":`...), a.Kind)
+			b = appendString(append(append(b, separator), `{"kind":`...), a.Kind)
 			b = appendHex(append(b, `,"bundle":`...), a.Bundle[:])
 			b = append(strconv.AppendInt(append(b, `,"size":`...), a.Size, 10), '}')
-			before = ','
+			separator = ','
 		}
 		b = append(b, ']')
 	}
@@ -157,7 +157,7 @@ func (l Limit) appendPlain(b []byte) []byte {
 	return append(b, '}')
 }
 
-// UnmarshalJSON reads a release and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes a release, with the members that this version does not know. It does not check the values.
 func (r *Release) UnmarshalJSON(raw []byte) error {
 	type fields Release
 	var f fields
@@ -167,13 +167,13 @@ func (r *Release) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (l Limit) MarshalJSON() ([]byte, error) {
 	type fields Limit
 	return encodeObject(fields(l), l.unknown)
 }
 
-// UnmarshalJSON reads a limit and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes a limit, with the members that this version does not know. It does not check the values.
 func (l *Limit) UnmarshalJSON(raw []byte) error {
 	type fields Limit
 	var f fields
@@ -183,7 +183,7 @@ func (l *Limit) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// clone returns a copy that shares nothing that can change.
+// clone returns a deep copy.
 func (r *Release) clone() Release {
 	c := *r
 	c.Native = maps.Clone(r.Native)
@@ -213,7 +213,7 @@ func (r *Release) check() error {
 		return malformed("link and comment have %d and %d bytes, want at most %d and %d",
 			len(r.Link), len(r.Comment), MaxLink, MaxComment)
 	}
-	// A link is shown to people to follow, so it must not be a script.
+	// People follow the link, so it must not be a script.
 	if r.Link != "" && !strings.HasPrefix(r.Link, "https://") && !strings.HasPrefix(r.Link, "http://") {
 		return refuse(CodeMalformed, "write it with https:// in front", "link %q is not a web address", r.Link)
 	}

@@ -11,16 +11,16 @@ import (
 // RenewalSchema is the schema number of renewals that this version reads and writes.
 const RenewalSchema = 1
 
-// MaxRenewal is how often a manifest can be renewed before its channel has to be published to: with one renewal a day
-// for more than five years.
+// MaxRenewal is how often a manifest can be renewed until there must be a new manifest: at one renewal a day, for more
+// than five years.
 const MaxRenewal = 1<<renewalBits - 1
 
 // renewalBits is how many bits of [Manifest.Order] count renewals: what [MaxSequence] leaves of 64.
 const renewalBits = 11
 
-// renewal is the payload of a renewed manifest: JSON, schema 1. It holds the manifest as it was published, and says
-// that it is good for longer. All else is as in the manifest, so a key that may only renew can change nothing else; and
-// since the sequence stays, whatever is published next is newer than every renewal of what was before.
+// renewal is the payload of a renewed manifest: JSON, schema 1. It contains the manifest as published, with a new
+// lifetime. Everything else comes from the manifest, so a key that may only renew can change nothing else. The sequence
+// is the same, so the next manifest is newer than every renewal of this one.
 type renewal struct {
 	Schema   int             `json:"schema"`
 	Org      string          `json:"org"`
@@ -33,23 +33,23 @@ type renewal struct {
 	Manifest json.RawMessage `json:"manifest"`
 }
 
-// renewed is what a renewed manifest remembers of the manifest that was published.
+// renewed has the number of a renewal, and the manifest as it was published.
 type renewed struct {
 	number    uint64
 	raw       []byte
 	statement digest.Digest
 }
 
-// SignRenewal signs that a manifest, which was read from signed bytes, is good until expires, and returns the envelope:
-// what [Trust.VerifyManifest] returns for it is m with other times and one renewal more. A role suffices that may do
-// nothing else ([ActionRenew]).
+// SignRenewal renews a manifest that was decoded from signed bytes until expires, and returns the envelope.
+// [Trust.VerifyManifest] returns for it m with other times and the next renewal number. The keys of a role that may
+// only renew suffice ([ActionRenew]).
 func SignRenewal(m *Manifest, now, expires time.Time, keys ...PrivateKey) ([]byte, error) {
 	if m.raw == nil {
-		return nil, malformed("only a manifest that was signed can be renewed")
+		return nil, malformed("only a signed manifest can be renewed")
 	}
 	if m.Renewal() >= MaxRenewal {
 		return nil, refuse(CodeMalformed, "publish to the channel, or set its rules again",
-			"manifest of %s %s was renewed %d times, and cannot be again", m.App, m.Channel, m.Renewal())
+			"manifest of %s %s was renewed %d times, which is the limit", m.App, m.Channel, m.Renewal())
 	}
 	r := renewal{
 		Schema: RenewalSchema, Org: m.Org, App: m.App, Channel: m.Channel, Sequence: m.Sequence, Renewal: m.Renewal() + 1,
@@ -68,7 +68,7 @@ func SignRenewal(m *Manifest, now, expires time.Time, keys ...PrivateKey) ([]byt
 	return seal(TypeRenewal, payload, keys)
 }
 
-// Renewal returns how often the manifest was renewed; 0: never.
+// Renewal returns how often the manifest was renewed.
 func (m *Manifest) Renewal() uint64 {
 	if m.renewed == nil {
 		return 0
@@ -84,14 +84,14 @@ func (m *Manifest) Published() digest.Digest {
 	return m.renewed.statement
 }
 
-// Order orders the manifests of a channel: the higher one is newer, by its sequence and then by its renewal. Two with
-// one order and different statements are an equivocation.
+// Order orders the manifests of a channel by sequence and then by renewal: the higher one is newer. Two with the same
+// order and different statements are an equivocation.
 func (m *Manifest) Order() uint64 { return OrderOf(m.Sequence, m.Renewal()) }
 
-// OrderOf returns the order of a manifest with the sequence and renewal, see [Manifest.Order].
+// OrderOf returns the [Manifest.Order] of a manifest with the sequence and renewal.
 func OrderOf(sequence, renewal uint64) uint64 { return sequence<<renewalBits | renewal }
 
-// numberOf returns a sequence, and the renewal if there is one, for people.
+// numberOf returns a sequence, and the renewal if there is one, for people to read.
 func numberOf(sequence, renewal uint64) string {
 	if renewal == 0 {
 		return fmt.Sprint(sequence)
@@ -99,8 +99,8 @@ func numberOf(sequence, renewal uint64) string {
 	return fmt.Sprintf("%d, renewal %d", sequence, renewal)
 }
 
-// decodeRenewal returns the manifest that a renewal holds, with the times of the renewal, and the envelope that it was
-// published in.
+// decodeRenewal returns the manifest in a renewal, with the times of the renewal, and the envelope in which it was
+// published.
 func decodeRenewal(e *envelope) (*Manifest, *envelope, error) {
 	var r renewal
 	if err := decodePayload(e.payload, RenewalSchema, &r); err != nil {
@@ -124,7 +124,7 @@ func decodeRenewal(e *envelope) (*Manifest, *envelope, error) {
 		return nil, nil, err
 	}
 	if m.Org != r.Org || m.App != r.App || m.Channel != r.Channel || m.Sequence != r.Sequence {
-		return nil, nil, malformed("renewal of sequence %d of %s %s holds sequence %d of %s %s",
+		return nil, nil, malformed("renewal of sequence %d of %s %s has sequence %d of %s %s inside",
 			r.Sequence, r.App, r.Channel, m.Sequence, m.App, m.Channel)
 	}
 	if r.Issued.Before(m.Issued) {
@@ -136,8 +136,7 @@ func decodeRenewal(e *envelope) (*Manifest, *envelope, error) {
 	return m, inner, nil
 }
 
-// verifyRenewal checks a renewal by who signed it, and the manifest in it by who signed that. Whether that has expired
-// makes no difference.
+// verifyRenewal verifies the signers of a renewal, and those of the manifest in it, which may have expired.
 func (t *Trust) verifyRenewal(e *envelope, signers []string, now time.Time) (*Manifest, error) {
 	m, inner, err := decodeRenewal(e)
 	if err != nil {
@@ -156,11 +155,11 @@ func (t *Trust) verifyRenewal(e *envelope, signers []string, now time.Time) (*Ma
 	return m, t.checkEpoch(m)
 }
 
-// UnmarshalJSON reads a renewal; it does not check the values.
+// UnmarshalJSON decodes a renewal. It does not check the values.
 func (r *renewal) UnmarshalJSON(raw []byte) error {
 	type fields renewal
 	var f fields
-	_, err := decodeObject(raw, &f) // nothing is made from a renewal, so what is unknown has nowhere to be lost
+	_, err := decodeObject(raw, &f) // renewals are never modified, so unknown members need not be kept
 	*r = renewal(f)
 	return err
 }

@@ -6,15 +6,15 @@ import (
 	"brink/digest"
 )
 
-// Device is what a device says about itself when it asks for an update. What it leaves out is zero: so one that says
-// nothing is a real device with a production build.
+// Device is what a device reports about itself when it asks for an update. The zero value of a field means that it did
+// not report it: a device that reports nothing is a real device with a production build.
 type Device struct {
-	ID          string // the same for as long as the app is installed; empty: it cannot be told from others
-	Custom      string // an ID that the app gave it, which several devices may share
+	ID          string // constant while the app is installed; empty: unknown
+	Custom      string // an ID given by the app, which several devices may share
 	Platform    Platform
-	Native      string        // version of the native app, semver; 1 and 1.2 count as 1.0.0 and 1.2.0
-	Version     string        // version of the release it runs; empty or no semver: unknown, and below every release
-	Bundle      digest.Digest // what it runs, zero if it does not know
+	Native      string        // version of the native app, semver; 1 and 1.2 mean 1.0.0 and 1.2.0
+	Version     string        // of the release it runs; empty or not semver: unknown, and below every release
+	Bundle      digest.Digest // that it runs; zero: unknown
 	BuiltIn     bool          // it runs what its native app came with
 	Emulator    bool          // it is an emulator or a simulator
 	Development bool          // its native app is a development build
@@ -25,23 +25,23 @@ type Kind string
 
 // The kinds of decisions.
 const (
-	UpToDate Kind = "up_to_date" // it runs what the channel serves to it
-	Update   Kind = "update"     // go to Decision.Release
-	Rollback Kind = "rollback"   // go to Decision.Release, which is a lower version
+	UpToDate Kind = "up_to_date" // the device runs what the channel serves to it
+	Update   Kind = "update"     // move to Decision.Release
+	Rollback Kind = "rollback"   // move to Decision.Release, which has a lower version
 	BuiltIn  Kind = "built_in"   // go back to what the native app came with
-	None     Kind = "none"       // stay: Decision.Reason says why
+	None     Kind = "none"       // stay, for Decision.Reason
 )
 
-// Reason says why a device gets nothing. Reasons appear in HTTP answers and never change their meaning.
+// Reason is why a device gets nothing. Reasons appear in HTTP answers, and their meaning never changes.
 type Reason string
 
 // The reasons of a decision of kind None.
 const (
 	// ReasonNeedsUpdate: the manifest has a critical member that this version does not know ([Manifest.Critical]).
 	ReasonNeedsUpdate Reason = "needs_update"
-	// ReasonExpired: the manifest was good until a time that has passed, so nothing is known about now.
+	// ReasonExpired: the manifest has expired, so what the channel serves now is unknown.
 	ReasonExpired Reason = "expired"
-	// ReasonNotInRollout: the release is rolled out to other devices, and there is none before it for this one.
+	// ReasonNotInRollout: the release is rolled out to other devices, and there is no earlier one for this device.
 	ReasonNotInRollout Reason = "not_in_rollout"
 
 	// ReasonPrivate: the channel is for devices that an override names, and none names this one.
@@ -57,44 +57,44 @@ const (
 	// ReasonProduction: the channel is for development builds of the native app only.
 	ReasonProduction Reason = "production_not_allowed"
 
-	// ReasonNativeTooOld: the release wants a newer native app.
+	// ReasonNativeTooOld: the release requires a newer native app.
 	ReasonNativeTooOld Reason = "native_too_old"
-	// ReasonNativeTooNew: the release wants an older native app.
+	// ReasonNativeTooNew: the release requires an older native app.
 	ReasonNativeTooNew Reason = "native_too_new"
-	// ReasonNativeUnknown: the native version decides, and the one that the device tells is no semver.
+	// ReasonNativeUnknown: the decision depends on the native version, and the device reported none that is semver.
 	ReasonNativeUnknown Reason = "native_unknown"
-	// ReasonUnderNative: the release is below the version of the native app, and the channel does not go there.
+	// ReasonUnderNative: the release is below the version of the native app, which the channel does not allow.
 	ReasonUnderNative Reason = "under_native"
 
-	// ReasonAhead: the device runs a higher version than the channel serves to it, and nothing took that one back.
+	// ReasonAhead: the device runs a higher version than the channel serves to it, and nothing withdrew that version.
 	ReasonAhead Reason = "ahead"
-	// ReasonStep: the release is a larger step from what the device runs than the channel takes; with StepNumber, the
+	// ReasonStep: the release is a larger step from what the device runs than the channel allows; with StepNumber, the
 	// native app is below Rules.MinNative.
 	ReasonStep Reason = "step_too_large"
-	// ReasonMisconfigured: the rules say StepNumber, and not from which version of the native app on.
+	// ReasonMisconfigured: the rules have StepNumber, but no MinNative.
 	ReasonMisconfigured Reason = "misconfigured_channel"
-	// ReasonVersionUnknown: the channel bounds the steps, and neither version that the device tells is semver.
+	// ReasonVersionUnknown: the channel limits the steps, and neither version that the device reported is semver.
 	ReasonVersionUnknown Reason = "version_unknown"
 )
 
-// Decision is what a device gets. Release is set for an update and a rollback only; it belongs to the manifest, and the
-// caller must not change it. Reason is set for None only.
+// Decision is what a device gets. Release is set only for an update and a rollback; it belongs to the manifest, and the
+// caller must not change it. Reason is set only for None.
 type Decision struct {
 	Kind    Kind
 	Reason  Reason
 	Release *Release
 }
 
-// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time give
-// the same decision on every node. It does not allocate, unless the ID of the device is longer than [MaxID]. It agrees
-// with [State.Accept]: no device is sent where it would refuse to go. [Explain] tells how it came to the decision.
+// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time have
+// the same decision on every node. It does not allocate, unless the ID of the device is longer than [MaxID]. It is
+// consistent with [State.Accept]: a device does not get what it would refuse. [Explain] also returns the reasons.
 func Resolve(m *Manifest, d Device, now time.Time) Decision {
 	q := question{m: m, device: d, now: now}
 	return q.decide()
 }
 
-// ResolveLast is Resolve for devices that check no signature, such as browsers and the plugins of other services: it
-// decides as if the manifest never expired. Expiry protects those who check it; the others would only lose their app.
+// ResolveLast is Resolve for devices that verify no signatures, such as browsers and the plugins of other services: it
+// ignores expiry, which protects only devices that verify it. The others would lose their app.
 func ResolveLast(m *Manifest, d Device, now time.Time) Decision {
 	q := question{m: m, device: d, now: now, last: true}
 	return q.decide()
@@ -108,36 +108,36 @@ func (q *question) decide() Decision {
 	}
 }
 
-// rule is one part of a decision. They are applied in this order until one decides; the last one always does.
+// rule is one step of a decision. Rules are applied in this order until one decides; the last one always does.
 type rule int
 
 const (
 	ruleCritical  rule = iota // are all critical members of the manifest known?
-	ruleExpiry                // is the manifest good still?
-	ruleOverride              // does it name the device?
-	ruleRollout               // what is for the device: which release, or what its native app came with?
-	ruleInstalled             // does it run that?
+	ruleExpiry                // has the manifest expired?
+	ruleOverride              // does an override name the device?
+	ruleRollout               // what should the device run: which release, or what its native app came with?
+	ruleInstalled             // does it run that already?
 	ruleAudience              // is the channel for the device?
 	ruleNative                // can its native app run the release?
-	ruleDirection             // may it go there from what it runs?
-	ruleStep                  // is it a step that the channel takes?
+	ruleDirection             // may it move there from what it runs?
+	ruleStep                  // does the channel allow the step?
 )
 
-// question is one decision on its way.
+// question is a decision in progress.
 type question struct {
 	m      *Manifest
 	device Device
 	now    time.Time
-	last   bool // the manifest is taken for good even if it has expired
+	last   bool // ignore expiry
 
 	named  *Override // the override that names the device; nil: none
-	place  place     // in the rollout, if none names it
-	target *Release  // what is for the device; nil: nothing, or what its native app came with
+	place  place     // in the rollout, if no override names the device
+	target *Release  // what the device should run; nil: nothing, or what its native app came with
 
-	builtIn bool // what its native app came with is for the device
+	builtIn bool // the device should run what its native app came with
 }
 
-// apply applies one rule, after all those before it, and reports whether it has decided.
+// apply applies one rule, after those before it, and reports whether it has decided.
 func (q *question) apply(r rule) (Decision, bool) {
 	m, d := q.m, &q.device
 	switch r {
@@ -152,7 +152,7 @@ func (q *question) apply(r rule) (Decision, bool) {
 	case ruleOverride:
 		q.named = m.override(d)
 	case ruleRollout:
-		if q.target, q.builtIn = q.meant(); q.target == nil && !q.builtIn {
+		if q.target, q.builtIn = q.findTarget(); q.target == nil && !q.builtIn {
 			return stay(ReasonNotInRollout)
 		}
 	case ruleInstalled:
@@ -196,13 +196,13 @@ func (q *question) apply(r rule) (Decision, bool) {
 	return Decision{}, false
 }
 
-// stay returns the decision to stay, if there is a reason to.
+// stay returns the decision to stay if there is a reason, and reports whether there is one.
 func stay(reason Reason) (Decision, bool) {
 	return Decision{Kind: None, Reason: reason}, reason != ""
 }
 
-// meant returns what is meant for the device: a release, or what its native app came with, or neither.
-func (q *question) meant() (release *Release, builtIn bool) {
+// findTarget returns what the device should run: a release, or what its native app came with, or neither.
+func (q *question) findTarget() (release *Release, builtIn bool) {
 	m := q.m
 	if o := q.named; o != nil {
 		switch {
@@ -224,10 +224,10 @@ func (q *question) meant() (release *Release, builtIn bool) {
 	}
 }
 
-// mayGoDown reports whether the manifest says that the device should leave what it runs for a lower version: a rollback
-// took it back, an override names the device, or the rollout gives to others what the device runs. In the last case the
-// device must run a release of this very channel. One that has a version of its own between the two keeps it, such as
-// an app that came from the store with newer files than the channel has.
+// mayGoDown reports whether the manifest allows the device to move to a lower version: a rollback withdrew what it
+// runs, an override names it, or the rollout gives what it runs to others. In the last case the device must run a
+// release of this channel: one with another version between the two stays, such as an app whose native app came with
+// newer files than the channel serves.
 func (q *question) mayGoDown() bool {
 	m, d := q.m, &q.device
 	if q.named != nil || CompareVersions(d.Version, m.Withdrawn) <= 0 {
@@ -244,7 +244,7 @@ func (q *question) mayGoDown() bool {
 	return false
 }
 
-// runsOn reports whether the device runs r. The bundle decides; the version only where the bundle is not known.
+// runsOn reports whether the device runs r, by the bundle, or by the version if the bundle is not known.
 func (r *Release) runsOn(d Device) bool {
 	if d.Bundle.IsZero() {
 		return d.Version == r.Version
@@ -252,7 +252,7 @@ func (r *Release) runsOn(d Device) bool {
 	return d.Bundle == r.Bundle
 }
 
-// reason says why a native version is outside the limits, and "" if it is within.
+// reason returns why a native version is outside the limits, and "" if it is within.
 func (l Limit) reason(native string) Reason {
 	switch {
 	case l.Min == "" && l.Max == "":

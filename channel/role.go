@@ -2,15 +2,15 @@ package channel
 
 import "slices"
 
-// Role says what a set of keys may publish. A statement counts if [Role.Threshold] distinct keys of one role signed it
-// and that role holds the app and the channel.
+// Role defines what a set of keys may publish. A statement is valid if [Role.Threshold] distinct keys of one role
+// signed it and that role includes the app and the channel.
 type Role struct {
 	Name      string    `json:"name"`      // unique in the trust document, at most MaxRole bytes
 	Keys      []string  `json:"keys"`      // key IDs, distinct, at least one
 	Threshold int       `json:"threshold"` // 1 to len(Keys)
 	Apps      []Pattern `json:"apps"`      // at least one
 	Channels  []Pattern `json:"channels"`  // at least one
-	// May bounds what the role may do with them; empty: everything. Words that this version does not know allow nothing.
+	// May lists what the role may do with them; empty: everything. Actions that this version does not know allow nothing.
 	May []Action `json:"may,omitempty"`
 
 	unknown unknown
@@ -21,11 +21,11 @@ type Action string
 
 // The actions of roles.
 const (
-	ActionPublish Action = "publish" // sign manifests, which may say anything, and bundle intents
-	ActionRenew   Action = "renew"   // sign renewals, which change nothing but how long a manifest is good for
+	ActionPublish Action = "publish" // sign manifests and bundle intents
+	ActionRenew   Action = "renew"   // sign renewals, which change only how long a manifest is valid
 )
 
-// may reports whether the role may do it. Whoever may publish could renew by publishing.
+// may reports whether the action is allowed. A role that may publish may renew too: it could renew by publishing.
 func (r *Role) may(action Action) bool {
 	return len(r.May) == 0 || slices.Contains(r.May, action) || slices.Contains(r.May, ActionPublish)
 }
@@ -33,18 +33,18 @@ func (r *Role) may(action Action) bool {
 // MayPublish reports whether the role may sign manifests and bundle intents.
 func (r *Role) MayPublish() bool { return r.may(ActionPublish) }
 
-// Holds reports whether the role may publish the app to the channel.
-func (r *Role) Holds(app, channel string) bool {
+// Includes reports whether the role is for the app and the channel.
+func (r *Role) Includes(app, channel string) bool {
 	return matches(r.Apps, app) && matches(r.Channels, channel)
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (r Role) MarshalJSON() ([]byte, error) {
 	type fields Role
 	return encodeObject(fields(r), r.unknown)
 }
 
-// UnmarshalJSON reads a role and keeps the members that it does not know.
+// UnmarshalJSON decodes a role, with the members that this version does not know. It does not check the values.
 func (r *Role) UnmarshalJSON(raw []byte) error {
 	type fields Role
 	var f fields
@@ -71,7 +71,7 @@ func (r *Role) check(keys map[string]PublicKey) error {
 	}
 	if len(r.Apps) == 0 || len(r.Channels) == 0 {
 		return refuse(CodeMalformed, "give at least one app and one channel, or * for all",
-			"role %s holds nothing", r.Name)
+			"role %s has no apps or no channels", r.Name)
 	}
 	for _, action := range r.May {
 		if err := checkName("action", string(action), MaxRole); err != nil {
@@ -92,18 +92,18 @@ func (r *Role) check(keys map[string]PublicKey) error {
 }
 
 // checkSigners checks a list of key IDs and its threshold. Distinct IDs are distinct keys: an ID is a hash of the key.
-func checkSigners(who string, ids []string, threshold int, keys map[string]PublicKey) error {
+func checkSigners(what string, ids []string, threshold int, keys map[string]PublicKey) error {
 	if threshold < 1 || threshold > len(ids) || threshold > MaxSignatures {
-		return malformed("%s has threshold %d, want 1 to its %d keys and at most %d",
-			who, threshold, len(ids), MaxSignatures)
+		return malformed("%s has threshold %d, want at least 1 and at most its %d keys and %d",
+			what, threshold, len(ids), MaxSignatures)
 	}
 	seen := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		if _, ok := keys[id]; !ok {
-			return malformed("%s names key %q, which the document does not hold", who, id)
+			return malformed("%s lists key %q, which is not in the document", what, id)
 		}
 		if seen[id] {
-			return malformed("%s names key %s twice", who, id)
+			return malformed("%s lists key %s twice", what, id)
 		}
 		seen[id] = true
 	}
@@ -114,7 +114,7 @@ func matches(patterns []Pattern, name string) bool {
 	return slices.ContainsFunc(patterns, func(p Pattern) bool { return p.Match(name) })
 }
 
-// count returns how many of ids are in signers. Both are without doubles.
+// count returns how many of ids are in signers. Neither has duplicates.
 func count(ids, signers []string) int {
 	n := 0
 	for _, id := range signers {

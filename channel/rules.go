@@ -7,32 +7,34 @@ import (
 	"time"
 )
 
-// MaxPlatforms bounds how many platforms each of the lists of a channel may name.
+// MaxPlatforms bounds each list of platforms in the rules.
 const MaxPlatforms = 16
 
-// Rules say which devices a channel is for, and how far one update may take them. The zero value is for all devices and
-// every step. An [Override] stands above the rules: it names its device.
+// Rules define which devices a channel is for, and how large a step an update may be. The zero value is for all devices
+// and every step. An [Override] takes precedence over the rules.
 type Rules struct {
-	Private       bool       `json:"private,omitempty"`       // only devices that an override names
-	Platforms     []Platform `json:"platforms,omitempty"`     // only these; empty: all
-	NoEmulators   bool       `json:"noEmulators,omitempty"`   // not on emulators and simulators
-	NoDevices     bool       `json:"noDevices,omitempty"`     // not on real devices
-	NoProduction  bool       `json:"noProduction,omitempty"`  // not around production builds of the native app
-	NoDevelopment bool       `json:"noDevelopment,omitempty"` // not around development builds of the native app
+	Private       bool       `json:"private,omitempty"`       // only for devices that an override names
+	Platforms     []Platform `json:"platforms,omitempty"`     // only for these; empty: all
+	NoEmulators   bool       `json:"noEmulators,omitempty"`   // not for emulators and simulators
+	NoDevices     bool       `json:"noDevices,omitempty"`     // not for real devices
+	NoProduction  bool       `json:"noProduction,omitempty"`  // not for production builds of the native app
+	NoDevelopment bool       `json:"noDevelopment,omitempty"` // not for development builds of the native app
 
-	MaxStep        Step   `json:"maxStep,omitempty"`        // the largest update; empty is StepMajor
+	MaxStep        Step   `json:"maxStep,omitempty"`        // the largest step of an update; empty is StepMajor
 	MinNative      string `json:"minNative,omitempty"`      // semver, for StepNumber only
 	NotUnderNative bool   `json:"notUnderNative,omitempty"` // no release below the version of the native app
 
-	// Default and SelfAssign matter to devices that do not insist on a channel, see Choose. A private channel is neither.
+	// Default and SelfAssign are for devices that do not require a certain channel, see Choose. A private channel can have
+	// neither.
 	Default    []Platform `json:"default,omitempty"`    // the channel is the default of these
 	SelfAssign bool       `json:"selfAssign,omitempty"` // devices may choose the channel themselves
 
 	unknown unknown
 }
 
-// Step is how far an update goes: from the version that a device runs to that of the release. A device whose version is
-// not known runs what its native app came with, so the native version stands in for it. A rollback is no step.
+// Step is the size of an update, from the version that a device runs to that of the release. For a device whose version
+// is not known, the native version is used, for it probably runs what its native app came with. A rollback is not a
+// step.
 type Step string
 
 // The steps, from the smallest.
@@ -42,11 +44,11 @@ const (
 	StepMinor Step = "minor" // 1.4.1 to 1.5.0
 	StepMajor Step = "major" // 1.5.0 to 2.0.0
 
-	// StepNumber takes every step, from a version of the native app on that the rules name (Rules.MinNative).
+	// StepNumber allows every step to devices whose native app has at least version Rules.MinNative.
 	StepNumber Step = "version_number"
 )
 
-// size orders steps; -1 is no step.
+// size orders steps; -1 means that s is not valid.
 func (s Step) size() int {
 	switch s {
 	case StepNone:
@@ -62,7 +64,7 @@ func (s Step) size() int {
 	}
 }
 
-// stepBetween returns the step from one version to another; both are semver.
+// stepBetween returns the step from one version to another; both must be semver.
 func stepBetween(from, to string) Step {
 	fromMajor, fromMinor := majorMinor(from)
 	toMajor, toMinor := majorMinor(to)
@@ -91,7 +93,7 @@ func majorMinor(version string) (major, minor string) {
 // known reports whether a version is semver, or a native version of one or two numbers.
 func known(version string) bool { return CompareVersions(version, "") > 0 }
 
-// audience says why the channel is not for the device, and "" if it is.
+// audience returns why the channel is not for the device, and "" if it is.
 func (r *Rules) audience(d Device) Reason {
 	switch {
 	case r.Private:
@@ -111,7 +113,7 @@ func (r *Rules) audience(d Device) Reason {
 	}
 }
 
-// underNative says why the device may not run the version in its native app, and "" if it may.
+// underNative returns why the device may not run the version in its native app, and "" if it may.
 func (r *Rules) underNative(version, native string) Reason {
 	switch {
 	case !r.NotUnderNative:
@@ -125,7 +127,7 @@ func (r *Rules) underNative(version, native string) Reason {
 	}
 }
 
-// step says why the device may not be updated to the version, and "" if it may.
+// step returns why the device may not be updated to the version, and "" if it may.
 func (r *Rules) step(version string, d Device) Reason {
 	if r.MaxStep == StepNumber {
 		return r.number(d.Native)
@@ -143,7 +145,7 @@ func (r *Rules) step(version string, d Device) Reason {
 	return ""
 }
 
-// number says why StepNumber does not let the native app have an update, and "" if it does.
+// number returns why StepNumber does not allow the native app an update, and "" if it does.
 func (r *Rules) number(native string) Reason {
 	switch {
 	case r.MinNative == "":
@@ -157,12 +159,12 @@ func (r *Rules) number(native string) Reason {
 	}
 }
 
-// Open reports whether the channel is for devices of the platform, and not only for those that an override names.
+// Open reports whether the channel is for all devices of the platform, and not only for those that an override names.
 func (r *Rules) Open(p Platform) bool {
 	return !r.Private && (len(r.Platforms) == 0 || slices.Contains(r.Platforms, p))
 }
 
-// runs returns the version that the device runs, its native one if that is all it knows, and "" for neither.
+// runs returns the version that the device runs, or its native version if that is not known, or "".
 func (d *Device) runs() string {
 	switch {
 	case known(d.Version):
@@ -174,8 +176,8 @@ func (d *Device) runs() string {
 	}
 }
 
-// SetRules returns the manifest that has the rules in the place of m's. To change some of them, start from m.Rules. It
-// returns [ErrUnchanged] if they are the same, and refuses what is malformed.
+// SetRules returns the manifest with the rules instead of m's. To change some of them, start from m.Rules. It returns
+// [ErrUnchanged] if they are the same, and refuses malformed rules.
 func (m *Manifest) SetRules(r Rules, now time.Time) (*Manifest, error) {
 	r = r.clone()
 	if reflect.DeepEqual(m.Rules.clone(), r) {
@@ -186,13 +188,13 @@ func (m *Manifest) SetRules(r Rules, now time.Time) (*Manifest, error) {
 	return checked(next, next.Rules.check())
 }
 
-// MarshalJSON writes the fields and what UnmarshalJSON found beside them.
+// MarshalJSON encodes the fields, and the unknown members that UnmarshalJSON found.
 func (r Rules) MarshalJSON() ([]byte, error) {
 	type fields Rules
 	return encodeObject(fields(r), r.unknown)
 }
 
-// UnmarshalJSON reads rules and keeps the members that it does not know; it does not check the values.
+// UnmarshalJSON decodes rules, with the members that this version does not know. It does not check the values.
 func (r *Rules) UnmarshalJSON(raw []byte) error {
 	type fields Rules
 	var f fields
@@ -202,7 +204,7 @@ func (r *Rules) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// clone returns a copy that shares nothing that can change.
+// clone returns a deep copy.
 func (r *Rules) clone() Rules {
 	c := *r
 	c.Platforms = append([]Platform(nil), r.Platforms...)
@@ -214,7 +216,7 @@ func (r *Rules) clone() Rules {
 func (r *Rules) check() error {
 	for _, list := range [][]Platform{r.Platforms, r.Default} {
 		if len(list) > MaxPlatforms {
-			return malformed("rules name %d platforms, want at most %d", len(list), MaxPlatforms)
+			return malformed("rules list %d platforms, want at most %d", len(list), MaxPlatforms)
 		}
 		for _, platform := range list {
 			if err := checkName("platform", string(platform), MaxRole); err != nil {
@@ -223,12 +225,12 @@ func (r *Rules) check() error {
 		}
 	}
 	if r.Private && (len(r.Default) > 0 || r.SelfAssign) {
-		return refuse(CodeMalformed, "make it no default, and not for devices to choose, or not private",
-			"a private channel is for devices that an override names")
+		return refuse(CodeMalformed, "remove the defaults and self-assignment, or make the channel public",
+			"a private channel cannot be a default or be chosen by devices")
 	}
 	for _, platform := range r.Default {
 		if !r.Open(platform) {
-			return malformed("the channel is the default of %s, and not for it", platform)
+			return malformed("the channel is the default of platform %s, but is not for that platform", platform)
 		}
 	}
 	if r.MaxStep.size() < 0 {

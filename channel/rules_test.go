@@ -169,12 +169,12 @@ func TestExplain_TellsEveryRuleUpToTheOneThatDecided(t *testing.T) {
 	}
 	want := fmt.Sprintf(`expiry: the manifest never expires
 override: none of 0 overrides names the device
-rollout: 1.6.0 is rolled out to 12.50 %%, and the device, at %s, is out; for the device is 1.5.0
+rollout: 1.6.0 is rolled out to 12.50 %%, and the device, at %s, is out; the device gets 1.5.0
 installed: it runs something else: version "1.4.0"
 audience: the channel is for it
 native: the native app can run it
-direction: it is no step down
-step: from 1.4.0 it is a minor step, and the channel takes steps up to patch`, percent(Bucket("a", m.Release.Bundle)))
+direction: it is not a step down
+step: from 1.4.0 it is a minor step, and the channel allows steps up to patch`, percent(Bucket("a", m.Release.Bundle)))
 	if text := strings.Join(lines, "\n"); text != want || got.Reason != ReasonStep {
 		t.Errorf("%+v:\n%s\nwant:\n%s", got, text, want)
 	}

@@ -11,39 +11,39 @@ import (
 // TrustSchema is the schema number of trust documents that this version reads and writes.
 const TrustSchema = 1
 
-// MaxSequence is the highest sequence of a manifest and version of a trust document: what every reader of JSON holds
-// exactly (RFC 7493, section 2.2).
+// MaxSequence is the highest sequence of a manifest and version of a trust document: the highest integer that all JSON
+// parsers represent exactly (RFC 7493, section 2.2).
 const MaxSequence = 1<<53 - 1
 
 // MaxSkew is how far ahead of the reader's clock a statement may have been issued.
 const MaxSkew = 10 * time.Minute
 
-// DevelopmentOrg is the name of the org that a node makes for development on one machine. Its manifests do not expire
-// unless somebody wants them to.
+// DevelopmentOrg is the name of the org that a node creates for development on one machine. By default its manifests do
+// not expire.
 const DevelopmentOrg = "development"
 
-// Trust is an org's trust document: who may publish what of the org's apps. It was checked against its own root keys,
-// and never changes. It is safe for concurrent use.
+// Trust is an org's trust document, which defines who may publish what for the org's apps. It was verified with its own
+// root keys. It is immutable and safe for concurrent use.
 type Trust struct {
 	doc       trustDocument
 	raw       []byte
 	statement digest.Digest
 }
 
-// trustDocument is the payload: JSON, schema 1. Roots and roles name keys by ID; Keys holds each.
+// trustDocument is the payload: JSON, schema 1. Roots and roles refer to Keys by ID.
 type trustDocument struct {
 	Schema  int                  `json:"schema"`
 	Org     string               `json:"org"`
 	Version uint64               `json:"version"` // 1 to MaxSequence
 	Issued  time.Time            `json:"issued"`
 	Expires time.Time            `json:"expires,omitzero"` // zero: never
-	Keys    map[string]PublicKey `json:"keys"`             // by key ID, roots included
+	Keys    map[string]PublicKey `json:"keys"`             // by key ID, including roots
 	Roots   []string             `json:"roots"`            // key IDs
-	// Threshold says how many roots must sign this document and the one after it.
+	// Threshold is how many roots must sign this document and its successor.
 	Threshold int    `json:"threshold"`
 	Roles     []Role `json:"roles,omitempty"`
 	Quota     int64  `json:"quota,omitempty"` // bytes in a store, 0: none
-	// Epochs are the channels whose sequences the roots have reset, see Epoch.
+	// Epochs lists the channels whose sequences the roots have reset, see Epoch.
 	Epochs []Epoch `json:"epochs,omitempty"`
 
 	unknown unknown
@@ -63,10 +63,10 @@ func (d *trustDocument) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// ParseTrust reads the first trust document of an org that a node or device gets. Enough of its own root keys must have
-// signed it, which proves that it is whole and not who wrote it: that rests on where it came from. Every document after
-// it goes through [Trust.Accept]. Signatures of keys that are none of its roots are passed over, since those of its
-// predecessor's roots are among them.
+// ParseTrust parses the first trust document of an org that a node or device gets. Enough of its own root keys must
+// have signed it. That proves integrity but not authenticity, for which the caller must trust the source. Later
+// documents go through [Trust.Accept]. ParseTrust ignores signatures of other keys, such as those of its predecessor's
+// roots.
 func ParseTrust(raw []byte, now time.Time) (*Trust, error) {
 	t, err := LoadTrust(raw)
 	if err != nil {
@@ -78,8 +78,8 @@ func ParseTrust(raw []byte, now time.Time) (*Trust, error) {
 	return t, nil
 }
 
-// LoadTrust reads a trust document that was accepted before, from one's own store. It checks everything but time: a
-// document that has expired since allows nothing any more, but is still what [Trust.Accept] builds on.
+// LoadTrust parses a trust document that was accepted and stored before. It is ParseTrust without the check of times:
+// an expired document allows nothing any more, but [Trust.Accept] still verifies its successor with it.
 func LoadTrust(raw []byte) (*Trust, error) {
 	e, err := open(raw, TypeTrust)
 	if err != nil {
@@ -98,8 +98,8 @@ func LoadTrust(raw []byte) (*Trust, error) {
 	return t, nil
 }
 
-// Accept returns the trust document that takes the place of t: next as [Trust.Succeed] returns it, if now is within its
-// times. An expired t can be succeeded.
+// Accept returns the trust document that replaces t: next as [Trust.Succeed] returns it, if now is within its times. An
+// expired t can be replaced.
 func (t *Trust) Accept(next []byte, now time.Time) (*Trust, error) {
 	n, err := t.Succeed(next)
 	if err != nil || n == t {
@@ -111,16 +111,16 @@ func (t *Trust) Accept(next []byte, now time.Time) (*Trust, error) {
 	return n, nil
 }
 
-// Succeed returns the trust document that takes the place of t, whatever the time. It must be of the same org, have a
-// higher version, lower no epoch (see [Epoch]), and be signed by enough root keys of t and enough of its own (as in
-// TUF, section 5.3.4 of its specification), so that roots can be replaced but not taken over. If next says exactly what
-// t says, Succeed returns t.
+// Succeed returns the trust document that replaces t, without checking times. It must be of the same org, have a higher
+// version, lower no epoch (see [Epoch]), and be signed by enough root keys of t and enough of its own (as in TUF,
+// section 5.3.4 of its specification), so that roots can be replaced but not taken over. If next has the same statement
+// as t, Succeed returns t.
 func (t *Trust) Succeed(next []byte) (*Trust, error) {
 	e, err := open(next, TypeTrust)
 	if err != nil {
 		return nil, err
 	}
-	// The roots in force are asked first: a stranger's document is not worth more work.
+	// Check the roots in force first, before more work is spent on an untrusted document.
 	if err := t.checkRoot(e); err != nil {
 		return nil, err
 	}
@@ -135,10 +135,10 @@ func (t *Trust) Succeed(next []byte) (*Trust, error) {
 		return t, nil
 	case n.Version() == t.Version():
 		return nil, refuse(CodeEquivocation, "sign it again with a higher version",
-			"another trust document of org %s has version %d already", t.Org(), t.Version())
+			"another trust document of org %s already has version %d", t.Org(), t.Version())
 	case n.Version() < t.Version():
 		return nil, refuse(CodeTrustVersionNotHigher, "fetch the document in force and make the next one from it",
-			"trust document of org %s has version %d, and %d is in force", t.Org(), n.Version(), t.Version())
+			"trust document of org %s has version %d, but %d is in force", t.Org(), n.Version(), t.Version())
 	}
 	if err := t.checkEpochs(n); err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (t *Trust) checkRoot(e *envelope) error {
 	}
 	if n := count(t.doc.Roots, signers); n < t.doc.Threshold {
 		return refuse(CodeNotEnoughSignatures, "collect the missing signatures of root keys",
-			"trust document has %d signatures of the root keys of version %d, which asks for %d",
+			"trust document has %d signatures of the root keys of version %d, which requires %d",
 			n, t.Version(), t.doc.Threshold)
 	}
 	return nil
@@ -177,7 +177,7 @@ func (d *trustDocument) check() error {
 	}
 	for id, key := range d.Keys {
 		if key.IsZero() || key.ID() != id {
-			return malformed("key under the ID %q has another ID", id)
+			return malformed("key with the ID %q does not match its ID", id)
 		}
 	}
 	if err := checkSigners("root", d.Roots, d.Threshold, d.Keys); err != nil {
@@ -206,10 +206,10 @@ func (t *Trust) Version() uint64 { return t.doc.Version }
 // Issued returns when the document was signed.
 func (t *Trust) Issued() time.Time { return t.doc.Issued }
 
-// Expires returns from when on the document allows nothing; zero means never.
+// Expires returns the time from which the document allows nothing; zero means never.
 func (t *Trust) Expires() time.Time { return t.doc.Expires }
 
-// Quota returns how many bytes the org may hold in a store; 0 means that the document sets no bound.
+// Quota returns how many bytes the org may use in a store; 0 means that the document sets no limit.
 func (t *Trust) Quota() int64 { return t.doc.Quota }
 
 // Raw returns the signed bytes. The caller must not change them.
@@ -218,24 +218,24 @@ func (t *Trust) Raw() []byte { return t.raw }
 // Digest returns the digest of the signed bytes.
 func (t *Trust) Digest() digest.Digest { return digest.Sum(t.raw) }
 
-// Apps reports whether the org claims the app: some role holds it for some channel.
+// Apps reports whether the org claims the app: whether a role includes it.
 func (t *Trust) Apps(app string) bool {
 	return slices.ContainsFunc(t.doc.Roles, func(r Role) bool { return matches(r.Apps, app) })
 }
 
-// Roles returns copies of the roles that may publish the app to the channel, in the document's order.
+// Roles returns copies of the roles that include the app and the channel, in the document's order.
 func (t *Trust) Roles(app, channel string) []Role {
 	var fit []Role
 	for i := range t.doc.Roles {
-		if r := &t.doc.Roles[i]; r.Holds(app, channel) {
+		if r := &t.doc.Roles[i]; r.Includes(app, channel) {
 			fit = append(fit, r.clone())
 		}
 	}
 	return fit
 }
 
-// Next returns what to change and sign for the version that follows: everything as it is in t, one version higher. The
-// caller sets Issued, and Expires if the document expires.
+// Next returns the content of t with the next version, to be changed and signed. The caller sets Issued, and Expires if
+// the document expires.
 func (t *Trust) Next() TrustConfig {
 	d := &t.doc
 	c := TrustConfig{Org: d.Org, Version: d.Version + 1, Threshold: d.Threshold, Quota: d.Quota}
@@ -246,7 +246,7 @@ func (t *Trust) Next() TrustConfig {
 	for _, id := range d.Roots {
 		c.Roots = append(c.Roots, d.Keys[id])
 	}
-	// A root that is taken out of Roots is to be gone, unless a role names it too.
+	// If the caller removes a root from Roots, its key must not remain in Keys, unless a role lists it too.
 	inRole := func(id string) bool {
 		return slices.ContainsFunc(d.Roles, func(r Role) bool { return slices.Contains(r.Keys, id) })
 	}

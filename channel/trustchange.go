@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// NextAt is [Trust.Next] for a document that is issued then, to the second, and is good for as long as t.
+// NextAt is [Trust.Next] for a document that is issued at that time, to the second, and has the same lifetime as t.
 func (t *Trust) NextAt(issued time.Time) TrustConfig {
 	c := t.Next()
 	c.Issued = issued.UTC().Truncate(time.Second)
@@ -15,14 +15,13 @@ func (t *Trust) NextAt(issued time.Time) TrustConfig {
 	return c
 }
 
-// SignNext signs the successor of t that c describes and returns the envelope, unless t would not accept it at that
-// time, see [Trust.Accept]. Each of the keys must be a root key of t or of c: the signature of any other would say
-// nothing, and is [CodeUnknownKey].
+// SignNext signs the successor of t that c describes and returns the envelope. It fails if t would not accept it at
+// that time, see [Trust.Accept]. Each of the keys must be a root key of t or of c; any other is [CodeUnknownKey].
 func (t *Trust) SignNext(c TrustConfig, now time.Time, roots ...PrivateKey) ([]byte, error) {
 	for _, key := range roots {
 		public := key.Public()
 		if !slices.Contains(t.doc.Roots, public.ID()) && !slices.Contains(c.Roots, public) {
-			return nil, refuse(CodeUnknownKey, "", "key %s is no root key of org %s", public.ID(), t.Org())
+			return nil, refuse(CodeUnknownKey, "", "key %s is not a root key of org %s", public.ID(), t.Org())
 		}
 	}
 	raw, err := NewTrust(c, roots...)
@@ -35,7 +34,7 @@ func (t *Trust) SignNext(c TrustConfig, now time.Time, roots ...PrivateKey) ([]b
 	return raw, nil
 }
 
-// AddRoots makes the keys root keys. Those that are already stay as they are.
+// AddRoots adds root keys. It ignores keys that are root keys already.
 func (c *TrustConfig) AddRoots(keys ...PublicKey) {
 	for _, key := range keys {
 		if !slices.Contains(c.Roots, key) {
@@ -44,7 +43,7 @@ func (c *TrustConfig) AddRoots(keys ...PublicKey) {
 	}
 }
 
-// RemoveRoots takes root keys away. It refuses a key that is none.
+// RemoveRoots removes root keys. It refuses a key that is not a root key.
 func (c *TrustConfig) RemoveRoots(keys ...PublicKey) error {
 	for _, key := range keys {
 		i := slices.Index(c.Roots, key)
@@ -56,16 +55,16 @@ func (c *TrustConfig) RemoveRoots(keys ...PublicKey) error {
 	return nil
 }
 
-// RoleChange is what to change about a role. What is empty stays as it is.
+// RoleChange is a change of a role. Empty fields change nothing.
 type RoleChange struct {
-	Add, Remove []PublicKey // keys; those that are added first are then removed
-	Apps        []Pattern   // all that the role holds from now on
-	Channels    []Pattern   // all that the role holds from now on; for a new role empty means all channels
+	Add, Remove []PublicKey // keys; Add is applied before Remove
+	Apps        []Pattern   // replace those of the role
+	Channels    []Pattern   // replace those of the role; for a new role empty means all channels
 	Threshold   int
 }
 
-// ChangeRole changes a role of that name, or makes one that may publish, which needs keys and apps. A key that no role
-// names any more is no longer in the document. It refuses to remove a key that the role does not have.
+// ChangeRole changes the role with that name, or adds one that may publish, which needs keys and apps. Removed keys
+// that no other role lists are removed from the document. It refuses to remove a key that the role does not have.
 func (c *TrustConfig) ChangeRole(name string, change RoleChange) error {
 	role := c.role(name)
 	if role == nil {
@@ -99,8 +98,8 @@ func (c *TrustConfig) ChangeRole(name string, change RoleChange) error {
 	return nil
 }
 
-// AddRenewers lets keys renew the manifests of all apps and channels ([ActionRenew]) in the role of that name, which it
-// makes if there is none.
+// AddRenewers adds keys to the role with that name, which it creates if there is none, as one that may renew the
+// manifests of all apps and channels ([ActionRenew]).
 func (c *TrustConfig) AddRenewers(name string, keys ...PublicKey) {
 	if len(keys) == 0 {
 		return

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TrustConfig is what a trust document says. Make the first one by hand and every later one from [Trust.Next].
+// TrustConfig is the content of a trust document. Fill in the first one, and make each later one from [Trust.Next].
 type TrustConfig struct {
 	Org       string
 	Version   uint64      // 0 means 1
@@ -14,20 +14,20 @@ type TrustConfig struct {
 	Expires   time.Time   // zero: never
 	Roots     []PublicKey // at least one
 	Threshold int         // how many roots must sign, at most MaxSignatures; 0 means 1
-	Keys      []PublicKey // the keys that roles name; roots need not be given again
+	Keys      []PublicKey // the keys of roles; roots need not be repeated
 	Roles     []Role      // a Threshold of 0 means 1
-	Quota     int64       // bytes that the org may hold in a store; 0 means that the document sets no bound
+	Quota     int64       // bytes that the org may use in a store; 0 means no limit
 	Epochs    []Epoch     // see TrustConfig.Reset
 
 	unknown unknown
 }
 
-// Validate returns the first thing that keeps c from being a trust document, as a [*RefusedError].
+// Validate returns the first reason why c is not a valid trust document, as a [*RefusedError].
 func (c TrustConfig) Validate() error { return c.document().check() }
 
-// NewTrust signs the trust document that c describes and returns the envelope. Give enough roots of c and, for a
-// version above 1, enough roots of the version before, and any that is missing can be added by [Cosign]. NewTrust does
-// not check that enough have signed: [ParseTrust] and [Trust.Accept] do.
+// NewTrust signs the trust document that c describes and returns the envelope. It needs the signatures of enough roots
+// of c and, for a version above 1, of enough roots of the version before; [Cosign] can add missing ones. NewTrust does
+// not check that there are enough: [ParseTrust] and [Trust.Accept] do.
 func NewTrust(c TrustConfig, keys ...PrivateKey) ([]byte, error) {
 	doc := c.document()
 	if err := doc.check(); err != nil {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// VerifyManifest reads a signed manifest and checks that enough keys of one role, which holds its app and channel,
-// signed it; that it is of this org; and that now is within its times. Every refusal is a [*RefusedError].
+// VerifyManifest decodes a signed manifest and checks that enough keys of one role that includes its app and channel
+// signed it, that it is of this org, and that now is within its times. Every refusal is a [*RefusedError].
 //
-// It does not know what the caller asked for or has in force. See [Manifest.CheckFor] for the app and channel, [Newer]
-// on a node and [State.Accept] on a device.
+// It does not know which channel the caller requested, or which manifest is in force. See [Manifest.CheckFor] for the
+// former, and [Newer] on a node and [State.Accept] on a device for the latter.
 func (t *Trust) VerifyManifest(raw []byte, now time.Time) (*Manifest, error) {
 	m, err := t.verifyManifest(raw, now)
 	if err != nil {
@@ -23,7 +23,7 @@ func (t *Trust) VerifyManifest(raw []byte, now time.Time) (*Manifest, error) {
 	return m, nil
 }
 
-// verifyManifest is VerifyManifest without the manifest's own times.
+// verifyManifest is VerifyManifest without the check of the manifest's times.
 func (t *Trust) verifyManifest(raw []byte, now time.Time) (*Manifest, error) {
 	e, signers, err := t.open(raw, openManifest, now)
 	if err != nil {
@@ -42,8 +42,8 @@ func (t *Trust) verifyManifest(raw []byte, now time.Time) (*Manifest, error) {
 	return m, t.checkEpoch(m)
 }
 
-// VerifyIntent reads a signed bundle intent and checks it as [Trust.VerifyManifest] checks a manifest. A role that may
-// publish the app to any channel at all may sign an intent for the app.
+// VerifyIntent decodes a signed bundle intent and verifies it as [Trust.VerifyManifest] does a manifest. A role that
+// may publish the app to any channel may sign an intent for the app.
 func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
 	e, signers, err := t.open(raw, func(raw []byte) (*envelope, error) { return open(raw, TypeIntent) }, now)
 	if err != nil {
@@ -62,8 +62,8 @@ func (t *Trust) VerifyIntent(raw []byte, now time.Time) (*Intent, error) {
 	return in, nil
 }
 
-// open reads an envelope and checks its signatures; the payload is for the caller to read, who thus never parses what
-// no known key signed.
+// open decodes an envelope and verifies its signatures, and returns the IDs of the signers. The caller then decodes the
+// payload, so that no payload is parsed that no known key signed.
 func (t *Trust) open(
 	raw []byte, read func([]byte) (*envelope, error), now time.Time,
 ) (*envelope, []string, error) {
@@ -82,7 +82,7 @@ func (t *Trust) open(
 }
 
 // CheckExpiry returns nil if the trust document has not expired, and otherwise a [*RefusedError] with
-// [CodeTrustExpired]: it allows nothing any more but its own successor.
+// [CodeTrustExpired]: it allows nothing any more except its successor.
 func (t *Trust) CheckExpiry(now time.Time) error {
 	if !expired(t.doc.Expires, now) {
 		return nil
@@ -92,11 +92,11 @@ func (t *Trust) CheckExpiry(now time.Time) error {
 		t.Version(), t.Org(), t.doc.Expires.Format(time.RFC3339))
 }
 
-// anyChannel stands for "whichever": it can name no channel.
+// anyChannel stands for any channel: it is not a valid name.
 const anyChannel = ""
 
-// authorise checks that enough signers are in one role that may do what the statement does, and holds the app and
-// channel. Of all the reasons why no role lets them, it names the one of the role that came closest.
+// authorise checks that enough signers are in one role that allows the action and includes the app and channel. If no
+// role does, the error is about the role that came closest.
 func (t *Trust) authorise(signers []string, org, app, channel string, action Action) error {
 	if err := t.checkOrg(signers, org); err != nil {
 		return err
@@ -128,12 +128,12 @@ func (t *Trust) authorise(signers []string, org, app, channel string, action Act
 	switch {
 	case nearest != nil:
 		return refuse(CodeNotEnoughSignatures, "have the other keys of the role sign too",
-			"role %s asks for %d signatures and %d of its keys signed", nearest.Name, nearest.Threshold, have)
+			"role %s requires %d signatures, but only %d of its keys have signed", nearest.Name, nearest.Threshold, have)
 	case hasApp:
-		return refuse(CodeWrongChannel, "sign with a key of a role that holds the channel",
+		return refuse(CodeWrongChannel, "sign with a key of a role that includes the channel",
 			"the signing keys may publish app %s, but not to channel %s", app, channel)
 	case inRole:
-		return refuse(CodeWrongApp, "sign with a key of a role that holds the app",
+		return refuse(CodeWrongApp, "sign with a key of a role that includes the app",
 			"the signing keys may not publish app %s", app)
 	default:
 		return refuse(CodeWrongRole, "sign with a key of a role, and not with a root key",
@@ -141,7 +141,7 @@ func (t *Trust) authorise(signers []string, org, app, channel string, action Act
 	}
 }
 
-// checkOrg checks that a statement is of this org and that somebody signed it.
+// checkOrg checks that a statement is of this org and that it is signed.
 func (t *Trust) checkOrg(signers []string, org string) error {
 	if org != t.Org() {
 		return refuse(CodeWrongOrg, "", "statement is of org %q, want %q", org, t.Org())
@@ -155,11 +155,11 @@ func (t *Trust) checkOrg(signers []string, org string) error {
 // maxElements bounds the commas and opening brackets of a payload: a trust document of a thousand roles has fewer.
 const maxElements = 30_000
 
-// decodePayload reads the signed JSON into a struct after its schema was found to be the one that is known.
+// decodePayload decodes the signed JSON into a struct after checking its schema.
 //
 //nolint:unparam // all schemas are 1 so far
 func decodePayload(payload []byte, schema int, into any) error {
-	// A stranger's document is read too, if its own roots have signed it: what it costs is to follow from its bytes.
+	// An untrusted document is decoded too, if its own roots have signed it, so the cost must be bounded by its size.
 	if n := bytes.Count(payload, []byte(",")) + bytes.Count(payload, []byte("{")) + bytes.Count(payload, []byte("[")); n >
 		maxElements {
 		return malformed("payload has more than %d members and elements", maxElements)
@@ -167,7 +167,7 @@ func decodePayload(payload []byte, schema int, into any) error {
 	if err := checkJSON(payload); err != nil {
 		return malformed("payload: %v", err)
 	}
-	// Names count exactly here too, so the schema is looked up and not decoded into a struct.
+	// Names must match exactly here too, so the schema is not decoded into a struct.
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &members); err != nil {
 		return malformed("payload: %v", err)
@@ -181,7 +181,7 @@ func decodePayload(payload []byte, schema int, into any) error {
 	return nil
 }
 
-// checkSpan checks that a document says when it was issued, and that it does not expire before.
+// checkSpan checks that a document has a time of issue, and does not expire before it.
 func checkSpan(issued, expires time.Time) error {
 	if issued.IsZero() {
 		return malformed("issued is missing")
@@ -195,7 +195,7 @@ func checkSpan(issued, expires time.Time) error {
 func checkTimes(what string, issued, expires, now time.Time) error {
 	if issued.After(now.Add(MaxSkew)) {
 		return refuse(CodeNotYetValid, "compare the clocks of the two machines",
-			"%s was issued at %s, and it is %s", what, issued.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+			"%s was issued at %s, but it is %s now", what, issued.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	if expired(expires, now) {
 		return refuse(CodeExpired, "sign it again with a later time",
@@ -204,11 +204,11 @@ func checkTimes(what string, issued, expires, now time.Time) error {
 	return nil
 }
 
-// warnBefore is how long before its end a statement is said to end soon, or a quarter of its life if that is shorter.
+// warnBefore is how long before its expiry a statement should be renewed, unless a quarter of its lifetime is shorter.
 const warnBefore = 21 * 24 * time.Hour
 
-// EndsSoon reports whether something that was signed at issued and is good until expires has come so near its end that
-// somebody should renew it, or has ended. Zero is never.
+// EndsSoon reports whether a statement that was issued and expires at these times has expired, or is so close to expiry
+// that it should be renewed. A zero expires means never.
 func EndsSoon(issued, expires, now time.Time) bool {
 	if expires.IsZero() {
 		return false
