@@ -6,21 +6,21 @@ import (
 	"brink/digest"
 )
 
-// Fields by which a publisher asks for more than one node before it is told that a channel has moved: on how many nodes
-// the release is to be durable, the one that answers included, and in how many regions.
+// Fields with which a publisher requires more than one node to have a release before the answer: on how many nodes the
+// release must be durable, including the one that answers, and in how many regions.
 const (
 	FieldReplicas = "Brink-Replicas"
 	FieldRegions  = "Brink-Regions"
 )
 
-// FieldAdmin is a field that requests to the operators' listener have when they change something, with any value. No
-// web page of another origin can send it.
+// FieldAdmin is a field that must be present, with any value, in requests to the operators' listener that change
+// something. Web pages of another origin cannot send it.
 const FieldAdmin = "Brink-Admin"
 
-// MaxReplicas bounds what may be asked for.
+// MaxReplicas bounds the values of [FieldReplicas] and [FieldRegions].
 const MaxReplicas = 64
 
-// Replica is a node that holds a channel manifest and its bundles durably.
+// Replica is a node that has a channel manifest and its bundles durably.
 type Replica struct {
 	Node   string `json:"node"`
 	Region string `json:"region,omitempty"`
@@ -28,7 +28,7 @@ type Replica struct {
 
 // Paths between the nodes of a fleet. All requests to them are signed by the fleet key.
 const (
-	FleetPath        = "/v1/fleet/" // begins all of them
+	FleetPath        = "/v1/fleet/" // the prefix of the others
 	FleetStatusPath  = "/v1/fleet/status"
 	FleetHoldPath    = "/v1/fleet/hold"
 	FleetDrainPath   = "/v1/fleet/drain"
@@ -38,39 +38,39 @@ const (
 	FleetDerivedPath = "/v1/fleet/derived"
 )
 
-// Hold asks a node to take a channel manifest from the one that asks, and to answer when it is in force there.
+// Hold requests a node to fetch a channel manifest from the sender, and to answer when it is in force there.
 type Hold struct {
 	App       string        `json:"app"`
 	Channel   string        `json:"channel"`
 	Order     uint64        `json:"order"` // see channel.Manifest.Order
 	Statement digest.Digest `json:"statement"`
 	Bundle    digest.Digest `json:"bundle"` // of the release that it serves
-	From      string        `json:"from"`   // the node that asks
+	From      string        `json:"from"`   // the node that sends the request
 }
 
-// Drain asks a node to say that it is not ready, or that it is again. The latest one counts, in whatever order they
-// arrive.
+// Drain requests a node to report that it is not ready, or that it is ready again. The one with the latest time is
+// applied, whatever the order in which they arrive.
 type Drain struct {
 	Drain bool      `json:"drain"`
-	At    time.Time `json:"at"` // when it was asked for
+	At    time.Time `json:"at"` // when it was requested
 }
 
-// NodeStatus is what a node of a fleet says of itself.
+// NodeStatus is what a node of a fleet reports about itself.
 type NodeStatus struct {
 	Node    string   `json:"node"`
 	Region  string   `json:"region,omitempty"`
 	URL     string   `json:"url,omitempty"`
 	State   string   `json:"state"`
 	Version string   `json:"version"`
-	Reasons []string `json:"reasons,omitempty"` // what is amiss
-	Filling int      `json:"filling"`           // bundles that are being brought in
+	Reasons []string `json:"reasons,omitempty"` // why it is not ready or not healthy
+	Filling int      `json:"filling"`           // bundles that are being fetched
 	Bundles int      `json:"bundles"`
 	Stored  int64    `json:"stored"` // bytes
 
 	Channels []ChannelStatus `json:"channels,omitempty"`
 }
 
-// ChannelStatus is how far a node is with a channel.
+// ChannelStatus is the manifest of a channel that is in force on a node.
 type ChannelStatus struct {
 	App      string `json:"app"`
 	Channel  string `json:"channel"`
@@ -93,12 +93,12 @@ type FleetStatus struct {
 type FleetMember struct {
 	NodeStatus
 
-	Error   string       `json:"error,omitempty"` // why it could not be asked
-	Behind  uint64       `json:"behind"`          // sequences that it lacks, of all channels
+	Error   string       `json:"error,omitempty"` // why it did not answer
+	Behind  uint64       `json:"behind"`          // sequences that it lacks, in all channels together
 	Lacking []ChannelLag `json:"lacking,omitempty"`
 }
 
-// ChannelLag is a channel in which a node is behind the others. At most MaxLags are told of a node.
+// ChannelLag is a channel in which a node is behind the others.
 type ChannelLag struct {
 	App      string `json:"app"`
 	Channel  string `json:"channel"`
@@ -106,10 +106,10 @@ type ChannelLag struct {
 	Sequence uint64 `json:"sequence"`
 }
 
-// MaxLags bounds the channels that a FleetMember names.
+// MaxLags bounds the channels in FleetMember.Lacking.
 const MaxLags = 20
 
-// Sealed is what only who has a key of the fleet can read.
+// Sealed is a message encrypted with a key of the fleet.
 type Sealed struct {
 	Box []byte `json:"box"` // AES-256-GCM, with the nonce in front
 }

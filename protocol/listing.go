@@ -12,19 +12,19 @@ import (
 	"brink/digest"
 )
 
-// MaxListed is how many channels one [Listed] names at most, and MaxListedAnswer how many bytes it takes: names as long
-// as they can be, and what is around them, take less than 400 bytes for each.
+// MaxListed bounds the number of channels in one [Listed], and MaxListedAnswer its bytes: a channel with the longest
+// names takes less than 400.
 const (
 	MaxListed       = 1000
 	MaxListedAnswer = MaxListed * 400
 )
 
-// Listed answers a signed [channel.Listing]: channels of the org that are in force on the node and that a role of the
-// signers holds, by app and then by channel.
+// Listed answers a signed [channel.Listing]: the channels of the org that are in force on the node and that a role of
+// the signers includes, ordered by app and then by channel.
 type Listed struct {
 	Org      string          `json:"org"`
 	Channels []ListedChannel `json:"channels"` // at most MaxListed
-	// Next is the cursor of the last one, and empty if none is left: the next page comes after it, see ChannelsPath.
+	// Next is the cursor of the next page, see ChannelsPath; empty on the last page.
 	Next string `json:"next,omitempty"`
 }
 
@@ -37,8 +37,8 @@ type ListedChannel struct {
 	Manifest digest.Digest `json:"manifest"`         // of the envelope as signed: its entity tag
 }
 
-// UnmarshalJSON refuses what is too short to have a digest, so that a list takes no more memory than a few times its
-// bytes.
+// UnmarshalJSON refuses an object that is too short to have a digest, so that decoding a list allocates only a small
+// multiple of its bytes.
 func (c *ListedChannel) UnmarshalJSON(raw []byte) error {
 	if len(raw) < digest.TextSize {
 		return errors.New("a channel without the digest of its manifest")
@@ -47,8 +47,8 @@ func (c *ListedChannel) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*fields)(c))
 }
 
-// ChannelsPath is where a signed listing is answered. After is [Listed.Next] of the page before, and empty for the
-// first one.
+// ChannelsPath returns the path for a signed listing. after is [Listed.Next] of the previous page, and empty for the
+// first page.
 func ChannelsPath(org, after string) string {
 	path := "/v1/orgs/" + url.PathEscape(org) + "/channels"
 	if after != "" {
@@ -57,10 +57,10 @@ func ChannelsPath(org, after string) string {
 	return path
 }
 
-// Cursor names a place in a list of channels. The zero value is before all of them.
+// Cursor is a position in a list of channels. The zero value is before all of them.
 type Cursor struct{ App, Channel string }
 
-// ParseCursor reads what String wrote; the empty text is the zero value.
+// ParseCursor parses what [Cursor.String] returns. The empty text is the zero value.
 func ParseCursor(text string) (Cursor, error) {
 	if text == "" {
 		return Cursor{}, nil

@@ -11,28 +11,28 @@ import (
 	"brink/digest"
 )
 
-// TypeOffer is the media type of an offer, which opens an upload. It has two parts, so that the signature can be
-// checked before the second one, which may be large, is read at all:
+// TypeOffer is the media type of an offer, which starts an upload. It has two parts, so that the signature can be
+// checked before the second part, which may be large, is read:
 //
 //	the bundle intent, as signed, and a line feed
-//	the index that the intent names, as it is encoded or as one zstd frame of that
+//	the index of the intent, encoded, and optionally compressed as one zstd frame
 //
-// A signed document has no line feed in it, an encoded index begins with "{", and a zstd frame does not.
+// A signed document contains no line feed. An encoded index starts with "{", and a zstd frame does not.
 const TypeOffer = "application/vnd.brink.offer"
 
-// ErrNoIntent is returned for an offer that does not begin with a line that may be a bundle intent.
-var ErrNoIntent = errors.New("the offer does not begin with a bundle intent on a line of its own")
+// ErrNoIntent is returned for an offer whose first line cannot be a bundle intent.
+var ErrNoIntent = errors.New("the first line of the offer is not a bundle intent")
 
-// Offer returns an offer. The index may be a zstd frame.
+// Offer returns an offer. The index may be compressed.
 func Offer(intent, index []byte) []byte {
 	offer := make([]byte, 0, len(intent)+1+len(index))
 	return append(append(append(offer, intent...), '\n'), index...)
 }
 
-// ReadIntent reads the first part of an offer: at most [channel.MaxIntent] bytes and the line feed. What follows is
-// left in r. Before it takes memory beyond the buffer of r it calls room, if that is set, with the bytes that it will
-// take in all, and returns its error.
-func ReadIntent(r *bufio.Reader, room func(bytes int64) error) ([]byte, error) {
+// ReadIntent reads the first part of an offer from r: at most [channel.MaxIntent] bytes and the line feed. If that does
+// not fit in the buffer of r, it calls reserve, unless that is nil, with the bytes that it will allocate, and returns
+// its error.
+func ReadIntent(r *bufio.Reader, reserve func(bytes int64) error) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
@@ -46,8 +46,8 @@ func ReadIntent(r *bufio.Reader, room func(bytes int64) error) ([]byte, error) {
 			return nil, err
 		}
 		if line == nil && err != nil {
-			if room != nil {
-				if err := room(channel.MaxIntent + 1); err != nil {
+			if reserve != nil {
+				if err := reserve(channel.MaxIntent + 1); err != nil {
 					return nil, err
 				}
 			}
@@ -59,12 +59,12 @@ func ReadIntent(r *bufio.Reader, room func(bytes int64) error) ([]byte, error) {
 	}
 }
 
-// MaxEncodedIndex bounds the second part of an offer in bytes, for an index of so many: what does not get smaller by
-// zstd gets larger by a few bytes for each block.
+// MaxEncodedIndex bounds, in bytes, the second part of an offer for an index of that size: zstd adds a few bytes for
+// each block that it cannot compress.
 func MaxEncodedIndex(size int64) int64 { return size + size/64 + 1<<10 }
 
-// Demand answers an offer: the chunks that the node lacks, and the path on the same node to which they are to be sent.
-// A bundle that is complete needs no upload.
+// Demand answers an offer: the chunks that the node lacks, and the path on the same node to which to send them. A
+// complete bundle needs no upload.
 type Demand struct {
 	Bundle   digest.Digest `json:"bundle"`
 	Complete bool          `json:"complete"`
@@ -72,20 +72,20 @@ type Demand struct {
 	Upload   string        `json:"upload,omitempty"` // see UploadPath
 }
 
-// Uploaded answers an upload that made the bundle complete: it is checked as a whole, and durable.
+// Uploaded answers an upload that completed the bundle: the whole bundle was verified, and is durable.
 type Uploaded struct {
 	Bundle digest.Digest `json:"bundle"`
-	Chunks int           `json:"chunks"` // that came with this upload
+	Chunks int           `json:"chunks"` // in this upload
 	Bytes  int64         `json:"bytes"`  // of those chunks, plain
 }
 
 const uploadsPath = "/v1/uploads/"
 
-// UploadPath is where the chunks of an upload are sent.
+// UploadPath returns the path to which the chunks of an upload are sent.
 func UploadPath(name string) string { return uploadsPath + name }
 
-// CheckUpload refuses what is not a path as UploadPath returns it. A publisher appends it to the address of the node,
-// where other text could lead to another host.
+// CheckUpload returns nil if path is one that UploadPath can return. A publisher appends it to the address of the node,
+// and another text could make that the address of another host.
 func CheckUpload(path string) error {
 	name, ok := strings.CutPrefix(path, uploadsPath)
 	if !ok || name == "" || len(name) > 128 || strings.ContainsFunc(name, notInName) {

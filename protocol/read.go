@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// ErrTooLong is returned for more bytes than the reader takes.
+// ErrTooLong is returned when there are more bytes than the limit.
 var ErrTooLong = errors.New("too long")
 
-// ReadAll reads all of r. More than limit bytes are [ErrTooLong], and no more than one beyond them is read.
+// ReadAll reads r to its end. If r has more than limit bytes it stops and returns [ErrTooLong].
 func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
@@ -24,8 +24,8 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// ReadAnswer returns the body of a node's answer that says yes, of at most limit bytes. Another answer is a
-// [*Problem]. The caller closes the body.
+// ReadAnswer returns the body of a node's successful response, of at most limit bytes. For an error response it returns
+// a [*Problem]. The caller closes the body.
 func ReadAnswer(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.StatusCode/100 != 2 {
 		return nil, ProblemOf(resp)
@@ -37,8 +37,8 @@ func ReadAnswer(resp *http.Response, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// ProblemOf returns the [*Problem] that an answer is, as [ReadProblem] does, or the error of reading it. The caller
-// closes the body.
+// ProblemOf reads an error response and returns it as a [*Problem], or the error of reading it. The caller closes the
+// body.
 func ProblemOf(resp *http.Response) error {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxProblem))
 	if err != nil {
@@ -47,11 +47,11 @@ func ProblemOf(resp *http.Response) error {
 	return ReadProblem(resp.StatusCode, raw)
 }
 
-// NodeURL checks the base URL of a node and returns it as paths are appended to it: without slashes at its end.
+// NodeURL checks the base URL of a node and returns it without trailing slashes, so that paths can be appended.
 func NodeURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return "", fmt.Errorf("%q is no http or https address", text)
+		return "", fmt.Errorf("%q is not an http or https address", text)
 	}
 	return strings.TrimRight(text, "/"), nil
 }

@@ -5,11 +5,11 @@ import (
 	"net/http"
 )
 
-// MaxRedirects bounds how often a node may send a client on.
+// MaxRedirects bounds the redirects of one request.
 const MaxRedirects = 3
 
-// CheckRedirect follows a node's redirects on the node itself only, and never from https to http: requests carry the
-// IDs of devices and what publishers send. It is for [http.Client.CheckRedirect].
+// CheckRedirect is for [http.Client.CheckRedirect]. It allows redirects only to the same host, and not from https to
+// http: requests contain the IDs of devices and what publishers upload.
 func CheckRedirect(req *http.Request, via []*http.Request) error {
 	from := via[len(via)-1].URL
 	switch {

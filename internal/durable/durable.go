@@ -1,9 +1,9 @@
-// Package durable writes small files so that they survive power loss. A write that returned is on the disk with its
-// name; one that was cut leaves the file as it was.
+// Package durable writes small files so that they survive power loss. When a write has returned, the file and its name
+// are on the disk; an interrupted write leaves the file as it was.
 //
-// The recipe is that of every program that keeps its word about this: write another file in the same folder, sync it,
-// rename it, and sync the folder, because the name is the folder's content and not the file's. Rename is atomic (POSIX;
-// MoveFileEx on Windows), and without the first sync a file system may make it durable before the content.
+// The method is the usual one: write another file in the same folder, sync it, rename it, and sync the folder, because
+// the name is part of the folder and not of the file. Rename is atomic (POSIX; MoveFileEx on Windows). Without the
+// first sync, a file system may make the rename durable before the content.
 package durable
 
 import (
@@ -17,25 +17,25 @@ import (
 	"syscall"
 )
 
-// Replace puts data in the place of the file at a path, or makes the file. Whoever reads it sees all of the old or all
-// of the new, also when several processes replace it at the same time: the last one wins. The mode is subject to the
-// umask. A crash can leave a file beside it that has its name, a dot and 26 letters and digits, and the same mode.
+// Replace replaces or creates the file at a path. Readers see either the whole old content or the whole new content. If
+// several processes replace the file at the same time, the last one wins. The mode is subject to the umask. A crash can
+// leave a temporary file with the same mode, whose name is that of the file, a dot and 26 letters and digits.
 func Replace(name string, data []byte, mode fs.FileMode) error {
 	return replace(anywhere{}, name, name+"."+rand.Text(), data, mode)
 }
 
-// ReplaceIn is [Replace] for a file below root that has one writer at a time. What a crash leaves beside it has its
-// name and ".new", and is overwritten by the next ReplaceIn.
+// ReplaceIn is [Replace] for a file below root that has one writer at a time. The name of its temporary file is that of
+// the file and ".new"; the next ReplaceIn overwrites what a crash has left.
 func ReplaceIn(root *os.Root, name string, data []byte, mode fs.FileMode) error {
 	return replace(below{root}, name, name+".new", data, mode)
 }
 
-// Create writes a file that must not exist ([fs.ErrExist]). When it fails it leaves nothing behind.
+// Create writes a new file. It returns [fs.ErrExist] if the file exists. If it fails it removes what it has written.
 func Create(name string, data []byte, mode fs.FileMode) error {
 	return create(anywhere{}, name, data, mode)
 }
 
-// Rename gives a file or folder whose content is durable another name, durably.
+// Rename durably renames a file or folder whose content is durable.
 func Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
@@ -43,17 +43,16 @@ func Rename(from, to string) error {
 	return anywhere{}.sync(filepath.Dir(to))
 }
 
-// Write writes a file below root, over whatever has the name, durably but for the name: [SyncFolder] is left to the
-// caller, who has more names to make durable with one sync.
+// Write writes a file below root, and overwrites an existing one. The content is durable when it returns, the name only
+// after a [SyncFolder], so that the caller can make several names durable with one sync.
 func Write(root *os.Root, name string, data []byte, mode fs.FileMode) error {
 	return write(below{root}, name, os.O_TRUNC, data, mode)
 }
 
-// SyncFolder makes the names in a folder below root durable: what was renamed into it stays there after power loss.
-// Where a file system has nothing of the kind it does nothing.
+// SyncFolder makes the names in a folder below root durable. It does nothing on file systems that do not support it.
 func SyncFolder(root *os.Root, name string) error { return below{root}.sync(name) }
 
-// disk is what the recipe needs of a file system. Its second implementation, in the tests, loses power.
+// disk is the file system. The implementation in the tests simulates power loss.
 type disk interface {
 	open(name string, flags int, mode fs.FileMode) (file, error)
 	rename(from, to string) error
@@ -72,7 +71,7 @@ func replace(d disk, name, fresh string, data []byte, mode fs.FileMode) error {
 		err = d.rename(fresh, name)
 	}
 	if err != nil {
-		_ = d.remove(fresh) // it is of no use to anybody, and may hold a secret
+		_ = d.remove(fresh) // it is useless, and may contain a secret
 		return err
 	}
 	return d.sync(filepath.Dir(name))
@@ -87,7 +86,7 @@ func create(d disk, name string, data []byte, mode fs.FileMode) error {
 		err = d.sync(filepath.Dir(name))
 	}
 	if err != nil {
-		_ = d.remove(name) // the error that is returned is the one that counts
+		_ = d.remove(name) // the first error is more useful
 	}
 	return err
 }
@@ -104,7 +103,7 @@ func write(d disk, name string, flags int, data []byte, mode fs.FileMode) error 
 	return errors.Join(err, f.Close())
 }
 
-// anywhere is the real disk, by paths.
+// anywhere is the operating system's file system.
 type anywhere struct{}
 
 func (anywhere) open(name string, flags int, mode fs.FileMode) (file, error) {
@@ -117,7 +116,7 @@ func (anywhere) remove(name string) error { return os.Remove(name) }
 
 func (anywhere) sync(folder string) error { return syncFolder(os.Open, folder) }
 
-// below is the real disk below a folder.
+// below is the operating system's file system below a folder.
 type below struct{ root *os.Root }
 
 func (b below) open(name string, flags int, mode fs.FileMode) (file, error) {
@@ -139,7 +138,7 @@ func syncFolder(open func(name string) (*os.File, error), name string) error {
 		return err
 	}
 	err = dir.Sync()
-	// Network and FUSE file systems that have no such call say so in either way.
+	// Network and FUSE file systems that do not support it return one of these.
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
 		err = nil
 	}

@@ -1,11 +1,10 @@
-// Package capgo is the format of the attachments that hold a release encrypted for Capgo's updater plugin: what the
-// plugin asks for when the app holds a public key. Package publish/capgo writes it and a node reads it for the plugin,
-// so it belongs to neither.
+// Package capgo defines the format of attachments with a release encrypted for Capgo's updater plugin, which the plugin
+// requires when the app has a public key. Package publish/capgo writes it, and nodes read it for the plugin.
 //
-// The life of one: [Description.Encode] makes the file at [Path], which says how to decrypt the other files of the
-// attachment. [Parse] reads it and [Description.CheckIndex] compares it with the attachment.
+// The life of one description: [Description.Encode] makes the file at [Path], which says how to decrypt the other files
+// of the attachment. [Parse] parses it, and [Description.CheckIndex] compares it with the attachment.
 //
-// The invariant: what Parse returns the plugin can take, as far as that can be known without the keys.
+// The invariant: the plugin accepts what Parse returns, as far as that can be checked without the keys.
 package capgo
 
 import (
@@ -22,32 +21,32 @@ import (
 )
 
 // Kind is the kind of the attachments: bundles with the files [Path] and [protocol.ZipPath], which is encrypted, and
-// those that the former names.
+// the files that the former lists.
 const Kind = "capgo"
 
-// Path is where the attachment holds its [Description].
+// Path is the path of the [Description] in the attachment.
 const Path = "capgo.json"
 
-// MinBrotli is the size in bytes from which files are sent to the plugin as brotli, as Capgo's own publisher does.
+// MinBrotli is the size in bytes from which files are compressed with brotli, as by Capgo's own publisher.
 const MinBrotli = 8 << 10
 
-// Bounds of what [Parse] reads.
+// Bounds of what [Parse] accepts.
 const (
 	MaxSize  = 32 << 20 // bytes of the file at Path
-	MaxFiles = 10_000   // files named there: with the longest paths they make no more than MaxSize
+	MaxFiles = 10_000   // files in the description; with the longest paths they need no more than MaxSize
 )
 
-// The sizes, in bytes, that the encryption of Capgo fixes: the keys are RSA-2048, the payloads AES-128-CBC.
+// Sizes in Capgo's encryption, in bytes. Keys are RSA-2048, payloads AES-128-CBC.
 const (
-	Block  = 16       // a block of AES, its key and its initial vector
-	Sealed = 2048 / 8 // anything that the RSA key sealed
+	Block  = 16       // an AES block, key or initialisation vector
+	Sealed = 2048 / 8 // anything encrypted with the RSA key
 )
 
-// ErrFormat is returned for what the plugin of Capgo would not take.
-var ErrFormat = errors.New("not what Capgo's plugin takes")
+// ErrFormat is returned for what Capgo's plugin would not accept.
+var ErrFormat = errors.New("not accepted by Capgo's plugin")
 
-// Form says how a sealed checksum is written as text. Devices take one of them, by the version of their plugin,
-// and only who holds the private key can make the other.
+// Form is the text encoding of a sealed checksum. Devices accept one form, depending on the version of their plugin,
+// and only the owner of the private key can make the other.
 type Form string
 
 // The forms of a sealed checksum.
@@ -56,30 +55,31 @@ const (
 	Base64 Form = "base64" // 344 characters: plugins before those
 )
 
-// Description is the content of the file at [Path]: what a device needs to check and to decrypt the release. The
-// names of its members are those that the plugin knows.
+// Description is the content of the file at [Path]: what a device needs to verify and decrypt the release. The plugin
+// determines the names of its members.
 type Description struct {
-	Checksum   string `json:"checksum"`         // of the plain zip, sealed, in the form
-	SessionKey string `json:"session_key"`      // initial vector and sealed AES key, see CheckSession
+	Checksum   string `json:"checksum"`         // of the plain zip, sealed, in Form
+	SessionKey string `json:"session_key"`      // initialisation vector and sealed AES key, see CheckSession
 	KeyID      string `json:"key_id,omitempty"` // the first 20 characters of the public key's base64
 	Form       Form   `json:"form"`             // of Checksum and of each FileHash
-	Files      []File `json:"files,omitempty"`  // none: there is only the zip
+	Files      []File `json:"files,omitempty"`  // empty: there is only the zip
 }
 
-// File is one file of the release, encrypted by itself.
+// File is one file of the release, encrypted separately.
 type File struct {
-	// FileName is the path in the release; [Brotli] at its end says that what is decrypted is brotli still, and is
-	// no part of the path.
+	// FileName is the path in the release. A suffix [Brotli] is not part of the path: it means that the decrypted bytes
+	// are compressed with brotli.
 	FileName string `json:"file_name"`
-	FileHash string `json:"file_hash"` // SHA-256 of the file as it will be used, sealed, in the form
+	FileHash string `json:"file_hash"` // SHA-256 of the decrypted and decompressed file, sealed, in Form
 	Path     string `json:"path"`      // of the encrypted bytes in the attachment
 	Size     int64  `json:"size"`      // of the encrypted bytes
 }
 
-// minFile is the length in bytes below which no file is written: it has a sealed checksum.
+// minFile is the least length of an encoded file in bytes: it has a sealed checksum.
 const minFile = len(`{"file_name":"a","file_hash":"","path":"b","size":16}`) + 4*Sealed/3
 
-// UnmarshalJSON refuses what is too short, so that a list takes no more memory than a few times its bytes.
+// UnmarshalJSON refuses an object that is too short, so that decoding a list allocates only a small multiple of its
+// bytes.
 func (f *File) UnmarshalJSON(raw []byte) error {
 	if len(raw) < minFile {
 		return fmt.Errorf("%w: a file without a sealed checksum", ErrFormat)
@@ -88,14 +88,14 @@ func (f *File) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*fields)(f))
 }
 
-// Brotli at the end of a file's name says that its bytes are brotli.
+// Brotli is the suffix of the names of files that are compressed with brotli.
 const Brotli = ".br"
 
-// Target returns the path that the file has in the release.
+// Target returns the path of the file in the release.
 func (f *File) Target() string { return strings.TrimSuffix(f.FileName, Brotli) }
 
-// Parse reads the file at [Path] and checks all that can be known without the keys. Whether the index has the
-// files is for [Description.CheckIndex]. It returns [ErrFormat], with the reason.
+// Parse parses the file at [Path] and checks all that can be checked without the keys. [Description.CheckIndex] checks
+// that the index has the files. Errors wrap [ErrFormat].
 func Parse(raw []byte) (*Description, error) {
 	if len(raw) > MaxSize {
 		return nil, fmt.Errorf("%s: %w: longer than %d bytes", Path, ErrFormat, MaxSize)
@@ -110,7 +110,7 @@ func Parse(raw []byte) (*Description, error) {
 	return &c, nil
 }
 
-// Encode returns the bytes that [Parse] reads: the same for the same content.
+// Encode returns the bytes that [Parse] parses. They are the same for the same content.
 func (c *Description) Encode() ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -122,13 +122,12 @@ func (c *Description) Encode() ([]byte, error) {
 		return nil, err
 	}
 	if b.Len() > MaxSize {
-		return nil, fmt.Errorf("%w: %d files make %s longer than %d bytes", ErrFormat, len(c.Files), Path, MaxSize)
+		return nil, fmt.Errorf("%w: with %d files %s is longer than %d bytes", ErrFormat, len(c.Files), Path, MaxSize)
 	}
 	return b.Bytes(), nil
 }
 
-// CheckIndex reports whether the index of the attachment has the zip and every file that c names, of the size that it
-// says.
+// CheckIndex returns nil if the index of the attachment has the zip and every file that c lists, with the same size.
 func (c *Description) CheckIndex(ix *bundle.Index) error {
 	zip := ix.File(protocol.ZipPath)
 	if zip == nil {
@@ -139,7 +138,7 @@ func (c *Description) CheckIndex(ix *bundle.Index) error {
 	}
 	for i := range c.Files {
 		f := &c.Files[i]
-		if there := ix.File(f.Path); there == nil || there.Size != f.Size {
+		if found := ix.File(f.Path); found == nil || found.Size != f.Size {
 			return fmt.Errorf("%w: the attachment has no file %q of %d bytes", ErrFormat, f.Path, f.Size)
 		}
 	}
@@ -150,7 +149,7 @@ func (c *Description) check() error {
 	if form, err := FormOf(c.Checksum); err != nil {
 		return err
 	} else if form != c.Form {
-		return fmt.Errorf("%w: the checksum is in %s, not in %q", ErrFormat, form, c.Form)
+		return fmt.Errorf("%w: the checksum is in %s, want %q", ErrFormat, form, c.Form)
 	}
 	if err := CheckSession(c.SessionKey); err != nil {
 		return err
@@ -180,26 +179,26 @@ func (f *File) check(form Form) error {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	if f.Path == Path || f.Path == protocol.ZipPath {
-		return fmt.Errorf("%w: its path is %s", ErrFormat, f.Path)
+		return fmt.Errorf("%w: its path %s is reserved", ErrFormat, f.Path)
 	}
 	if err := checkEncryptedSize(f.Size); err != nil {
 		return err
 	}
 	is, err := FormOf(f.FileHash)
 	if err == nil && is != form {
-		err = fmt.Errorf("%w: its checksum is in %s, not in %q", ErrFormat, is, form)
+		err = fmt.Errorf("%w: its checksum is in %s, want %q", ErrFormat, is, form)
 	}
 	return err
 }
 
 func checkEncryptedSize(size int64) error {
 	if size <= 0 || size > bundle.MaxArchive || size%Block != 0 {
-		return fmt.Errorf("%w: %d encrypted bytes are no blocks of AES", ErrFormat, size)
+		return fmt.Errorf("%w: %d encrypted bytes, want whole blocks of %d", ErrFormat, size, Block)
 	}
 	return nil
 }
 
-// FormOf tells in which form a sealed checksum is. It returns [ErrFormat] for what is none.
+// FormOf returns the form of a sealed checksum, and [ErrFormat] for a text that is not one.
 func FormOf(checksum string) (Form, error) {
 	switch len(checksum) {
 	case hex.EncodedLen(Sealed):
@@ -215,8 +214,8 @@ func FormOf(checksum string) (Form, error) {
 		hex.EncodedLen(Sealed), base64.StdEncoding.EncodedLen(Sealed))
 }
 
-// CheckSession reports whether text is a session key: base64 of the 16 bytes of the initial vector, a colon,
-// base64 of the 256 bytes of the sealed AES key. It returns nil or [ErrFormat].
+// CheckSession returns nil if text is a session key, and otherwise [ErrFormat]. A session key is base64 of the 16 bytes
+// of the initialisation vector, a colon, and base64 of the 256 bytes of the sealed AES key.
 func CheckSession(text string) error {
 	vector, key, _ := strings.Cut(text, ":")
 	if isBase64(vector, Block) && isBase64(key, Sealed) {
@@ -226,8 +225,8 @@ func CheckSession(text string) error {
 		ErrFormat, Block, Sealed)
 }
 
-// CheckKeyID reports whether text can be the ID of a key: up to 20 characters of base64, or none. It returns nil
-// or [ErrFormat].
+// CheckKeyID returns nil if text can be the ID of a key, and otherwise [ErrFormat]. An ID has up to 20 characters of
+// base64, and may be empty.
 func CheckKeyID(text string) error {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	if len(text) > MaxKeyID || strings.Trim(text, alphabet) != "" {
@@ -236,10 +235,10 @@ func CheckKeyID(text string) error {
 	return nil
 }
 
-// MaxKeyID bounds, in bytes, the ID of a key: so much of the base64 of the public key is sent by devices.
+// MaxKeyID bounds, in bytes, the ID of a key: devices send that much of the base64 of the public key.
 const MaxKeyID = 20
 
-// isBase64 reports whether text is the one way to write size bytes in base64 (RFC 4648, section 4).
+// isBase64 reports whether text is the canonical base64 of size bytes (RFC 4648, section 4).
 func isBase64(text string, size int) bool {
 	raw, err := base64.StdEncoding.DecodeString(text)
 	return err == nil && len(raw) == size && base64.StdEncoding.EncodeToString(raw) == text
