@@ -12,9 +12,9 @@ import (
 	"brink/digest"
 )
 
-// DecodeIndex decodes an index and checks all that can be checked without the files: canonical form, paths, order,
-// sums of sizes, bounds. Errors wrap [ErrMalformed] and, for a path, a [*PathError]. [Index.Encode] returns the same
-// bytes for every index that DecodeIndex accepts.
+// DecodeIndex decodes an index and checks all that can be checked without the files: canonical form, paths, order, sums
+// of sizes, bounds. Errors wrap [ErrMalformed] and, for a path, a [*PathError]. [Index.Encode] returns the same bytes
+// for every index that DecodeIndex accepts.
 //
 // It stops at the first byte that differs from what [Index.Encode] writes, and allocates a small multiple of what it
 // has read until then.

@@ -16,8 +16,8 @@ var ErrEmpty = errors.New("no files")
 
 // Folder is a folder of regular files that make up a bundle.
 //
-// FS should come from [os.Root.FS], which does not follow symbolic links out of the folder. A link to a file inside
-// is followed; a link to a folder is refused, because following it could loop.
+// FS should come from [os.Root.FS], which does not follow symbolic links out of the folder. A link to a file inside is
+// followed; a link to a folder is refused, because following it could loop.
 type Folder struct {
 	FS fs.FS
 	// Exclude lists patterns. A file or folder that one matches is left out, with everything below it. A pattern without

@@ -76,9 +76,9 @@ type Pace struct {
 	// Reclaim is how long the name of a crashed node is reserved for its address; after that, a node at another address
 	// may have it. Default: 10 s, about the time to detect a crash. The name of a node that left is free at once.
 	Reclaim time.Duration
-	// Rejoin is the longest wait between attempts to reach known nodes that are not members. The first wait is a
-	// thirtieth of it, each further one twice as long, all jittered by half. Default: 30 s, at which the cost of one
-	// packet is negligible.
+	// Rejoin is the longest wait between attempts to reach known nodes that are not members. The first wait is a thirtieth
+	// of it, each further one twice as long, all jittered by half. Default: 30 s, at which the cost of one packet is
+	// negligible.
 	Rejoin time.Duration
 }
 

@@ -3,8 +3,8 @@
 //
 // The life of one pointer: a node that has made a manifest durable calls [Gossip.Announce]. That puts the pointer in
 // the node's table, and sends a message of some 100 bytes with the packets that memberlist sends anyway. A node that
-// receives a pointer higher than its own forwards the message once, and calls Config.Fetch with the member that has
-// it. The consumer fetches the content from that member, checks it, and announces it in turn. Exchanges repair what was
+// receives a pointer higher than its own forwards the message once, and calls Config.Fetch with the member that has it.
+// The consumer fetches the content from that member, checks it, and announces it in turn. Exchanges repair what was
 // lost: from time to time two members compare 256 sums over their tables, which have the same size for ten pointers and
 // for a million, and send each other the pointers that the other lacks.
 //

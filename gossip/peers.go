@@ -17,8 +17,8 @@ import (
 const (
 	maxKnown = 128       // addresses: any one of them leads to the others
 	maxFile  = 128 << 10 // bytes that are read of a file
-	// maxFailures is the number of consecutive failures, while there are other members, after which an address is
-	// removed: about a day at the default pace.
+	// maxFailures is the number of consecutive failures, while there are other members, after which an address is removed:
+	// about a day at the default pace.
 	maxFailures = 24 * 60 * 2
 )
 

@@ -39,8 +39,8 @@ const (
 	// stateHead is the length of a state without its name.
 	stateHead = 1 + 8*buckets
 	maxState  = stateHead + 1 + MaxName
-	// pageSize is the length after which a list or an offer continues in another page, and maxPage is the limit of a
-	// page. A page has some 900 pointers with names of 30 bytes.
+	// pageSize is the length after which a list or an offer continues in another page, and maxPage is the limit of a page.
+	// A page has some 900 pointers with names of 30 bytes.
 	pageSize = 64 << 10
 	maxPage  = 2 * pageSize
 	// sectionHead is the length of a section without its pointers.

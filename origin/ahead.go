@@ -14,36 +14,36 @@ import (
 	"brink/digest"
 )
 
-// maxAhead bounds how many bundles wait to be filled ahead. The oldest are dropped: devices ask for the newest, and
-// what is dropped is fetched when somebody asks.
+// maxAhead bounds the queue of bundles to be filled ahead. The oldest are dropped: devices request the newest, and a
+// dropped bundle is fetched on demand.
 const maxAhead = 4096
 
-// A bundle that cannot be filled ahead is tried again after aheadPause, then each time after twice as long, aheadTries
-// times in all: for about two minutes, in which those who have it come up or somebody looks after them.
+// A bundle that cannot be filled ahead is tried again after aheadPause, and then each time after twice as long,
+// aheadTries times in total: for about two minutes, in which its sources may recover.
 const (
 	aheadPause = time.Second
 	aheadTries = 8
 )
 
-// Progress tells how far filling ahead has come.
+// Progress has the counters of filling ahead.
 type Progress struct {
 	Missing int   `json:"missing"` // bundles that wait, or are being filled
 	Filled  int64 `json:"filled"`  // bundles, since the start
 	Failed  int64 `json:"failed"`  // bundles that were given up
-	Bytes   int64 `json:"bytes"`   // that came, encoded
+	Bytes   int64 `json:"bytes"`   // that were received, encoded
 }
 
-// ahead is what is to be filled before anybody asks for it.
+// ahead is the queue of bundles to be filled before they are requested.
 type ahead struct {
 	jitter  time.Duration
-	limiter *rate.Limiter // nil: no bound
+	limiter *rate.Limiter // nil: no limit
 	wake    chan struct{}
 
 	mu       sync.Mutex
-	queue    []waiting // the last one is wanted most
+	queue    []waiting // the last one has the highest priority
 	working  bool
 	progress Progress
-	waiters  map[digest.Digest][]chan error // of those that FillAhead waits for; each has room for one
+	waiters  map[digest.Digest][]chan error // of calls of FillAhead; each channel has a buffer of one
 }
 
 type waiting struct {
@@ -57,13 +57,13 @@ func (a *ahead) init(config Config) {
 	a.wake = make(chan struct{}, 1)
 	a.waiters = make(map[digest.Digest][]chan error)
 	if config.Rate > 0 {
-		// A second's worth at a time, and a chunk at least.
+		// Bursts of one second, and at least of one chunk.
 		burst := max(bundle.MaxChunk, min(batchBytes, config.Rate))
 		a.limiter = rate.NewLimiter(rate.Limit(config.Rate), int(burst))
 	}
 }
 
-// burst bounds a batch that is fetched ahead, in bytes.
+// burst returns the largest batch that is fetched ahead, in bytes.
 func (a *ahead) burst() int64 {
 	if a.limiter == nil {
 		return batchBytes
@@ -71,8 +71,8 @@ func (a *ahead) burst() int64 {
 	return int64(a.limiter.Burst())
 }
 
-// pay waits until the rate allows so many bytes more, or until somebody waits for the task.
-func (a *ahead) pay(ctx context.Context, t *task, size int64) error {
+// limit waits until the rate allows size more bytes, or until the task is urgent.
+func (a *ahead) limit(ctx context.Context, t *task, size int64) error {
 	if a.limiter == nil || t.isUrgent() {
 		return nil
 	}
@@ -88,8 +88,8 @@ func (a *ahead) pay(ctx context.Context, t *task, size int64) error {
 	return nil
 }
 
-// Ahead has bundles filled before anybody asks for them: the newest call first, and of one call the first bundle first.
-// One that waits already moves to the front; one that is complete costs a look at the store. It does not block.
+// Ahead fills bundles in the background before they are requested: those of the newest call first, and of one call in
+// order. One that waits already moves to the front. It does not block.
 func (f *Filler) Ahead(ids ...digest.Digest) {
 	a := &f.ahead
 	due := time.Now()
@@ -101,11 +101,11 @@ func (f *Filler) Ahead(ids ...digest.Digest) {
 	for _, id := range slices.Backward(ids) {
 		a.push(waiting{id: id, due: due})
 	}
-	a.rouse()
+	a.notify()
 }
 
-// FillAhead is Ahead for one bundle, and returns when it is complete or was given up. It is for who has something older
-// to go on with meanwhile: the rate holds for it, as long as nobody calls Fill. ctx ends the wait alone.
+// FillAhead is Ahead for one bundle, and returns when it is complete or was given up. It is for callers that can use an
+// older bundle meanwhile: the rate limit applies until Fill is called for the bundle. ctx ends only the wait.
 func (f *Filler) FillAhead(ctx context.Context, id digest.Digest) error {
 	done := make(chan error, 1)
 	f.ahead.mu.Lock()
@@ -121,14 +121,14 @@ func (f *Filler) FillAhead(ctx context.Context, id digest.Digest) error {
 		err = ErrClosed
 	}
 	if err != nil {
-		f.ahead.forget(id, done)
+		f.ahead.removeWaiter(id, done)
 		return fmt.Errorf("fill bundle %s ahead: %w", id.Short(), err)
 	}
 	return nil
 }
 
-// forget takes out one who waits no longer.
-func (a *ahead) forget(id digest.Digest, done chan error) {
+// removeWaiter removes a call that does not wait any more.
+func (a *ahead) removeWaiter(id digest.Digest, done chan error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	left := slices.DeleteFunc(a.waiters[id], func(c chan error) bool { return c == done })
@@ -137,15 +137,15 @@ func (a *ahead) forget(id digest.Digest, done chan error) {
 	}
 }
 
-// tell wakes those who wait for a bundle. The caller holds mu.
-func (a *ahead) tell(id digest.Digest, err error) {
+// notifyWaiters wakes the calls that wait for a bundle. The caller must hold mu.
+func (a *ahead) notifyWaiters(id digest.Digest, err error) {
 	for _, done := range a.waiters[id] {
 		done <- err
 	}
 	delete(a.waiters, id)
 }
 
-// Progress returns how far filling ahead has come.
+// Progress returns the counters of filling ahead.
 func (f *Filler) Progress() Progress {
 	f.ahead.mu.Lock()
 	defer f.ahead.mu.Unlock()
@@ -157,28 +157,29 @@ func (f *Filler) Progress() Progress {
 	return p
 }
 
-// push enters a bundle as the one that is wanted most. The caller holds mu.
+// push adds a bundle with the highest priority. The caller must hold mu.
 func (a *ahead) push(w waiting) {
 	a.queue = slices.DeleteFunc(a.queue, func(other waiting) bool { return other.id == w.id })
 	a.queue = append(a.queue, w)
 	if len(a.queue) > maxAhead {
 		dropped := a.queue[:len(a.queue)-maxAhead]
 		for _, w := range dropped {
-			a.tell(w.id, ErrBusy)
+			a.notifyWaiters(w.id, ErrBusy)
 		}
 		a.queue = slices.Delete(a.queue, 0, len(dropped))
 	}
 }
 
-func (a *ahead) rouse() {
+// notify wakes fillAhead.
+func (a *ahead) notify() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take removes what is wanted most of all that is due. When nothing is, it returns when something will be.
-func (a *ahead) take(now time.Time) (w waiting, found bool, wait time.Duration) {
+// pop removes the bundle with the highest priority that is due. If none is, it returns how long to wait for one.
+func (a *ahead) pop(now time.Time) (w waiting, found bool, wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	wait = time.Hour
@@ -193,19 +194,19 @@ func (a *ahead) take(now time.Time) (w waiting, found bool, wait time.Duration) 
 	return waiting{}, false, wait
 }
 
-// settle takes note of how it went. What failed waits at the end of the queue for another time.
-func (a *ahead) settle(w waiting, err error) {
+// finish records the result of a bundle. One that failed is queued again with the lowest priority.
+func (a *ahead) finish(w waiting, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.working = false
 	if err == nil {
 		a.progress.Filled++
-		a.tell(w.id, nil)
+		a.notifyWaiters(w.id, nil)
 		return
 	}
 	if w.tries++; w.tries == aheadTries {
 		a.progress.Failed++
-		a.tell(w.id, err)
+		a.notifyWaiters(w.id, err)
 		return
 	}
 	again := slices.ContainsFunc(a.queue, func(other waiting) bool { return other.id == w.id })
@@ -217,11 +218,11 @@ func (a *ahead) settle(w waiting, err error) {
 	a.queue = slices.Insert(a.queue, 0, w)
 }
 
-// fillAhead works on one bundle after the other until the Filler is closed. It takes no slot: those are for bundles
-// that somebody waits for.
+// fillAhead fills one bundle after the other until the Filler is closed. It acquires no slot: slots are for bundles for
+// which calls wait.
 func (f *Filler) fillAhead() {
 	for {
-		w, found, wait := f.ahead.take(time.Now())
+		w, found, wait := f.ahead.pop(time.Now())
 		if !found {
 			timer := time.NewTimer(wait)
 			select {
@@ -239,9 +240,9 @@ func (f *Filler) fillAhead() {
 			return
 		}
 		if err != nil {
-			f.config.Logger.Debug("bundle not filled ahead", "bundle", w.id.Short(), "reason", err)
+			f.config.Logger.Debug("cannot fill a bundle ahead", "bundle", w.id.Short(), "reason", err)
 		}
-		f.ahead.settle(w, err)
+		f.ahead.finish(w, err)
 	}
 }
 
@@ -257,7 +258,7 @@ func (f *Filler) fillOneAhead(id digest.Digest) error {
 			return context.Cause(f.context)
 		}
 	}
-	t = f.start(0, id)
+	t = f.addTask(0, id)
 	f.mu.Unlock()
 	err := t.run(f.context)
 	f.finish(t, err)

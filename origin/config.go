@@ -10,52 +10,52 @@ import (
 
 // Defaults of [Config].
 const (
-	// DefaultSlots is how many bundles are fetched at a time. A bundle is one stream from one source, so a few fill a
-	// link, and one slow source does not hold up the rest.
+	// DefaultSlots is how many bundles are fetched at the same time. Each is one stream from one source, so a few fill a
+	// link, and one slow source does not delay the others.
 	DefaultSlots = 8
-	// DefaultBytes bounds what is asked for and not here yet.
+	// DefaultBytes bounds the bytes that are requested and not received yet.
 	DefaultBytes = 64 << 20
-	// DefaultQueue is how many bundles may wait for a slot. A device waits for each; more than this would wait in vain.
+	// DefaultQueue is how many bundles may wait for a slot. A device waits for each, and would time out with more.
 	DefaultQueue = 1024
-	// DefaultStall is how long a source may give nothing: a retransmission or two on a bad link between continents.
+	// DefaultStall is how long a source may send nothing: a retransmission or two on a bad intercontinental link.
 	DefaultStall = 5 * time.Second
-	// DefaultRounds is how often all sources are asked before a fill fails.
+	// DefaultRounds is how often all sources are tried before a fill fails.
 	DefaultRounds = 3
-	// DefaultPause is the mean of the first pause between rounds; each after it is twice as long.
+	// DefaultPause is the mean of the first pause between rounds; each further one is twice as long.
 	DefaultPause = 500 * time.Millisecond
-	// DefaultRemember is how long a failed fill is the answer to the next ones. A device that is told to come back does
-	// so later than that.
+	// DefaultRemember is how long calls get the error of a failed fill without another attempt. It is shorter than the
+	// time after which devices are told to retry.
 	DefaultRemember = 3 * time.Second
-	// DefaultJitter is the most by which a fill ahead is put off, so that a fleet that learns of a release at once does
-	// not ask for it at once.
+	// DefaultJitter is the longest delay of a fill ahead, so that a fleet that receives a pointer to a release at once
+	// does not request it at once.
 	DefaultJitter = 2 * time.Second
 )
 
-// Config says what a [Filler] fills, and from where. The zero value of every field but Store and Sources is usable.
+// Config configures a [Filler]. The zero value of every field except Store and Sources is usable.
 type Config struct {
 	Store Store
-	// Sources returns where a bundle may be had, in the order to be asked. It is called once a round, must not block, and
-	// what it returns is not changed. Those that failed lately are asked last all the same.
+	// Sources returns the sources of a bundle, in the order in which to try them; those that failed recently are tried
+	// last in any case. It is called once a round and must not block. The Filler does not change the result.
 	Sources func(id digest.Digest) []Source
-	// Signed, if set, says what is signed of a bundle, by each of those who say something of it: they may differ, and one
-	// of them must fit. It bounds what is read of the index, and an index that fits none counts as the source's fault
-	// before it is decoded. What is not known has a bound of its own, and a wrong index is then found out when its chunks
-	// are here. It must not block.
+	// Signed, if set, returns what signed statements say about a bundle. The statements may differ, and the index must
+	// match one of them: one that matches none is the source's fault, and is not decoded. They also bound the size of the
+	// index. Without a statement the index has a fixed bound, and a wrong one is only detected when all its chunks were
+	// received. Signed must not block.
 	Signed func(id digest.Digest) []Signed
 
-	Slots    int           // bundles at a time, those that are filled ahead not counted; 0 means DefaultSlots
-	Bytes    int64         // asked for and not here yet; 0 means DefaultBytes
+	Slots    int           // bundles at the same time, without those filled ahead; 0 means DefaultSlots
+	Bytes    int64         // requested and not received yet; 0 means DefaultBytes
 	Queue    int           // bundles that wait; 0 means DefaultQueue
-	Stall    time.Duration // without a chunk, before the next source is asked; 0 means DefaultStall
+	Stall    time.Duration // without a chunk, until the next source is tried; 0 means DefaultStall
 	Rounds   int           // over all sources; 0 means DefaultRounds
 	Pause    time.Duration // between the first two rounds, on average; 0 means DefaultPause
 	Remember time.Duration // of a failure; 0 means DefaultRemember
-	Rate     int64         // bytes a second that are fetched ahead of any demand; 0 means no bound
+	Rate     int64         // bytes per second that are fetched ahead; 0 means no limit
 	Jitter   time.Duration // of fills ahead; 0 means DefaultJitter, a negative one none
-	Logger   *slog.Logger  // nil means nowhere
+	Logger   *slog.Logger  // nil discards
 }
 
-// Validate reports everything that is wrong with the configuration, joined.
+// Validate returns an error for everything that is wrong with c.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Store == nil || c.Sources == nil {
@@ -84,7 +84,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// set gives a field that was left zero its default.
+// set sets a field to its default if it is zero.
 func set[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {

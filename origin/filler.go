@@ -12,14 +12,14 @@ import (
 	"brink/digest"
 )
 
-// Filler brings bundles into a store. Use [New]; it is safe for concurrent use.
+// Filler fetches bundles into a store. Use [New]; it is safe for concurrent use.
 type Filler struct {
 	config  Config
 	slots   *semaphore.Weighted
-	flight  *semaphore.Weighted // bytes that are asked for
-	indexes *semaphore.Weighted // bytes of indexes that are decoded
+	flight  *semaphore.Weighted // bytes that are requested and not received yet
+	indexes *semaphore.Weighted // bytes of indexes that are being decoded
 	ahead   ahead
-	context context.Context // of all work; done when Close begins
+	context context.Context // of all tasks; Close cancels it
 	stop    context.CancelCauseFunc
 	work    sync.WaitGroup
 
@@ -31,16 +31,16 @@ type Filler struct {
 	stats   Stats
 }
 
-// failure is the answer to whoever asks again too soon.
+// failure is a recent failure, which calls get until a time.
 type failure struct {
 	err   error
 	until time.Time
 }
 
-// maxFailures bounds how many failures are remembered. They are for storms, which are about few bundles.
+// maxFailures bounds the failures that are remembered. They matter for bursts of requests, which are for few bundles.
 const maxFailures = 4096
 
-// New returns a Filler and starts its work in the background. Close it.
+// New returns a Filler and starts its work in the background. The caller must close it.
 func New(config Config) (*Filler, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("origin: %w", err)
@@ -61,12 +61,12 @@ func New(config Config) (*Filler, error) {
 	return f, nil
 }
 
-// Fill returns when the bundle is complete in the store. Of one that is here and has lost chunks, those are fetched
-// again. However many call it, a bundle is fetched once; ctx ends only this wait, and the work goes on without it.
+// Fill fetches a bundle, or only the chunks that the store has lost of it, and returns when it is complete in the
+// store. A bundle is fetched once, however many calls wait for it. ctx ends only the wait: the fetch continues.
 //
-// It returns [ErrNotFound] when every source said that it does not have the bundle, [ErrUnavailable] when sources
-// failed, and both at once for a short time after that without asking any of them; [ErrBusy] when too many bundles
-// wait; the store's error when the store cannot take it; and the cause of ctx.
+// It returns [ErrNotFound] if no source has the bundle, and [ErrUnavailable] if sources failed; for a short time after
+// that, it returns the same error immediately. It returns [ErrBusy] if too many bundles wait, the error of the store if
+// that fails, and the cause of ctx.
 func (f *Filler) Fill(ctx context.Context, id digest.Digest) error {
 	t, err := f.join(Hops(ctx), id)
 	if err != nil {
@@ -83,14 +83,14 @@ func (f *Filler) Fill(ctx context.Context, id digest.Digest) error {
 	return nil
 }
 
-// Forget drops what is remembered of a failed fill, because somebody is known to have the bundle now.
+// Forget drops a remembered failure, because a source is known to have the bundle now.
 func (f *Filler) Forget(id digest.Digest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.failed, id)
 }
 
-// join returns the work on a bundle, which it starts if nobody has.
+// join returns the task of a bundle, and starts one if there is none.
 func (f *Filler) join(hops int, id digest.Digest) (*task, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -98,22 +98,22 @@ func (f *Filler) join(hops int, id digest.Digest) (*task, error) {
 		return nil, ErrClosed
 	}
 	if t := f.tasks[id]; t != nil {
-		t.hurry()
+		t.markUrgent()
 		f.stats.Joined++
 		return t, nil
 	}
-	if before, ok := f.failed[id]; ok {
-		if time.Now().Before(before.until) {
+	if last, ok := f.failed[id]; ok {
+		if time.Now().Before(last.until) {
 			f.stats.Remembered++
-			return nil, before.err
+			return nil, last.err
 		}
 		delete(f.failed, id)
 	}
 	if len(f.tasks) >= f.config.Slots+f.config.Queue {
 		return nil, ErrBusy
 	}
-	t := f.start(hops, id)
-	t.hurry()
+	t := f.addTask(hops, id)
+	t.markUrgent()
 	f.work.Go(func() {
 		err := f.slots.Acquire(f.context, 1)
 		if err == nil {
@@ -125,15 +125,15 @@ func (f *Filler) join(hops int, id digest.Digest) (*task, error) {
 	return t, nil
 }
 
-// start enters a task; the caller holds mu, runs the task and finishes it.
-func (f *Filler) start(hops int, id digest.Digest) *task {
+// addTask adds a task. The caller must hold mu, and then run and finish the task.
+func (f *Filler) addTask(hops int, id digest.Digest) *task {
 	t := &task{filler: f, id: id, hops: hops, done: make(chan struct{}), urgent: make(chan struct{})}
 	f.tasks[id] = t
 	f.stats.Fills++
 	return t
 }
 
-// finish wakes all who wait for a task.
+// finish removes a task and wakes the calls that wait for it.
 func (f *Filler) finish(t *task, err error) {
 	if err != nil && f.context.Err() != nil {
 		err = fmt.Errorf("%w: %w", ErrClosed, err)
@@ -145,7 +145,7 @@ func (f *Filler) finish(t *task, err error) {
 		f.stats.Filled++
 	case f.context.Err() == nil:
 		f.stats.Failed++
-		if t.asked { // it costs nothing to find nobody to ask, and a node that starts may know somebody at any moment
+		if t.asked { // without sources, failing is cheap, and a node that starts may get sources at any moment
 			f.remember(t.id, err)
 		}
 	}
@@ -154,12 +154,12 @@ func (f *Filler) finish(t *task, err error) {
 	close(t.done)
 }
 
-// remember keeps the failure for those who ask again at once. The caller holds mu.
+// remember stores a failure for the next calls. The caller must hold mu.
 func (f *Filler) remember(id digest.Digest, err error) {
 	now := time.Now()
 	if len(f.failed) >= maxFailures {
-		for other, before := range f.failed {
-			if !now.Before(before.until) || len(f.failed) >= maxFailures {
+		for other, last := range f.failed {
+			if !now.Before(last.until) || len(f.failed) >= maxFailures {
 				delete(f.failed, other)
 			}
 		}
@@ -167,7 +167,7 @@ func (f *Filler) remember(id digest.Digest, err error) {
 	f.failed[id] = failure{err: err, until: now.Add(f.config.Remember)}
 }
 
-// Close ends all work and waits for it; those who wait get [ErrClosed]. It is idempotent.
+// Close stops all work and waits until it has stopped; waiting calls return [ErrClosed]. It is idempotent.
 func (f *Filler) Close() error {
 	f.mu.Lock()
 	f.closed = true

@@ -8,19 +8,19 @@ import (
 	"brink/digest"
 )
 
-// Member is a node of the fleet, as far as the order of asking goes.
+// Member is a node of the fleet, as far as [Order] needs to know it.
 type Member struct {
-	Name   string // tells it from all others
+	Name   string // unique
 	Region string
 	URL    string // base URL of its HTTP
 }
 
-// Order returns the members to ask for a bundle, in order: the bundle's owner in the region of self, the others of that
-// region, then those of other regions, the owners there first. self is not among them. It is rendezvous hashing
-// (Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6(1), 1998): every node that knows the same members
-// finds the same owner, and a member that comes or goes moves only its own share.
+// Order returns the other members in the order in which to request a bundle from them: first the bundle's owner in the
+// region of self, then the others in that region, then those in other regions, owners first. It uses rendezvous hashing
+// (Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6(1), 1998): nodes that know the same members compute
+// the same owner, and when a member joins or leaves, only its own share moves.
 //
-// It is a pure function of its arguments, whatever the order of members, and changes none of them.
+// It is pure, and does not depend on the order of members.
 func Order(self Member, members []Member, id digest.Digest) []Member {
 	type candidate struct {
 		Member
@@ -62,8 +62,8 @@ func Order(self Member, members []Member, id digest.Digest) []Member {
 	return order
 }
 
-// Owner returns the member of the region that is the first to fetch the bundle from outside it; false when the region
-// has none.
+// Owner returns the owner of the bundle in the region, which is the first to fetch it from outside; false if the region
+// has no members.
 func Owner(region string, members []Member, id digest.Digest) (Member, bool) {
 	var owner Member
 	var best uint64
@@ -79,14 +79,15 @@ func Owner(region string, members []Member, id digest.Digest) (Member, bool) {
 	return owner, found
 }
 
-// score is how much a member wants a bundle. Names are hashed whole, so that similar ones have nothing in common.
+// score returns the rendezvous score of a member for a bundle. The whole name is hashed, so that the scores of similar
+// names are unrelated.
 func score(name string, id digest.Digest) uint64 {
 	d := digest.Sum(append(id[:], name...))
 	return binary.BigEndian.Uint64(d[:8])
 }
 
-// OwnersFirst returns how many members are asked before the one that is known to hold a bundle: the owner of the region
-// of self, so that the bundle comes into the region once; none where self is the owner.
+// OwnersFirst returns how many members to try before one that is known to have a bundle: 1 for the owner in the region
+// of self, so that the bundle is fetched into the region once, or 0 if self is the owner.
 func OwnersFirst(self Member, members []Member, id digest.Digest) int {
 	owner, ok := Owner(self.Region, append(slices.Clone(members), self), id)
 	if !ok || owner.Name == self.Name {
@@ -95,21 +96,21 @@ func OwnersFirst(self Member, members []Member, id digest.Digest) int {
 	return 1
 }
 
-// Insert returns the order with one member at the place given, or nearer.
-func Insert(order []Member, m Member, place int) []Member {
+// Insert returns the order with m at index, or earlier if it was earlier.
+func Insert(order []Member, m Member, index int) []Member {
 	moved := make([]Member, 0, len(order)+1)
 	for i, other := range order {
-		if other.Name == m.Name && i <= place {
+		if other.Name == m.Name && i <= index {
 			return order
 		}
-		if i == place {
+		if i == index {
 			moved = append(moved, m)
 		}
 		if other.Name != m.Name {
 			moved = append(moved, other)
 		}
 	}
-	if len(order) <= place {
+	if len(order) <= index {
 		moved = append(moved, m)
 	}
 	return moved

@@ -24,15 +24,15 @@ const maxIntent = channel.MaxIntent
 
 // Limits of the connections to other nodes.
 const (
-	dialWait     = 3 * time.Second  // a node that takes longer to be reached is no better than one that is down
-	answerWait   = 30 * time.Second // it may have to fetch the bundle itself first
+	dialWait     = 3 * time.Second  // a node that is slower to connect to is as bad as one that is down
+	answerWait   = 30 * time.Second // the node may have to fetch the bundle itself first
 	idleWait     = 90 * time.Second
 	connsPerHost = 16 // twice the slots, for two nodes that fill from each other
 	idlePerHost  = 4
 )
 
-// NewClient returns an HTTP client for a fleet's own requests. Share one among all peers, and close its idle
-// connections at the end.
+// NewClient returns an HTTP client for requests between nodes. All peers should share one. Close its idle connections
+// when it is not used any more.
 func NewClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -44,21 +44,21 @@ func NewClient() *http.Client {
 			MaxConnsPerHost:       connsPerHost,
 			MaxIdleConnsPerHost:   idlePerHost,
 			ForceAttemptHTTP2:     true,
-			// Chunks are compressed already, and an index is asked for rarely. A bound on what is read then holds for what
-			// is sent, too.
+			// Chunks are compressed already, and indexes are requested rarely. Without compression, a bound on what is read also
+			// bounds what is sent.
 			DisableCompression: true,
 		},
-		// A node that sends its peers elsewhere is not one.
+		// Nodes do not redirect their peers.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// PeerConfig says which node a [Peer] asks.
+// PeerConfig configures a [Peer].
 type PeerConfig struct {
-	Name string       // of the node, as it knows itself
+	Name string       // of the node, as in its own configuration
 	URL  string       // base URL of its HTTP
 	Ring *sign.Ring   // signs requests; nil: they are not signed
-	HTTP *http.Client // as NewClient returns it
+	HTTP *http.Client // see NewClient
 }
 
 // Peer is another node as a source. Use [NewPeer].
@@ -68,7 +68,7 @@ type Peer struct {
 
 var _ Source = (*Peer)(nil)
 
-// NewPeer returns a node as a source. It connects to nothing.
+// NewPeer returns a node as a source. It does not connect to it.
 func NewPeer(config PeerConfig) (*Peer, error) {
 	base, err := protocol.NodeURL(config.URL)
 	if err != nil {
@@ -84,19 +84,19 @@ func NewPeer(config PeerConfig) (*Peer, error) {
 // Name implements [Source].
 func (p *Peer) Name() string { return p.config.Name }
 
-// IntentPath is where a node has the bundle intent of a bundle.
+// IntentPath returns the path of the bundle intent of a bundle on a node.
 func IntentPath(id digest.Digest) string { return "/v1/bundles/" + id.String() + "/intent" }
 
 // Bundle implements [Source].
 func (p *Peer) Bundle(ctx context.Context, id digest.Digest, limit int64) (index, intent []byte, err error) {
-	if index, err = p.get(ctx, protocol.IndexPath(id), limit); err != nil {
+	if index, err = p.fetch(ctx, protocol.IndexPath(id), limit); err != nil {
 		return nil, nil, fmt.Errorf("index: %w", err)
 	}
-	intent, err = p.get(ctx, IntentPath(id), maxIntent)
+	intent, err = p.fetch(ctx, IntentPath(id), maxIntent)
 	if err != nil && !errors.Is(err, ErrNotFound) && protocol.CodeOf(err) != protocol.CodeUnsigned {
 		return nil, nil, fmt.Errorf("bundle intent: %w", err)
 	}
-	return index, intent, nil // without it, the bundle is the same: it says who asked for it to be stored
+	return index, intent, nil // the intent is optional: it only says who uploaded the bundle
 }
 
 // Chunks implements [Source].
@@ -105,7 +105,7 @@ func (p *Peer) Chunks(
 ) error {
 	for len(want) > 0 {
 		n := min(len(want), protocol.MaxBatch)
-		if err := p.batch(ctx, want[:n], put); err != nil {
+		if err := p.fetchBatch(ctx, want[:n], put); err != nil {
 			return err
 		}
 		want = want[n:]
@@ -113,12 +113,12 @@ func (p *Peer) Chunks(
 	return nil
 }
 
-func (p *Peer) batch(ctx context.Context, want []bundle.Chunk, put func(bundle.Frame) error) error {
-	ask := protocol.Batch{Chunks: make([]digest.Digest, len(want))}
+func (p *Peer) fetchBatch(ctx context.Context, want []bundle.Chunk, put func(bundle.Frame) error) error {
+	batch := protocol.Batch{Chunks: make([]digest.Digest, len(want))}
 	for i, c := range want {
-		ask.Chunks[i] = c.Digest
+		batch.Chunks[i] = c.Digest
 	}
-	body, err := json.Marshal(ask)
+	body, err := json.Marshal(batch)
 	if err != nil {
 		return err
 	}
@@ -146,8 +146,8 @@ func (p *Peer) batch(ctx context.Context, want []bundle.Chunk, put func(bundle.F
 	}
 }
 
-// get returns the body at path, of at most limit bytes.
-func (p *Peer) get(ctx context.Context, path string, limit int64) ([]byte, error) {
+// fetch returns the body at path, of at most limit bytes.
+func (p *Peer) fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
 	resp, err := p.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (p *Peer) get(ctx context.Context, path string, limit int64) ([]byte, error
 	return raw, err
 }
 
-// do sends a signed request and returns an answer that says yes. The caller closes its body.
+// do sends a signed request and returns a successful response. The caller closes its body.
 func (p *Peer) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, p.config.URL+path, bytes.NewReader(body))
 	if err != nil {

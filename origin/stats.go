@@ -10,42 +10,42 @@ import (
 	"brink/digest"
 )
 
-// Stats counts since the start.
+// Stats has the counters of a [Filler] since its start.
 type Stats struct {
-	Fills      int64 `json:"fills"`      // that were begun
-	Joined     int64 `json:"joined"`     // calls that waited for one that was under way
-	Remembered int64 `json:"remembered"` // calls that were answered by a failure just before
-	Filled     int64 `json:"filled"`     // that ended well
+	Fills      int64 `json:"fills"`      // that were started
+	Joined     int64 `json:"joined"`     // calls that waited for a running fill
+	Remembered int64 `json:"remembered"` // calls that got a remembered failure
+	Filled     int64 `json:"filled"`     // that succeeded
 	Failed     int64 `json:"failed"`
-	Running    int   `json:"running"` // now, those that wait for a slot included
+	Running    int   `json:"running"` // now, including those that wait for a slot
 
 	Sources map[string]SourceStats `json:"sources"` // by name
 }
 
-// SourceStats counts what came from one source.
+// SourceStats has the counters of one source.
 type SourceStats struct {
 	Chunks int64 `json:"chunks"`
 	Bytes  int64 `json:"bytes"`  // encoded
 	Faults int64 `json:"faults"` // wrong bytes
 	Stalls int64 `json:"stalls"`
-	Errors int64 `json:"errors"` // all else; that it does not have something is none
+	Errors int64 `json:"errors"` // all others, except that it does not have something
 }
 
-// maxSources bounds how many sources are remembered. Members come and go, and their names are theirs to choose.
+// maxSources bounds the sources in Stats. Members join and leave, and choose their names.
 const maxSources = 1024
 
-// penance is how long a source that failed is asked after all others. It must not be asked first by every fill while it
-// is down, and is soon back in its place.
-const penance = 10 * time.Second
+// penalty is how long a source that failed is tried after all others, so that not every fill tries it first while it is
+// down.
+const penalty = 10 * time.Second
 
-// record is what is remembered of one source.
+// record has the counters and the penalty of one source.
 type record struct {
 	SourceStats
 
-	bad time.Time // until then
+	penalised time.Time // until then
 }
 
-// Stats returns a copy.
+// Stats returns a copy of the counters.
 func (f *Filler) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,26 +58,26 @@ func (f *Filler) Stats() Stats {
 	return s
 }
 
-// record returns what is remembered of a source. The caller holds mu.
-func (f *Filler) record(name string) *record {
+// getRecord returns the record of a source, and adds one if there is none. The caller must hold mu.
+func (f *Filler) getRecord(name string) *record {
 	if r := f.sources[name]; r != nil {
 		return r
 	}
 	if len(f.sources) >= maxSources {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(f.sources)), func(a, b string) int {
+		least := slices.MinFunc(slices.Collect(maps.Keys(f.sources)), func(a, b string) int {
 			return cmp.Compare(f.sources[a].Chunks, f.sources[b].Chunks)
 		})
-		delete(f.sources, oldest)
+		delete(f.sources, least)
 	}
 	r := new(record)
 	f.sources[name] = r
 	return r
 }
 
-// count takes note of a chunk that came.
-func (f *Filler) count(source string, size int, ahead bool) {
+// recordChunk counts a chunk that a source has sent.
+func (f *Filler) recordChunk(source string, size int, ahead bool) {
 	f.mu.Lock()
-	r := f.record(source)
+	r := f.getRecord(source)
 	r.Chunks++
 	r.Bytes += int64(size)
 	f.mu.Unlock()
@@ -88,14 +88,14 @@ func (f *Filler) count(source string, size int, ahead bool) {
 	}
 }
 
-// blame takes note of what a source did wrong.
-func (f *Filler) blame(source string, err error) {
+// recordFailure counts and logs the failure of a source, and penalises it.
+func (f *Filler) recordFailure(source string, err error) {
 	if errors.Is(err, ErrNotFound) {
 		return
 	}
 	f.mu.Lock()
-	r := f.record(source)
-	r.bad = time.Now().Add(penance)
+	r := f.getRecord(source)
+	r.penalised = time.Now().Add(penalty)
 	wrong := false
 	switch {
 	case errors.Is(err, ErrFault):
@@ -108,24 +108,24 @@ func (f *Filler) blame(source string, err error) {
 	}
 	f.mu.Unlock()
 	if wrong {
-		f.config.Logger.Warn("source gave wrong bytes", "source", source, "reason", err)
+		f.config.Logger.Warn("source sent wrong bytes", "source", source, "reason", err)
 	} else {
 		f.config.Logger.Debug("source failed", "source", source, "reason", err)
 	}
 }
 
-// order returns the sources of a bundle as they are to be asked now.
+// order returns the sources of a bundle in the order in which to try them now.
 func (f *Filler) order(id digest.Digest) []Source {
 	sources := slices.Clone(f.config.Sources(id))
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	bad := func(s Source) int {
-		if r := f.sources[s.Name()]; r != nil && now.Before(r.bad) {
+	penalised := func(s Source) int {
+		if r := f.sources[s.Name()]; r != nil && now.Before(r.penalised) {
 			return 1
 		}
 		return 0
 	}
-	slices.SortStableFunc(sources, func(a, b Source) int { return bad(a) - bad(b) })
+	slices.SortStableFunc(sources, func(a, b Source) int { return penalised(a) - penalised(b) })
 	return sources
 }

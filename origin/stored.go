@@ -9,32 +9,32 @@ import (
 	"brink/store"
 )
 
-// Store is what a [Filler] fills. It is safe for concurrent use.
+// Store is where a [Filler] stores bundles. It is safe for concurrent use.
 type Store interface {
-	// Lost returns the index of a bundle that is here and the chunks of it that are not: none when it is complete. It
-	// returns [ErrNotFound] when there is no such bundle, or its index is lost. It does not read the chunks.
+	// Lost returns the index of a stored bundle and the chunks of it that are not in the store: none if it is complete. It
+	// returns [ErrNotFound] if there is no such bundle, or its index is lost. It does not read the chunks.
 	Lost(ctx context.Context, id digest.Digest) (*bundle.Index, []bundle.Chunk, error)
-	// Ingest begins to bring in a bundle, and has room made for what is missing. An empty intent leaves the one that is
-	// there. It may block while others are evicted. The result is to be closed.
+	// Ingest starts to store a bundle, and reserves room for what is missing. An empty intent does not replace a stored
+	// one. It may block while other bundles are evicted. The caller must close the result.
 	Ingest(ctx context.Context, index *bundle.Index, intent []byte) (Ingest, error)
 }
 
-// Ingest is a bundle on its way in, see [store.Ingest].
+// Ingest is a bundle that is being stored, see [store.Ingest].
 type Ingest interface {
-	// Missing returns the chunks that are not here.
+	// Missing returns the chunks that are not in the store.
 	Missing() []bundle.Chunk
-	// Put verifies one chunk and brings it in. It returns [bundle.ErrMalformed], [digest.ErrMismatch] or
-	// [store.ErrUnwanted] for what must not come in, and any other error when the store cannot take it. A chunk that is
-	// here already is no error. It does not keep the frame.
+	// Put verifies and stores one chunk. It returns [bundle.ErrMalformed], [digest.ErrMismatch] or [store.ErrUnwanted] for
+	// a frame that it refuses, and any other error if the store fails. It returns nil for a chunk that is stored already.
+	// It does not keep the frame.
 	Put(frame bundle.Frame) error
-	// Commit makes the bundle visible and durable. It returns [store.ErrMismatch] when the index was wrong, and
-	// [store.ErrIncomplete] when chunks are missing (again).
+	// Commit makes the bundle visible and durable. It returns [store.ErrMismatch] if the index was wrong, and
+	// [store.ErrIncomplete] if chunks are missing or were found to be damaged.
 	Commit(ctx context.Context) error
-	// Close gives back what the ingest holds. What came in stays for the next one. It is idempotent.
+	// Close releases the resources of the ingest. Stored chunks remain for the next one. It is idempotent.
 	Close() error
 }
 
-// Into returns s as what a Filler fills.
+// Into returns s as a [Store].
 func Into(s *store.Store) Store { return stored{s} }
 
 type stored struct{ store *store.Store }

@@ -15,15 +15,15 @@ import (
 	"brink/store"
 )
 
-// batchBytes bounds what one call of Source.Chunks asks for. It is some tens of chunks, so that asking costs little
-// beside sending, and little enough that bundles take turns.
+// batchBytes bounds the bytes that one call of Source.Chunks requests. A batch has some tens of chunks: many enough
+// that the cost of a request is small, and few enough that bundles take turns.
 const batchBytes = 8 << 20
 
-// recommits is how often chunks that turned out to be damaged at the commit are fetched again: once is bad luck, more
-// is a bad disk.
+// recommits is how often chunks that a commit found to be damaged are fetched again. More than one is probably due to a
+// bad disk.
 const recommits = 3
 
-// task is the work on one bundle, and what all who want the bundle wait for.
+// task is the fill of one bundle, for which all calls of Fill for the bundle wait.
 type task struct {
 	filler *Filler
 	id     digest.Digest
@@ -32,29 +32,29 @@ type task struct {
 	err    error
 
 	once   sync.Once
-	urgent chan struct{} // closed once somebody waits
+	urgent chan struct{} // closed once a call of Fill waits
 
 	// The rest belongs to the goroutine that runs the task.
-	asked  bool // a source, so that a failure says something about them
-	index  *bundle.Index
-	giver  string // of the index; empty for the store itself
-	ingest Ingest
+	asked       bool // a source was tried
+	index       *bundle.Index
+	indexSource string // name of the source that sent the index; empty for the store itself
+	ingest      Ingest
 }
 
-// hurry tells the task that somebody waits for it.
-func (t *task) hurry() { t.once.Do(func() { close(t.urgent) }) }
+// markUrgent records that a call of Fill waits for the task.
+func (t *task) markUrgent() { t.once.Do(func() { close(t.urgent) }) }
 
-// ownError is a failure on our side, which no other source would mend.
+// ownError is a failure of this node, which another source would not resolve.
 type ownError struct{ err error }
 
 func (e *ownError) Error() string { return e.err.Error() }
 func (e *ownError) Unwrap() error { return e.err }
 
-// fault says that a source is to blame.
+// fault returns err as the fault of a source.
 func fault(err error) error { return fmt.Errorf("%w: %w", ErrFault, err) }
 
-// run fetches what is missing of the bundle. A panic is the program's fault, on bytes of a source: it costs the bundle,
-// not the process.
+// run fetches what is missing of the bundle. A panic, which the bytes of a source may cause, fails the fill and not the
+// process.
 func (t *task) run(ctx context.Context) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -73,7 +73,7 @@ func (t *task) fill(ctx context.Context) error {
 	case err == nil && len(lost) == 0:
 		return nil
 	case err == nil:
-		if err := t.begin(ctx, index, nil, ""); err != nil {
+		if err := t.startIngest(ctx, index, nil, ""); err != nil {
 			return err
 		}
 	case !errors.Is(err, ErrNotFound):
@@ -88,7 +88,7 @@ func (t *task) fill(ctx context.Context) error {
 		absent := true
 		for _, source := range f.order(t.id) {
 			t.asked = true
-			err := t.from(ctx, source, f.config.Stall<<round)
+			err := t.fillFrom(ctx, source, f.config.Stall<<round)
 			switch own := (*ownError)(nil); {
 			case err == nil:
 				return nil
@@ -98,7 +98,7 @@ func (t *task) fill(ctx context.Context) error {
 				return own.err
 			}
 			absent = absent && errors.Is(err, ErrNotFound)
-			f.blame(source.Name(), err)
+			f.recordFailure(source.Name(), err)
 			reasons = append(reasons, fmt.Errorf("%s: %w", source.Name(), err))
 		}
 		if absent {
@@ -108,7 +108,7 @@ func (t *task) fill(ctx context.Context) error {
 	return errors.Join(append([]error{ErrUnavailable}, reasons...)...)
 }
 
-// pause waits for about d, and reports whether the work may go on.
+// pause waits for about d, and returns false if ctx is done before.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d/2 + rand.N(d+1))
 	defer timer.Stop()
@@ -120,8 +120,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// begin opens the ingest.
-func (t *task) begin(ctx context.Context, index *bundle.Index, intent []byte, giver string) error {
+// startIngest starts the ingest.
+func (t *task) startIngest(ctx context.Context, index *bundle.Index, intent []byte, source string) error {
 	ingest, err := t.filler.config.Store.Ingest(ctx, index, intent)
 	switch {
 	case errors.Is(err, bundle.ErrMalformed):
@@ -129,26 +129,26 @@ func (t *task) begin(ctx context.Context, index *bundle.Index, intent []byte, gi
 	case err != nil:
 		return &ownError{err}
 	}
-	t.index, t.giver, t.ingest = index, giver, ingest
+	t.index, t.indexSource, t.ingest = index, source, ingest
 	return nil
 }
 
-// close ends the ingest; what came in stays in the store.
+// close closes the ingest. Stored chunks remain in the store.
 func (t *task) close() {
 	if t.ingest != nil {
 		if err := t.ingest.Close(); err != nil {
-			t.filler.config.Logger.Warn("ingest not closed", "bundle", t.id.Short(), "reason", err)
+			t.filler.config.Logger.Warn("cannot close an ingest", "bundle", t.id.Short(), "reason", err)
 		}
 	}
-	t.index, t.giver, t.ingest = nil, "", nil
+	t.index, t.indexSource, t.ingest = nil, "", nil
 }
 
-// from gets from one source whatever is missing and it has. It returns nil when the bundle is complete.
-func (t *task) from(ctx context.Context, source Source, stall time.Duration) error {
+// fillFrom fetches the missing chunks that one source has. It returns nil if the bundle is complete.
+func (t *task) fillFrom(ctx context.Context, source Source, stall time.Duration) error {
 	lacking := make(map[digest.Digest]bool) // at this source
 	for commits := 0; ; {
 		if t.ingest == nil {
-			if err := t.ask(ctx, source, stall); err != nil {
+			if err := t.fetchIndex(ctx, source, stall); err != nil {
 				return err
 			}
 		}
@@ -160,11 +160,11 @@ func (t *task) from(ctx context.Context, source Source, stall time.Duration) err
 			}
 			continue
 		}
-		batch := t.next(missing, lacking)
+		batch := t.nextBatch(missing, lacking)
 		if len(batch) == 0 {
-			return fmt.Errorf("%w: it lacks %d chunks of it", ErrNotFound, len(missing))
+			return fmt.Errorf("%w: the source lacks %d of its chunks", ErrNotFound, len(missing))
 		}
-		if err := t.fetch(ctx, source, batch, stall); err != nil {
+		if err := t.fetchChunks(ctx, source, batch, stall); err != nil {
 			return err
 		}
 		still := make(map[digest.Digest]bool)
@@ -179,21 +179,21 @@ func (t *task) from(ctx context.Context, source Source, stall time.Duration) err
 	}
 }
 
-// ask gets the index from a source, and begins the ingest with it.
-func (t *task) ask(ctx context.Context, source Source, stall time.Duration) error {
+// fetchIndex fetches the index from a source, and starts the ingest with it.
+func (t *task) fetchIndex(ctx context.Context, source Source, stall time.Duration) error {
 	f := t.filler
 	var signed []Signed
 	if f.config.Signed != nil {
 		signed = f.config.Signed(t.id)
 	}
-	// An index comes as a whole, and its bytes cannot be watched. Most have some tens of kilobytes.
+	// Source.Bundle does not report progress, so it gets more time. Most indexes have some tens of kilobytes.
 	watched, w := watch(ctx, 3*stall)
 	raw, intent, err := source.Bundle(watched, t.id, limitOf(signed))
-	w.end()
+	w.stop()
 	if err != nil {
 		return w.cause(err)
 	}
-	// Decoding takes a few times the bytes. The budget is not held while a source is waited for.
+	// Decoding allocates a few times the bytes. The budget is not acquired while waiting for the source.
 	weight := min(int64(len(raw)), bundle.MaxIndex)
 	if err := f.indexes.Acquire(ctx, weight); err != nil {
 		return err
@@ -203,11 +203,11 @@ func (t *task) ask(ctx context.Context, source Source, stall time.Duration) erro
 	if err != nil {
 		return err
 	}
-	return t.begin(ctx, index, intent, source.Name())
+	return t.startIngest(ctx, index, intent, source.Name())
 }
 
-// next returns what to ask for in one call.
-func (t *task) next(missing []bundle.Chunk, lacking map[digest.Digest]bool) []bundle.Chunk {
+// nextBatch returns the chunks to request in one call.
+func (t *task) nextBatch(missing []bundle.Chunk, lacking map[digest.Digest]bool) []bundle.Chunk {
 	limit := min(batchBytes, t.filler.config.Bytes)
 	if !t.isUrgent() {
 		limit = min(limit, t.filler.ahead.burst())
@@ -235,14 +235,14 @@ func (t *task) isUrgent() bool {
 	}
 }
 
-// fetch asks a source for some chunks and puts in what comes.
-func (t *task) fetch(ctx context.Context, source Source, batch []bundle.Chunk, stall time.Duration) error {
+// fetchChunks fetches chunks from a source and stores them.
+func (t *task) fetchChunks(ctx context.Context, source Source, batch []bundle.Chunk, stall time.Duration) error {
 	f := t.filler
 	var size int64
 	for _, c := range batch {
 		size += c.Size
 	}
-	if err := f.ahead.pay(ctx, t, size); err != nil {
+	if err := f.ahead.limit(ctx, t, size); err != nil {
 		return err
 	}
 	weight := min(size, f.config.Bytes)
@@ -251,19 +251,19 @@ func (t *task) fetch(ctx context.Context, source Source, batch []bundle.Chunk, s
 	}
 	defer f.flight.Release(weight)
 	watched, w := watch(ctx, stall)
-	defer w.end()
-	came := 0
+	defer w.stop()
+	received := 0
 	var refused error
 	err := source.Chunks(watched, t.index, batch, func(frame bundle.Frame) error {
-		w.stop() // time that the store takes is not the source's
-		defer w.start()
-		if came++; came > len(batch) {
-			refused = fault(errors.New("it sends more than it was asked for"))
+		w.pause() // the source is not charged for the time of the store
+		defer w.restart()
+		if received++; received > len(batch) {
+			refused = fault(errors.New("it sent more chunks than were requested"))
 		} else {
 			refused = t.put(frame)
 		}
 		if refused == nil {
-			f.count(source.Name(), len(frame.Data), !t.isUrgent())
+			f.recordChunk(source.Name(), len(frame.Data), !t.isUrgent())
 		}
 		return refused
 	})
@@ -276,7 +276,7 @@ func (t *task) fetch(ctx context.Context, source Source, batch []bundle.Chunk, s
 	return nil
 }
 
-// put brings in a chunk, and says whose fault it is when that fails.
+// put stores a chunk. Its error tells faults of the source from those of this node.
 func (t *task) put(frame bundle.Frame) error {
 	err := t.ingest.Put(frame)
 	switch {
@@ -288,7 +288,8 @@ func (t *task) put(frame bundle.Frame) error {
 	return &ownError{err}
 }
 
-// commit ends the work, or finds that the index was wrong.
+// commit commits the ingest. If it finds that the index was wrong, it blames the source of the index, and fills again
+// if that was another one.
 func (t *task) commit(ctx context.Context, source Source) error {
 	err := t.ingest.Commit(ctx)
 	switch {
@@ -300,14 +301,14 @@ func (t *task) commit(ctx context.Context, source Source) error {
 	case !errors.Is(err, store.ErrMismatch):
 		return &ownError{err}
 	}
-	giver := t.giver
+	indexSource := t.indexSource
 	t.close()
-	if giver == source.Name() {
+	if indexSource == source.Name() {
 		return fault(err)
 	}
-	if giver != "" {
-		t.filler.blame(giver, fault(err))
+	if indexSource != "" {
+		t.filler.recordFailure(indexSource, fault(err))
 	}
-	// This source gave good chunks by the wrong index of another. It may have the right one.
-	return t.from(ctx, source, t.filler.config.Stall)
+	// This source sent good chunks of another source's wrong index. It may have the right index.
+	return t.fillFrom(ctx, source, t.filler.config.Stall)
 }

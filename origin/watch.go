@@ -8,53 +8,53 @@ import (
 	"time"
 )
 
-// watchdog ends a call to a source in which nothing moves.
+// watchdog cancels a call to a source that makes no progress.
 type watchdog struct {
 	stall   time.Duration
 	context context.Context
 	cancel  context.CancelCauseFunc
 
-	mu    sync.Mutex
-	timer *time.Timer
-	over  bool
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
 }
 
-// watch returns a context that ends with [ErrStalled] when the watchdog was not started again in time.
+// watch returns a context that is cancelled with [ErrStalled] if the watchdog is not restarted in time.
 func watch(ctx context.Context, stall time.Duration) (context.Context, *watchdog) {
 	w := &watchdog{stall: stall}
 	w.context, w.cancel = context.WithCancelCause(ctx)
 	w.timer = time.AfterFunc(stall, func() {
-		w.cancel(fmt.Errorf("%w: nothing came for %s", ErrStalled, stall))
+		w.cancel(fmt.Errorf("%w: it sent nothing for %s", ErrStalled, stall))
 	})
 	return w.context, w
 }
 
-// stop holds the watchdog until start.
-func (w *watchdog) stop() {
+// pause stops the watchdog until restart.
+func (w *watchdog) pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer.Stop()
 }
 
-func (w *watchdog) start() {
+// restart gives the call the full time again, unless the watchdog was stopped.
+func (w *watchdog) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.over {
+	if !w.stopped {
 		w.timer.Reset(w.stall)
 	}
 }
 
-// end lets go of the watchdog. It may be called twice.
-func (w *watchdog) end() {
+// stop stops the watchdog for good. It may be called twice.
+func (w *watchdog) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.over = true
+	w.stopped = true
 	w.timer.Stop()
 	w.cancel(nil)
 }
 
-// cause returns the reason why a call failed: ErrStalled if it was ended by the watchdog, whatever the source made of
-// that.
+// cause returns the reason why a call failed: ErrStalled if the watchdog cancelled it, and otherwise err.
 func (w *watchdog) cause(err error) error {
 	if cause := context.Cause(w.context); errors.Is(cause, ErrStalled) {
 		return cause

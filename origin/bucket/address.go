@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// place is a URL of a bucket, taken apart.
+// place is a parsed URL of a bucket.
 type place struct {
 	web  bool
-	base string // of a web place, without a slash at its end
+	base string // if web; without a trailing slash
 
 	bucket   string
 	prefix   string // empty, or it ends with a slash
@@ -22,7 +22,7 @@ type place struct {
 	style    string
 }
 
-// parse reads the URL of a bucket, see [Open].
+// parse parses the URL of a bucket, see [Open].
 func parse(address string) (place, error) {
 	fail := func(why string) (place, error) {
 		return place{}, fmt.Errorf("origin %q: %s; write it like s3://bucket/prefix or https://host/prefix",
@@ -30,13 +30,13 @@ func parse(address string) (place, error) {
 	}
 	u, err := url.Parse(address)
 	if err != nil {
-		return fail("it is no URL")
+		return fail("it is not a URL")
 	}
 	if u.User != nil {
 		return fail("credentials do not belong in a URL, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}
 	if u.Fragment != "" || u.Opaque != "" || u.Host == "" {
-		return fail("it names no bucket and no host")
+		return fail("it has no bucket or host")
 	}
 	prefix := strings.Trim(u.Path, "/")
 	if slices.ContainsFunc(strings.Split(prefix, "/"), func(s string) bool { return s == "." || s == ".." }) {
@@ -48,17 +48,17 @@ func parse(address string) (place, error) {
 	switch u.Scheme {
 	case "http", "https":
 		if u.RawQuery != "" {
-			return fail("it takes no query")
+			return fail("it must not have a query")
 		}
 		return place{web: true, base: strings.TrimRight(u.Scheme+"://"+u.Host+"/"+prefix, "/")}, nil
 	case "s3":
 	default:
-		return fail("its scheme is none of s3, https and http")
+		return fail("its scheme is not s3, https or http")
 	}
 	p := place{bucket: u.Host, prefix: prefix}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return fail("its query cannot be read")
+		return fail("its query cannot be parsed")
 	}
 	for name, values := range query {
 		if len(values) != 1 || !slices.Contains([]string{"endpoint", "region", "style"}, name) {
@@ -100,7 +100,7 @@ func (p place) String() string {
 	return strings.TrimRight("s3://"+p.bucket+"/"+p.prefix, "/")
 }
 
-// withoutSecrets returns an address for a message. What does not parse may hold anything.
+// withoutSecrets returns an address for a message, without credentials. One that does not parse is not quoted at all.
 func withoutSecrets(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -1,14 +1,14 @@
-// Package bucket is an origin that needs no program: a bucket of any S3 store, or the same files behind any HTTP
-// server, which can only be read.
+// Package bucket implements an origin without a server of its own: a bucket of any S3 store, or a read-only copy of its
+// objects behind any HTTP server.
 //
-// The life of one bundle: [Bucket.PutBundle] finds out which chunks the bucket lacks, writes those as one pack, the
-// index and the intent beside it, and last the map that says where each chunk is. A bundle without a map is not there.
-// [Bucket.PutManifest] takes the next sequence of a channel, which only one can have, and then moves the object that
-// readers look at. A node that fills reads index and map, and asks for ranges of packs.
+// The life of one bundle: [Bucket.PutBundle] finds the chunks that the bucket lacks, writes them as one pack, then the
+// index and the intent, and last the map with the location of each chunk. A bundle without a map does not exist.
+// [Bucket.PutManifest] claims the next sequence of a channel, which only one manifest can have, and then replaces the
+// object that readers read. A node that fills reads the index and the map, and requests ranges of packs.
 //
-// The invariant: what is in a bucket is worth no more than the signatures in it. Whoever may write to it can hide and
-// destroy, and can make nobody believe anything; so nothing here is checked for truth, and everything is bounded. What
-// is acknowledged is as durable as the store is.
+// The invariant: readers trust only the signatures in a bucket. Someone with write access can hide and destroy objects,
+// but not forge them. So this package bounds everything that it reads, but does not verify it: its callers do. An
+// acknowledged write is as durable as the store.
 //
 // docs/origin.md has the layout.
 package bucket
@@ -30,21 +30,21 @@ import (
 // Limits of the connections to a bucket.
 const (
 	dialWait    = 5 * time.Second
-	answerWait  = time.Minute      // a store may take its time to assemble a large object
-	smallWait   = 30 * time.Second // for all of a small object, tries included
-	slowest     = 32 << 10         // bytes a second that an object must make on average
+	answerWait  = time.Minute      // a store may need some time to assemble a large object
+	smallWait   = 30 * time.Second // for a small object, including retries
+	slowest     = 32 << 10         // the least average rate of a transfer, in bytes per second
 	retries     = 4                // the S3 client waits up to a second between tries
 	idlePerHost = 16
 )
 
-// Config says how to use a bucket; the zero value is usable.
+// Config configures a [Bucket]. The zero value is usable.
 type Config struct {
-	Transport http.RoundTripper // default: one with limits on dialling and on the wait for an answer
-	Logger    *slog.Logger      // nil means nowhere
+	Transport http.RoundTripper // default: one with timeouts for dialling and for the response
+	Logger    *slog.Logger      // nil discards
 	Now       func() time.Time  // default: time.Now
 }
 
-// Bucket is a place for bundles and channels. Use [Open]; it is safe for concurrent use.
+// Bucket stores bundles, channel manifests and trust documents. Use [Open]; it is safe for concurrent use.
 type Bucket struct {
 	name    string
 	objects objects
@@ -60,13 +60,13 @@ var _ origin.Source = (*Bucket)(nil)
 //	s3://bucket/prefix?endpoint=https://…&region=…&style=path
 //	https://host/prefix   or http://…, which can only be read
 //
-// The endpoint may also come from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region from AWS_REGION or
-// AWS_DEFAULT_REGION; without an endpoint it is Amazon's. style is "path" or "host"; by default it is "host" at Amazon
-// and "path" elsewhere. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file
-// and AWS_PROFILE, or the metadata service of the machine or container; without any, requests are not signed. They are
-// never part of the URL.
+// The endpoint may also come from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and is Amazon's by default; the region may
+// come from AWS_REGION or AWS_DEFAULT_REGION. style is "path" or "host"; the default is "host" at Amazon and "path"
+// elsewhere. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file and
+// AWS_PROFILE, or the metadata service of the machine or container; without any, requests are not signed. They cannot
+// be part of the URL.
 //
-// Open asks nobody but a metadata service, for at most two seconds. Close the result.
+// Open sends requests only to a metadata service, for at most two seconds. The caller must close the result.
 func Open(ctx context.Context, address string, config Config) (*Bucket, error) {
 	place, err := parse(address)
 	if err != nil {
@@ -108,38 +108,38 @@ func newTransport() *http.Transport {
 	}
 }
 
-// Name returns the URL without its query, for people.
+// Name returns the URL without its query, for people to read.
 func (b *Bucket) Name() string { return b.name }
 
-// ReadOnly reports whether the bucket is one that can only be read.
+// ReadOnly reports whether the bucket is read over HTTP, and cannot be written.
 func (b *Bucket) ReadOnly() bool {
 	_, readOnly := b.objects.(*web)
 	return readOnly
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (b *Bucket) Close() error {
 	b.close()
 	return nil
 }
 
-// objects is what all places have in common. Every method may block and is safe for concurrent use; what is not there
-// is [ErrNotFound].
+// objects accesses the objects of a bucket. All methods may block and are safe for concurrent use. For a missing object
+// they return [ErrNotFound].
 type objects interface {
-	// get returns an object, or the part of it that is asked for; the caller closes it. It returns [ErrNotModified] for
-	// one that still has the tag.
+	// get returns an object, or the requested range of it; the caller closes it. It returns [ErrNotModified] for one that
+	// still has the tag.
 	get(ctx context.Context, key string, ask ask) (*object, error)
-	// put writes an object as a whole: no reader sees a part of it. It returns errExists when the condition does not
-	// hold. body is read from its start, more than once if need be.
+	// put writes an object atomically: readers never see a part of it. It returns errExists if the condition is not met.
+	// It reads body from its start, possibly more than once.
 	put(ctx context.Context, key string, body io.ReadSeeker, size int64, when condition) error
-	// size returns how many bytes an object has.
+	// size returns the size of an object in bytes.
 	size(ctx context.Context, key string) (int64, error)
-	// list returns the names right below a prefix that ends with a slash; those of folders end with one too. A store
+	// list returns the names directly below a prefix that ends with a slash; those of folders end with one too. A store
 	// that cannot list returns [ErrDenied].
 	list(ctx context.Context, prefix string) ([]string, error)
 }
 
-// ask says what of an object is wanted. The zero value is all of it.
+// ask has the options of a get. The zero value requests the whole object.
 type ask struct {
 	tag    string // that the caller has; empty: none
 	offset int64
@@ -149,19 +149,19 @@ type ask struct {
 type object struct {
 	io.ReadCloser
 
-	tag string // as the store gave it; empty when it gave none
+	tag string // of the store; empty if it sent none
 }
 
-// condition is what must hold for an object to be written. The zero value is nothing.
+// condition is the precondition of a put. The zero value is no condition.
 type condition struct {
-	absent bool   // there must be none
-	tag    string // it must be the one of that tag
+	absent bool   // the object must not exist
+	tag    string // the object must exist with this tag
 }
 
-// errExists is returned by put when the condition does not hold.
-var errExists = errors.New("it is there already, or has changed")
+// errExists is returned by put if the condition is not met.
+var errExists = errors.New("object exists already, or has changed")
 
-// read returns a small object as a whole, of at most limit bytes, and its tag.
+// read returns the content of a small object, of at most limit bytes, and its tag.
 func (b *Bucket) read(ctx context.Context, key, tag string, limit int64) ([]byte, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, smallWait+time.Duration(limit/slowest)*time.Second)
 	defer cancel()

@@ -9,8 +9,8 @@ import (
 	"brink/channel"
 )
 
-// Catalog returns the names of all orgs and channels. It lists the bucket where that can be done and is allowed; else
-// it reads catalog.json, which everybody who writes keeps. A bucket that nothing was written to has an empty one.
+// Catalog returns the names of all orgs and channels. It lists the bucket if the store allows it, and otherwise reads
+// catalog.json, which all writers update. The catalog of an empty bucket is empty.
 func (b *Bucket) Catalog(ctx context.Context) (Catalog, error) {
 	c, err := b.list(ctx)
 	if !errors.Is(err, ErrDenied) {
@@ -29,7 +29,7 @@ func (b *Bucket) Catalog(ctx context.Context) (Catalog, error) {
 	return c, nil
 }
 
-// list makes a catalog by listing. Names that are none are somebody else's.
+// list builds a catalog by listing the bucket. It ignores objects with other names.
 func (b *Bucket) list(ctx context.Context) (Catalog, error) {
 	c := Catalog{Schema: catalogSchema}
 	documents, err := b.objects.list(ctx, "trust/")
@@ -64,22 +64,22 @@ func (b *Bucket) list(ctx context.Context) (Catalog, error) {
 	return c, nil
 }
 
-// enter adds names to catalog.json. One that cannot be read is made again by listing.
-func (b *Bucket) enter(ctx context.Context, more Catalog) error {
+// addToCatalog adds names to catalog.json. If that is malformed, it is built again by listing.
+func (b *Bucket) addToCatalog(ctx context.Context, more Catalog) error {
 	return b.update(ctx, catalogKey, maxCatalog, func(current []byte) ([]byte, error) {
 		c := Catalog{Schema: catalogSchema}
-		had := -1
+		former := -1
 		if current != nil {
 			now, err := parseCatalog(current)
 			if err == nil {
-				had = len(now.Orgs) + len(now.Channels)
+				former = len(now.Orgs) + len(now.Channels)
 			} else if now, err = b.list(ctx); err != nil && !errors.Is(err, ErrDenied) {
 				return nil, err
 			}
 			c.Orgs, c.Channels = now.Orgs, now.Channels
 		}
 		c.Orgs, c.Channels = append(c.Orgs, more.Orgs...), append(c.Channels, more.Channels...)
-		if c.sort(); len(c.Orgs)+len(c.Channels) == had {
+		if c.sort(); len(c.Orgs)+len(c.Channels) == former {
 			return nil, errSame
 		}
 		return json.MarshalIndent(c, "", " ")

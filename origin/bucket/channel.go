@@ -11,13 +11,12 @@ import (
 	"brink/channel"
 )
 
-// tries is how often an object that others change at the same time is tried to be changed. Each time somebody else got
-// through.
+// tries is the number of attempts to change an object that others change at the same time. In each failed attempt
+// another writer succeeded.
 const tries = 16
 
-// Manifest returns the signed manifest of a channel that is in force, unchecked, and its tag. With the tag of an
-// earlier answer it returns [ErrNotModified] when nothing has changed, which costs a request without a body.
-// [ErrNotFound] means that nothing was published to the channel.
+// Manifest returns the signed manifest in force of a channel, unverified, and its tag. With the tag of an earlier call
+// it returns [ErrNotModified] if nothing has changed. [ErrNotFound] means that nothing was published to the channel.
 func (b *Bucket) Manifest(ctx context.Context, app, name, tag string) (raw []byte, newTag string, err error) {
 	if err := checkNames(app, name); err != nil {
 		return nil, "", err
@@ -25,19 +24,19 @@ func (b *Bucket) Manifest(ctx context.Context, app, name, tag string) (raw []byt
 	return b.read(ctx, channelKey(app, name, currentName), tag, channel.MaxManifest)
 }
 
-// PutManifest puts a manifest, as it was read from its signed bytes, in force. Only one manifest can have a sequence:
-// [ErrConflict] means that another has it, or one with other content is in force. [ErrSuperseded] means that this one
-// was kept, and that the one in force has a higher sequence and stays. Doing it again with the same manifest is no
-// error. Its bundles are to be in the bucket before.
+// PutManifest puts a manifest, which was decoded from signed bytes, in force. Its bundles must be in the bucket before.
+// Only one manifest can have a sequence: [ErrConflict] means that another one has it, or that one with other content is
+// in force. [ErrSuperseded] means that this one was stored, but one with a higher sequence remains in force. It is
+// idempotent.
 //
-// It rests on conditional writes, If-None-Match and If-Match on PUT, which Amazon and most others have. A store that
-// refuses them as not implemented is asked what is there just before each write, and one that takes no notice of them
-// is found out by writing the same object twice; the log then warns that two publishers at the same moment could both
-// be told that they won. Whoever reads takes the higher sequence, so even then a channel does not go back.
+// It needs conditional writes, If-None-Match and If-Match on PUT, which Amazon and most others support. For a store
+// that refuses them as not implemented, PutManifest checks the condition just before each write. A store that ignores
+// them is detected by writing the same object twice; the log then warns that two simultaneous publishers could both
+// succeed. Readers prefer the higher sequence, so even then a channel does not go back.
 func (b *Bucket) PutManifest(ctx context.Context, m *channel.Manifest) error {
 	raw := m.Raw()
 	if raw == nil {
-		return errors.New("put manifest: it was not read from signed bytes")
+		return errors.New("put manifest: it was not decoded from signed bytes")
 	}
 	if b.ReadOnly() {
 		return &Error{Op: "put", Key: channelKey(m.App, m.Channel, currentName), Kind: ErrReadOnly}
@@ -46,18 +45,19 @@ func (b *Bucket) PutManifest(ctx context.Context, m *channel.Manifest) error {
 	err := b.put(ctx, key, raw, condition{absent: true})
 	switch {
 	case errors.Is(err, errExists):
-		there, err := b.at(ctx, m)
+		stored, err := b.fetchSequence(ctx, m)
 		if err != nil {
 			return err
 		}
-		if there.Statement() != m.Statement() {
-			// Whoever wrote it may have died before it came into force. If nobody brought it there, no sequence after it
-			// would ever be tried.
-			if err := b.advance(ctx, there); err != nil && !errors.Is(err, ErrSuperseded) {
+		if stored.Statement() != m.Statement() {
+			// Its writer may have crashed before it was in force. Put it in force, or publishers would never try the sequences
+			// after it.
+			if err := b.advance(ctx, stored); err != nil && !errors.Is(err, ErrSuperseded) {
 				return err
 			}
 			return &Error{
-				Op: "put", Key: key, Kind: ErrConflict, Err: fmt.Errorf("sequence %d is taken", m.Sequence),
+				Op: "put", Key: key, Kind: ErrConflict,
+				Err: fmt.Errorf("another manifest has sequence %d", m.Sequence),
 			}
 		}
 	case err != nil:
@@ -68,27 +68,27 @@ func (b *Bucket) PutManifest(ctx context.Context, m *channel.Manifest) error {
 	if err := b.advance(ctx, m); err != nil {
 		return err
 	}
-	return b.enter(ctx, Catalog{Channels: []CatalogChannel{{App: m.App, Channel: m.Channel}}})
+	return b.addToCatalog(ctx, Catalog{Channels: []CatalogChannel{{App: m.App, Channel: m.Channel}}})
 }
 
-// at returns the manifest that has the sequence of m.
-func (b *Bucket) at(ctx context.Context, m *channel.Manifest) (*channel.Manifest, error) {
+// fetchSequence returns the manifest that has the sequence of m.
+func (b *Bucket) fetchSequence(ctx context.Context, m *channel.Manifest) (*channel.Manifest, error) {
 	key := sequenceKey(m)
 	raw, _, err := b.read(ctx, key, "", channel.MaxManifest)
 	if err != nil {
 		return nil, err
 	}
-	there, err := parseManifest(raw, m)
-	if err == nil && there.Order() != m.Order() {
-		err = fmt.Errorf("it has sequence %d", there.Sequence)
+	stored, err := parseManifest(raw, m)
+	if err == nil && stored.Order() != m.Order() {
+		err = fmt.Errorf("it has sequence %d", stored.Sequence)
 	}
 	if err != nil {
 		return nil, &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err}
 	}
-	return there, nil
+	return stored, nil
 }
 
-// parseManifest reads a manifest of the same channel as like, unchecked.
+// parseManifest parses a manifest of the same channel as like, without verifying it.
 func parseManifest(raw []byte, like *channel.Manifest) (*channel.Manifest, error) {
 	m, err := channel.ParseManifest(raw)
 	if err != nil {
@@ -97,38 +97,43 @@ func parseManifest(raw []byte, like *channel.Manifest) (*channel.Manifest, error
 	return m, m.CheckFor(like.App, like.Channel)
 }
 
-// advance makes m the manifest in force, unless it is or a later one is.
+// advance puts m in force, unless it or a later one is.
 func (b *Bucket) advance(ctx context.Context, m *channel.Manifest) error {
 	key := channelKey(m.App, m.Channel, currentName)
 	return b.replace(ctx, key, m.Raw(), channel.MaxManifest, func(current []byte) error {
 		now, err := parseManifest(current, m)
 		switch {
 		case err != nil, now.Order() < m.Order():
-			return nil // what nobody can read serves nobody
+			return nil // a manifest that cannot be parsed is useless
 		case now.Order() > m.Order():
-			return &Error{Op: "put", Key: key, Kind: ErrSuperseded, Err: fmt.Errorf("sequence %d is", now.Sequence)}
+			return &Error{
+				Op: "put", Key: key, Kind: ErrSuperseded, Err: fmt.Errorf("it has sequence %d", now.Sequence),
+			}
 		case now.Statement() == m.Statement():
 			return errSame
 		}
-		return &Error{Op: "put", Key: key, Kind: ErrConflict, Err: fmt.Errorf("sequence %d is taken", m.Sequence)}
+		return &Error{
+			Op: "put", Key: key, Kind: ErrConflict, Err: fmt.Errorf("another manifest has sequence %d", m.Sequence),
+		}
 	})
 }
 
-// errSame says that an object is already as it should be.
+// errSame means that an object need not be changed.
 var errSame = errors.New("nothing to change")
 
-// replace changes an object from what may makes no objection to, to raw. It tries again when somebody else has changed
-// it meanwhile.
-func (b *Bucket) replace(ctx context.Context, key string, raw []byte, limit int64, may func([]byte) error) error {
+// replace replaces an object with raw, unless check refuses the current one. It retries if somebody else changes the
+// object meanwhile.
+func (b *Bucket) replace(ctx context.Context, key string, raw []byte, limit int64, check func([]byte) error) error {
 	return b.update(ctx, key, limit, func(current []byte) ([]byte, error) {
 		if current == nil {
 			return raw, nil
 		}
-		return raw, may(current)
+		return raw, check(current)
 	})
 }
 
-// update changes an object to what next makes of it; current is nil when there is none. errSame of next ends it.
+// update replaces an object with the result of next, whose argument is nil if there is none. If next returns errSame,
+// it changes nothing and returns nil.
 func (b *Bucket) update(ctx context.Context, key string, limit int64, next func([]byte) ([]byte, error)) error {
 	for try := range tries {
 		if try > 0 {
@@ -168,13 +173,13 @@ func (b *Bucket) put(ctx context.Context, key string, raw []byte, when condition
 	return b.objects.put(ctx, key, bytes.NewReader(raw), int64(len(raw)), when)
 }
 
-// probe finds out, once, whether the store heeds conditions: what was just written must not be written again.
+// probe checks once whether the store supports conditions: it must refuse to write the object again.
 func (b *Bucket) probe(ctx context.Context, key string, raw []byte) {
 	if b.probed.Swap(true) {
 		return
 	}
 	if err := b.put(ctx, key, raw, condition{absent: true}); err == nil {
-		b.config.Logger.Warn("the store takes no notice of If-None-Match: of two publishers at the same moment both may "+
-			"be told that they won", "origin", b.name)
+		b.config.Logger.Warn("the store ignores If-None-Match: two publishers at the same moment may both succeed",
+			"origin", b.name)
 	}
 }

@@ -18,7 +18,7 @@ func packKey(d digest.Digest) string { return "packs/" + d.String() }
 
 func channelKey(app, name, what string) string { return "channels/" + app + "/" + name + "/" + what }
 
-// sequenceKey has twenty digits, so that the order of names is that of numbers; a renewal comes after what it renews.
+// sequenceKey returns a key with twenty digits, so that keys sort by number, and a renewal after what it renews.
 func sequenceKey(m *channel.Manifest) string {
 	if m.Renewal() > 0 {
 		return channelKey(m.App, m.Channel, fmt.Sprintf("%020d.r%04d.json", m.Sequence, m.Renewal()))
@@ -47,8 +47,8 @@ const (
 	maxCatalog = 16 << 20
 )
 
-// mapLimit bounds the map of a bundle whose encoded index has at most so many bytes. An entry of a map takes up to
-// twice the bytes that a chunk takes in an index.
+// mapLimit returns the bound of the map of a bundle whose encoded index has at most that many bytes. A chunk takes up
+// to twice as many bytes in the map as in the index.
 func mapLimit(index int64) int64 { return min(maxMap, 4*index+64<<10) }
 
 // mapSchema and catalogSchema are the schema numbers that this version reads and writes.
@@ -57,29 +57,30 @@ const (
 	catalogSchema = 1
 )
 
-// chunkMap says where the chunks of a bundle are.
+// chunkMap has the locations of the chunks of a bundle.
 type chunkMap struct {
 	Schema int           `json:"schema"`
 	Bundle digest.Digest `json:"bundle"`
-	Packs  digest.List   `json:"packs"` // their names: of their bytes
+	Packs  digest.List   `json:"packs"` // digests of their bytes
 	Chunks []location    `json:"chunks"`
 }
 
-// location is where one chunk is: the bytes of its frame in a chunk stream, from its mark on.
+// location is the location of one chunk: the bytes of its frame in a chunk stream, including the header.
 type location struct {
 	Digest digest.Digest `json:"digest"`
 	Pack   int           `json:"pack"`   // index in Packs
-	Offset int64         `json:"offset"` // bytes, from the beginning of the pack
+	Offset int64         `json:"offset"` // bytes, from the start of the pack
 	Length int64         `json:"length"` // bytes
 }
 
-// minLocation is the length in bytes below which no location is written.
+// minLocation is the least length of an encoded location, in bytes.
 const minLocation = digest.TextSize + len(`{"digest":"","pack":0,"offset":8,"length":1}`)
 
-// UnmarshalJSON refuses what is too short, so that a list takes no more memory than a few times its bytes.
+// UnmarshalJSON refuses an object that is too short, so that decoding a list allocates only a small multiple of its
+// bytes.
 func (l *location) UnmarshalJSON(raw []byte) error {
 	if len(raw) < minLocation {
-		return fmt.Errorf("%w: a chunk without a place", ErrMalformed)
+		return fmt.Errorf("%w: a chunk without a location", ErrMalformed)
 	}
 	type fields location
 	return json.Unmarshal(raw, (*fields)(l))
@@ -95,8 +96,8 @@ const (
 	maxPack     = 1 << 40 // bytes: more than any bundle, so that offsets can be added
 )
 
-// parseMap reads the map of a bundle and checks that it can be used without harm; whether it is right shows when the
-// chunks come.
+// parseMap parses the map of a bundle and checks that it is safe to use. Whether it is right is only known when the
+// chunks are read and verified.
 func parseMap(raw []byte, id digest.Digest) (*chunkMap, error) {
 	var m chunkMap
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -104,20 +105,20 @@ func parseMap(raw []byte, id digest.Digest) (*chunkMap, error) {
 	}
 	switch {
 	case m.Schema != mapSchema:
-		return nil, fmt.Errorf("%w: schema %d, this program knows %d", ErrMalformed, m.Schema, mapSchema)
+		return nil, fmt.Errorf("%w: schema %d is not supported, want %d", ErrMalformed, m.Schema, mapSchema)
 	case m.Bundle != id:
 		return nil, fmt.Errorf("%w: it is of bundle %s", ErrMalformed, m.Bundle.Short())
 	}
 	for _, l := range m.Chunks {
 		if l.Pack < 0 || l.Pack >= len(m.Packs) || l.Offset < int64(len(packMagic)) || l.Offset > maxPack ||
 			l.Length <= frameHeader || l.Length > maxFrame {
-			return nil, fmt.Errorf("%w: chunk %s is nowhere", ErrMalformed, l.Digest.Short())
+			return nil, fmt.Errorf("%w: chunk %s has an invalid location", ErrMalformed, l.Digest.Short())
 		}
 	}
 	return &m, nil
 }
 
-// Catalog names what a bucket has, for who cannot list it.
+// Catalog lists the orgs and channels in a bucket, for clients that cannot list it.
 type Catalog struct {
 	Schema   int              `json:"schema"`
 	Orgs     []string         `json:"orgs"`     // that have a trust document; sorted
@@ -130,7 +131,7 @@ type CatalogChannel struct {
 	Channel string `json:"channel"`
 }
 
-// UnmarshalJSON refuses what is too short, as that of location does.
+// UnmarshalJSON refuses an object that is too short, as that of location does.
 func (c *CatalogChannel) UnmarshalJSON(raw []byte) error {
 	if len(raw) < len(`{"app":"a","channel":"b"}`) {
 		return fmt.Errorf("%w: a channel without a name", ErrMalformed)
@@ -139,14 +140,14 @@ func (c *CatalogChannel) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*fields)(c))
 }
 
-// parseCatalog reads a catalog. Names in it are safe to be made keys of.
+// parseCatalog parses a catalog. The names in it are safe to use in keys.
 func parseCatalog(raw []byte) (Catalog, error) {
 	var c Catalog
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return Catalog{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if c.Schema != catalogSchema {
-		return Catalog{}, fmt.Errorf("%w: schema %d, this program knows %d", ErrMalformed, c.Schema, catalogSchema)
+		return Catalog{}, fmt.Errorf("%w: schema %d is not supported, want %d", ErrMalformed, c.Schema, catalogSchema)
 	}
 	for _, org := range c.Orgs {
 		if err := channel.CheckOrg(org); err != nil {

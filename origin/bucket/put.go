@@ -13,40 +13,39 @@ import (
 	"brink/digest"
 )
 
-// maxNear is how many other bundles are looked at for chunks that need not be sent again. The newest few share nearly
-// all that any do.
+// maxNear bounds the other bundles that are searched for chunks. Most shared chunks are in the newest few.
 const maxNear = 8
 
-// Upload is a bundle that is to be in the bucket.
+// Upload is a bundle to be stored in the bucket.
 type Upload struct {
 	Index  *bundle.Index
 	Intent []byte // the signed bundle intent; may be empty
-	// Near names bundles that may share chunks with it, best first: those of the same channel, newest first. Only these
-	// are looked at, and those that are not in the bucket are passed over.
+	// Near lists bundles that may share chunks with it, best first: those of the same channel, newest first. Only these
+	// are searched for chunks; those that are not in the bucket are skipped.
 	Near []digest.Digest
-	// Frame returns a chunk as a frame. It is called once for each chunk that the bucket lacks, in the order of the
-	// index, and its bytes are used until it is called again.
+	// Frame returns a chunk as a frame. It is called once for each chunk that the bucket lacks, in the order of the index.
+	// The bytes must be valid until the next call.
 	Frame func(ctx context.Context, c bundle.Chunk) (bundle.Frame, error)
-	// DryRun finds out what is lacking, and writes nothing.
+	// DryRun only counts what is missing, and writes nothing.
 	DryRun bool
 }
 
-// Sent says what an upload wrote, or would have.
+// Sent is what an upload has written, or would have.
 type Sent struct {
 	Chunks int   // that the bucket lacked
 	Bytes  int64 // of all objects; 0 for a dry run
-	Before bool  // the bundle was there, whole
+	Before bool  // the bundle was complete before
 }
 
-// PutBundle makes a bundle complete in the bucket: chunks that it lacks become one pack, and the map that makes the
-// bundle visible is written last. It can be repeated, and done by several at once: whoever comes last writes a map of
-// its own, and all maps are right. A bundle whose packs were removed is mended.
+// PutBundle completes a bundle in the bucket: it writes the chunks that the bucket lacks as one pack, and last the map
+// that makes the bundle visible. It is idempotent, and safe to be run by several writers at once: each writes a map,
+// and all of them are valid. It repairs a bundle whose packs were removed.
 //
-// It looks at names and sizes of packs, not at their bytes. It needs room for the pack in the folder for temporary
-// files. Errors are [*Error], those of Frame, and those of that folder.
+// It checks names and sizes of packs, not their bytes. It needs room for the pack in the folder for temporary files.
+// Errors are [*Error], those of Frame, and those of that folder.
 func (b *Bucket) PutBundle(ctx context.Context, up Upload) (Sent, error) {
 	id := up.Index.Bundle()
-	have, whole, err := b.places(ctx, up)
+	have, whole, err := b.findChunks(ctx, up)
 	if err != nil {
 		return Sent{}, err
 	}
@@ -94,21 +93,21 @@ func (b *Bucket) PutBundle(ctx context.Context, up Upload) (Sent, error) {
 	return sent, nil
 }
 
-// known is where chunks are.
+// known has the locations of chunks.
 type known struct {
 	packs  []digest.Digest
 	chunks map[digest.Digest]location
 }
 
-// places finds the chunks of a bundle that are in the bucket, and whether the bundle itself is there with its map and
-// index.
-func (b *Bucket) places(ctx context.Context, up Upload) (known, bool, error) {
+// findChunks finds the chunks of a bundle that are in the bucket, and reports whether the bundle itself is there with
+// its map and index.
+func (b *Bucket) findChunks(ctx context.Context, up Upload) (known, bool, error) {
 	want := make(map[digest.Digest]bool)
 	for c := range up.Index.Chunks() {
 		want[c.Digest] = true
 	}
 	k := known{chunks: make(map[digest.Digest]location)}
-	there := make(map[digest.Digest]int64) // sizes of packs; 0 for those that are gone
+	sizes := make(map[digest.Digest]int64) // of packs; 0 for missing ones
 	whole := false
 	id := up.Index.Bundle()
 	for i, near := range append([]digest.Digest{id}, up.Near...) {
@@ -120,7 +119,7 @@ func (b *Bucket) places(ctx context.Context, up Upload) (known, bool, error) {
 			continue
 		}
 		if err == nil {
-			err = k.take(m, want, func(pack digest.Digest) (int64, error) { return b.packSize(ctx, there, pack) })
+			err = k.add(m, want, func(pack digest.Digest) (int64, error) { return b.packSize(ctx, sizes, pack) })
 		}
 		if err != nil {
 			return k, false, err
@@ -138,8 +137,8 @@ func (b *Bucket) places(ctx context.Context, up Upload) (known, bool, error) {
 	return k, whole, nil
 }
 
-// take adds the places that a map knows of chunks that are wanted, and wants them no more.
-func (k *known) take(
+// add adds the locations of wanted chunks in a map, and removes these chunks from want.
+func (k *known) add(
 	m *chunkMap, want map[digest.Digest]bool, size func(digest.Digest) (int64, error),
 ) error {
 	first := len(k.packs)
@@ -162,7 +161,7 @@ func (k *known) take(
 	return nil
 }
 
-// packSize returns the size of a pack, 0 if it is gone.
+// packSize returns the size of a pack, 0 if it is missing.
 func (b *Bucket) packSize(ctx context.Context, seen map[digest.Digest]int64, pack digest.Digest) (int64, error) {
 	if size, ok := seen[pack]; ok {
 		return size, nil
@@ -177,7 +176,7 @@ func (b *Bucket) packSize(ctx context.Context, seen map[digest.Digest]int64, pac
 	return size, err
 }
 
-// compact leaves out the packs that no chunk is in, and names each once.
+// compact removes packs that no chunk is in, and duplicates.
 func (m *chunkMap) compact() {
 	old := m.Packs
 	m.Packs = nil
@@ -194,8 +193,8 @@ func (m *chunkMap) compact() {
 	}
 }
 
-// putPack writes chunks as one pack, adds it to the map, and returns how many bytes were sent. It goes through a file,
-// because its name is the digest of its bytes.
+// putPack writes chunks as one pack, adds it to the map, and returns how many bytes were sent. It uses a temporary
+// file, because the name of the pack is the digest of its bytes.
 func (b *Bucket) putPack(
 	ctx context.Context,
 	m *chunkMap,
@@ -207,7 +206,7 @@ func (b *Bucket) putPack(
 		return 0, err
 	}
 	defer func() {
-		// What is left of a temporary file is the system's to remove, and the pack does not depend on it.
+		// The system removes temporary files that remain, and the pack does not depend on this one.
 		_ = file.Close()
 		_ = os.Remove(file.Name())
 	}()
@@ -219,7 +218,7 @@ func (b *Bucket) putPack(
 			return 0, fmt.Errorf("chunk %s: %w", c.Digest.Short(), err)
 		}
 		if f.Digest != c.Digest || f.Size != c.Size {
-			return 0, fmt.Errorf("chunk %s: %w: another chunk came", c.Digest.Short(), digest.ErrMismatch)
+			return 0, fmt.Errorf("chunk %s: %w: got another chunk", c.Digest.Short(), digest.ErrMismatch)
 		}
 		offset := max(sum.Size(), int64(len(packMagic)))
 		if err := stream.Write(f); err != nil {
@@ -234,7 +233,7 @@ func (b *Bucket) putPack(
 	}
 	m.Packs = append(m.Packs, sum.Digest())
 	key := packKey(sum.Digest())
-	// An earlier try, or another publisher, may have written the very same.
+	// An earlier attempt or another publisher may have written the same pack.
 	switch size, err := b.objects.size(ctx, key); {
 	case err == nil && size == sum.Size():
 		return 0, nil

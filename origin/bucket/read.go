@@ -14,11 +14,11 @@ import (
 	"brink/origin"
 )
 
-// Ranges of a pack that are no further apart than maxGap bytes are read in one request: reading over the gap takes less
-// than asking again.
+// Ranges of a pack that are at most maxGap bytes apart are read in one request: reading the gap is faster than another
+// request.
 const maxGap = 64 << 10
 
-// Bundle implements [origin.Source]. A bundle is there once its map is.
+// Bundle implements [origin.Source]. A bundle exists if its map does.
 func (b *Bucket) Bundle(ctx context.Context, id digest.Digest, limit int64) (index, intent []byte, err error) {
 	if _, err := b.chunkMap(ctx, id, mapLimit(limit)); err != nil {
 		return nil, nil, asSource(err)
@@ -33,7 +33,7 @@ func (b *Bucket) Bundle(ctx context.Context, id digest.Digest, limit int64) (ind
 	return index, intent, nil
 }
 
-// asSource says the same as err in the words of package origin.
+// asSource wraps err in the corresponding error of package origin.
 func asSource(err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -84,14 +84,14 @@ func (b *Bucket) Chunks(
 		for n < len(list) && list[n].Pack == list[0].Pack && list[n].Offset <= list[n-1].end()+maxGap {
 			n++
 		}
-		err := b.span(ctx, m.Packs[list[0].Pack], list[0].Offset, list[n-1].end(), func(f bundle.Frame) error {
+		err := b.readRange(ctx, m.Packs[list[0].Pack], list[0].Offset, list[n-1].end(), func(f bundle.Frame) error {
 			if !wanted[f.Digest] {
-				return nil // of the gap
+				return nil // it is in a gap
 			}
 			delete(wanted, f.Digest)
 			return put(f)
 		})
-		if err != nil && !errors.Is(err, ErrNotFound) { // a pack that is gone is no reason not to read the others
+		if err != nil && !errors.Is(err, ErrNotFound) { // without a pack, still read the others
 			return asSource(err)
 		}
 		list = list[n:]
@@ -99,8 +99,8 @@ func (b *Bucket) Chunks(
 	return nil
 }
 
-// span calls put for each frame from one offset of a pack to another, at both of which a frame begins.
-func (b *Bucket) span(
+// readRange calls put for each frame between two offsets of a pack. Both must be at the start of a frame.
+func (b *Bucket) readRange(
 	ctx context.Context, pack digest.Digest, from, to int64, put func(bundle.Frame) error,
 ) error {
 	key := packKey(pack)

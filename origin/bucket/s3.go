@@ -48,7 +48,7 @@ func openS3(ctx context.Context, p place, config Config) (*s3, error) {
 	case value := <-found:
 		s.noKeys = value.AccessKeyID == ""
 	case <-ctx.Done():
-		<-found // it has a time limit of its own
+		<-found // it has its own timeout
 		return nil, context.Cause(ctx)
 	}
 	if s.noKeys {
@@ -67,7 +67,7 @@ func openS3(ctx context.Context, p place, config Config) (*s3, error) {
 	if endpoint == "" {
 		endpoint = "s3.amazonaws.com"
 	} else if options.Region == "" && !strings.HasSuffix(endpoint, ".amazonaws.com") {
-		options.Region = "us-east-1" // what stores of one region take; asking costs a request and a permission
+		options.Region = "us-east-1" // what stores with one region accept; detecting it takes a request and a permission
 	}
 	core, err := minio.NewCore(endpoint, options)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 	ctx, cancel := context.WithTimeout(ctx, smallWait+time.Duration(size/slowest)*time.Second)
 	defer cancel()
 	if when != (condition{}) && s.noConds.Load() {
-		if err := s.look(ctx, key, when); err != nil {
+		if err := s.checkCondition(ctx, key, when); err != nil {
 			return err
 		}
 		when = condition{}
@@ -117,7 +117,7 @@ func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 		switch answer.StatusCode {
 		case http.StatusPreconditionFailed, http.StatusConflict:
 			return errExists
-		case http.StatusNotFound: // of an object that was to be replaced; that of a bucket has a code of its own
+		case http.StatusNotFound: // of the object to be replaced; a missing bucket has another code
 			if answer.Code == minio.NoSuchKey {
 				return errExists
 			}
@@ -135,8 +135,9 @@ func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 	return nil
 }
 
-// look is the condition for a store that knows none: somebody else may write between it and the write.
-func (s *s3) look(ctx context.Context, key string, when condition) error {
+// checkCondition checks the condition for a store that does not support conditions. Another writer may change the
+// object between the check and the write.
+func (s *s3) checkCondition(ctx context.Context, key string, when condition) error {
 	info, err := s.core.StatObject(ctx, s.bucket, s.prefix+key, minio.StatObjectOptions{})
 	switch {
 	case err == nil && (when.absent || info.ETag != when.tag):
@@ -179,7 +180,7 @@ func (s *s3) list(ctx context.Context, prefix string) ([]string, error) {
 	return names, nil
 }
 
-// fail says what kind of error it is.
+// fail returns err as an [*Error] with its kind.
 func (s *s3) fail(op, key string, err error) error {
 	e := &Error{Op: op, Key: key, Err: err, NoKeys: s.noKeys}
 	var answer minio.ErrorResponse
@@ -209,7 +210,7 @@ func (s *s3) fail(op, key string, err error) error {
 	case http.StatusNotModified:
 		e.Kind = ErrNotModified
 	case http.StatusNotFound:
-		// With another code it is not the object that is missing: Versity's gateway says so of an access key.
+		// With another code the object is not what is missing: Versity's gateway uses it for an unknown access key.
 		if strings.Contains(answer.Code, "User") {
 			e.Kind = ErrCredentials
 		}

@@ -7,7 +7,7 @@ import (
 	"brink/channel"
 )
 
-// Trust returns the trust document of an org, unchecked, or [ErrNotFound].
+// Trust returns the trust document of an org, unverified, or [ErrNotFound].
 func (b *Bucket) Trust(ctx context.Context, org string) ([]byte, error) {
 	if err := channel.CheckOrg(org); err != nil {
 		return nil, err
@@ -16,7 +16,7 @@ func (b *Bucket) Trust(ctx context.Context, org string) ([]byte, error) {
 	return raw, err
 }
 
-// TrustVersion returns one version of the trust document of an org, unchecked, or [ErrNotFound].
+// TrustVersion returns one version of the trust document of an org, unverified, or [ErrNotFound].
 func (b *Bucket) TrustVersion(ctx context.Context, org string, version uint64) ([]byte, error) {
 	if err := channel.CheckOrg(org); err != nil {
 		return nil, err
@@ -25,9 +25,9 @@ func (b *Bucket) TrustVersion(ctx context.Context, org string, version uint64) (
 	return raw, err
 }
 
-// PutTrust puts the trust document of an org in the place of the one that is there, if it follows from that one by its
-// roots, over the versions that are kept here ([channel.Trust.Advance], whose errors it returns). Every version is kept
-// under a key of its own as well. Doing it again is no error.
+// PutTrust replaces the trust document of an org, if the present one accepts it as a successor, also through the
+// versions in between, which are in the bucket ([channel.Trust.Advance], whose errors it returns). It stores the
+// version under a separate key too. It is idempotent.
 func (b *Bucket) PutTrust(ctx context.Context, raw []byte) error {
 	next, err := channel.LoadTrust(raw)
 	if err != nil {
@@ -39,9 +39,9 @@ func (b *Bucket) PutTrust(ctx context.Context, raw []byte) error {
 	}
 	same := false
 	err = b.update(ctx, key, channel.MaxTrust, func(current []byte) ([]byte, error) {
-		if now, err := channel.LoadTrust(current); current != nil && err == nil { // what nobody can read serves nobody
+		if now, err := channel.LoadTrust(current); current != nil && err == nil { // else it is useless
 			if next.Version() < now.Version() {
-				_, err := now.Succeed(raw) // says why not
+				_, err := now.Succeed(raw) // returns the reason
 				return nil, err
 			}
 			accepted, err := now.Advance(raw, func(version uint64) ([]byte, error) {
@@ -58,17 +58,17 @@ func (b *Bucket) PutTrust(ctx context.Context, raw []byte) error {
 				return nil, errSame
 			}
 		}
-		// Before the document is in force: whoever finds it there finds its version too.
+		// First, so that readers of the document in force find its version too.
 		return raw, b.PutTrustVersion(ctx, raw)
 	})
 	if err != nil || same {
 		return err
 	}
-	return b.enter(ctx, Catalog{Orgs: []string{next.Org()}})
+	return b.addToCatalog(ctx, Catalog{Orgs: []string{next.Org()}})
 }
 
-// PutTrustVersion keeps one version of a trust document under a key of its own, unless something is there: what that is
-// worth is for those who read it to check.
+// PutTrustVersion stores one version of a trust document under a separate key, unless that exists. Readers must verify
+// it.
 func (b *Bucket) PutTrustVersion(ctx context.Context, raw []byte) error {
 	t, err := channel.LoadTrust(raw)
 	if err != nil {

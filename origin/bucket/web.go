@@ -20,7 +20,7 @@ func (w *web) get(ctx context.Context, key string, ask ask) (*object, error) {
 	}
 	o := &object{ReadCloser: resp.Body, tag: resp.Header.Get("ETag")}
 	if ask.length > 0 && resp.StatusCode == http.StatusOK {
-		// It knows no ranges, and sends all.
+		// The server does not support ranges, and sends the whole object.
 		if _, err := io.CopyN(io.Discard, resp.Body, ask.offset); err != nil {
 			resp.Body.Close()
 			return nil, &Error{Op: "get", Key: key, Kind: ErrMalformed, Err: err}
@@ -42,12 +42,12 @@ func (w *web) size(ctx context.Context, key string) (int64, error) {
 }
 
 func (w *web) list(_ context.Context, prefix string) ([]string, error) {
-	return nil, &Error{Op: "list", Key: prefix, Kind: ErrDenied, Err: fmt.Errorf("HTTP has no lists")}
+	return nil, &Error{Op: "list", Key: prefix, Kind: ErrDenied, Err: fmt.Errorf("HTTP servers cannot list objects")}
 }
 
-// do returns an answer that has the object; the caller closes its body.
+// do returns a successful response; the caller closes its body.
 func (w *web) do(ctx context.Context, method, key string, ask ask) (*http.Response, error) {
-	// Keys are made of names and digests, which need no escaping.
+	// Keys consist of names and digests, which need no escaping.
 	req, err := http.NewRequestWithContext(ctx, method, w.base+"/"+key, http.NoBody)
 	if err != nil {
 		return nil, err

@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// MaxOnce bounds the requests that an [Once] remembers: more than 200 a second, for as long as each can be repeated.
+// MaxOnce bounds the requests that an [Once] remembers: more than 200 a second, for as long as each can be replayed.
 const MaxOnce = 1 << 16
 
 // Returned by [Once.Take].
 var (
-	// ErrRepeated is returned for a request that came before.
-	ErrRepeated = errors.New("request came before: it was repeated by somebody who has overheard it")
-	// ErrTooMany is returned when so many requests came lately that no more can be remembered.
+	// ErrRepeated is returned for a request that was received before.
+	ErrRepeated = errors.New("request was received before: somebody has replayed it")
+	// ErrTooMany is returned if there were too many requests recently to remember another one.
 	ErrTooMany = errors.New("too many signed requests")
 )
 
-// Once refuses requests that were verified before, for methods that must not have their effect again. The zero value is
-// ready; it is safe for concurrent use.
+// Once refuses replays of verified requests, for methods that must not have their effect twice. The zero value is ready
+// to use. It is safe for concurrent use.
 type Once struct {
 	mu   sync.Mutex
-	seen map[string]int64 // the last unix second at which the request counts, by nonce
-	next int64            // when those that do not count any more are looked for
+	seen map[string]int64 // the last unix second at which the request is valid, by nonce
+	next int64            // when to remove expired ones
 }
 
-// Take returns nil for the first call with the field of a request that [Ring.Verify] has just accepted at the time now,
-// and an error for any other call.
+// Take records a request that [Ring.Verify] has just accepted at the time now. It returns nil for the first call with a
+// field, and an error for any other call.
 func (o *Once) Take(field string, now time.Time) error {
 	_, nonce, _, ok := parse(field)
 	sent, dated := Sent(field)

@@ -1,15 +1,15 @@
-// Package sign lets nodes of one fleet know each other's HTTP requests: a keyed digest over what is asked for, in the
-// field Authorization.
+// Package sign authenticates HTTP requests between the nodes of a fleet, by a MAC over the request in the field
+// Authorization.
 //
-// The life of one call: the sender gives the receiver's name, method, target and the digest of the body to [Ring.Sign]
-// and sends what it returns; the receiver gives its own name and the same of what came in to [Ring.Verify], which
-// recomputes it under each key that the fleet has. It signs its answer with [Ring.SignAnswer], where the sender has to
-// rely on that.
+// The life of one request: the sender calls [Ring.Sign] with the receiver's name, the method, the target and the digest
+// of the body, and sends the result. The receiver calls [Ring.Verify] with its own name and what it received, which
+// computes the MAC with each key of the fleet. Where the sender relies on the answer, the receiver signs it with
+// [Ring.SignAnswer].
 //
-// The invariant: a field that verifies was made by somebody who has a fleet key, for exactly this node of this fleet,
-// this method, target and body, within [Skew] of the receiver's clock. That is all it says. It can be sent again within
-// that time, to the same node: [Once] refuses that for what has an effect. And it lets nobody publish, for what counts
-// is signed by the keys of an org.
+// The invariant: a field that verifies was made with a fleet key, for exactly this node of this fleet, this method,
+// target and body, within [Skew] of the receiver's clock. Within that time it can be replayed to the same node: [Once]
+// refuses that for requests with an effect. It does not allow anyone to publish, for which the keys of an org have to
+// sign.
 package sign
 
 import (
@@ -36,21 +36,21 @@ import (
 // where the nonce is 26 characters of base32 and the mac 64 hex digits.
 const Scheme = "Brink-Fleet"
 
-// AnswerField is the field of an answer that a node of the fleet has signed: the mac, in hex digits.
+// AnswerField is the field with the signature of an answer: the mac, in hex digits.
 const AnswerField = "Brink-Fleet-Answer"
 
-// Skew is how far the clocks of sender and receiver may be apart, either way, and so for how long a request that was
-// overheard can be sent again, where nothing refuses that.
+// Skew is how far the clocks of sender and receiver may differ, either way, and so for how long an eavesdropper can
+// replay a request, unless [Once] refuses it.
 const Skew = 2 * time.Minute
 
-// MinKey is the least length of a fleet key in bytes: what a key of 128 bits takes.
+// MinKey is the least length of a fleet key in bytes, 128 bits.
 const MinKey = 16
 
 // MaxField bounds the value of the field in bytes.
 const MaxField = 160
 
-// context makes keys of this use differ from keys that anything else derives from the same secret (section 2.3 of the
-// BLAKE3 paper).
+// context separates the derived keys from others that are derived from the same secret (section 2.3 of the BLAKE3
+// paper).
 const context = "brink fleet http v1"
 
 // answerMethod is the method under which answers are signed. Methods of requests are in upper case.
@@ -58,9 +58,9 @@ const answerMethod = "answer"
 
 // Returned by [Ring.Verify].
 var (
-	// ErrUnsigned is returned for a request without a field of this scheme, or with one that is not well formed.
+	// ErrUnsigned is returned for a request without a field of this scheme, or with a malformed one.
 	ErrUnsigned = errors.New("request is not signed by a fleet key")
-	// ErrWrong is returned when none of the keys gives the mac that was sent.
+	// ErrWrong is returned if the mac does not match with any of the keys.
 	ErrWrong = errors.New("signature of the request is wrong: the nodes have different fleet keys, or it was changed")
 	// ErrSkew is returned for a request that is too old or from the future.
 	ErrSkew = errors.New("clocks of the two nodes are too far apart, or the request is an old one")
@@ -68,31 +68,30 @@ var (
 
 // Request is what a signature covers.
 type Request struct {
-	To     string        // name of the node that is asked
+	To     string        // name of the receiving node
 	Method string        // in upper case
-	Target string        // path and query as they are sent, still escaped
-	Body   digest.Digest // of the body as it is sent; that of no bytes when there is none
+	Target string        // path and query as sent, still escaped
+	Body   digest.Digest // of the body as sent; without a body, the digest of no bytes
 }
 
-// Ring holds the keys of a fleet: the first signs and any verifies, so that a key can be replaced while nodes know
+// Ring has the keys of a fleet: the first signs and any verifies, so that a key can be replaced while nodes have
 // different ones. Use [NewRing]. It is safe for concurrent use.
 type Ring struct {
 	fleet string
 	keys  atomic.Pointer[[]*blake3.Hasher] // keyed and with nothing written; cloned for each use
 }
 
-// NewRing returns a ring of the keys of a fleet, each of at least [MinKey] bytes, of which there must be one. It keeps
-// none of the slices.
+// NewRing returns a ring of the keys of a fleet. There must be at least one, and each must have at least [MinKey]
+// bytes. The ring does not refer to the slices.
 func NewRing(fleet string, keys ...[]byte) (*Ring, error) {
 	r := &Ring{fleet: fleet}
 	return r, r.Replace(keys...)
 }
 
-// Replace lets the ring hold other keys from now on, under the rules of [NewRing]. When it returns an error the ring is
-// unchanged.
+// Replace replaces the keys of the ring, under the rules of [NewRing]. On error the ring is unchanged.
 func (r *Ring) Replace(keys ...[]byte) error {
 	if len(keys) == 0 {
-		return errors.New("fleet key: there is none")
+		return errors.New("fleet key: none was given")
 	}
 	hashers := make([]*blake3.Hasher, len(keys))
 	for i, key := range keys {
@@ -111,7 +110,7 @@ func (r *Ring) Replace(keys ...[]byte) error {
 	return nil
 }
 
-// Sign returns the value of the field Authorization for a request that is sent now.
+// Sign returns the value of the field Authorization for a request that is sent at the time now.
 func (r *Ring) Sign(request Request, now time.Time) string {
 	stamp := strconv.FormatInt(now.Unix(), 10)
 	nonce := rand.Text()
@@ -119,9 +118,9 @@ func (r *Ring) Sign(request Request, now time.Time) string {
 	return Scheme + " " + stamp + "." + nonce + "." + hex.EncodeToString(mac[:])
 }
 
-// Verify returns nil if field is what a key of the ring makes of the request, at a time within [Skew] of now. Otherwise
-// it returns [ErrUnsigned], [ErrWrong] or [ErrSkew]; the last only for a request that is signed rightly, so that it
-// says nothing to a stranger.
+// Verify returns nil if field is the signature of the request by a key of the ring, at a time within [Skew] of now.
+// Otherwise it returns [ErrUnsigned], [ErrWrong] or [ErrSkew]; the last only if the signature is right, so that
+// strangers learn nothing.
 func (r *Ring) Verify(request Request, field string, now time.Time) error {
 	stamp, nonce, claimed, ok := parse(field)
 	if !ok {
@@ -131,12 +130,12 @@ func (r *Ring) Verify(request Request, field string, now time.Time) error {
 	if err != nil || strconv.FormatInt(seconds, 10) != stamp {
 		return ErrUnsigned
 	}
-	right := 0
+	match := 0
 	for _, key := range *r.keys.Load() {
 		mac := r.sum(key, request, stamp, nonce)
-		right |= subtle.ConstantTimeCompare(mac[:], claimed)
+		match |= subtle.ConstantTimeCompare(mac[:], claimed)
 	}
-	if right == 0 {
+	if match == 0 {
 		return ErrWrong
 	}
 	if limit := int64(Skew / time.Second); seconds < now.Unix()-limit || seconds > now.Unix()+limit {
@@ -151,32 +150,32 @@ func (r *Ring) SignAnswer(field string, body digest.Digest) string {
 	return hex.EncodeToString(mac[:])
 }
 
-// VerifyAnswer returns nil if an answer to the request that was sent with field has been signed by a fleet key, else
-// [ErrWrong].
+// VerifyAnswer returns nil if the answer to the request that was sent with field is signed by a fleet key. Otherwise it
+// returns [ErrUnsigned] or [ErrWrong].
 func (r *Ring) VerifyAnswer(field string, body digest.Digest, signature string) error {
 	claimed, err := hex.DecodeString(signature)
 	if err != nil || len(signature) != digest.TextSize {
 		return fmt.Errorf("answer: %w", ErrUnsigned)
 	}
-	right := 0
+	match := 0
 	for _, key := range *r.keys.Load() {
 		mac := r.sum(key, Request{Method: answerMethod, Target: field, Body: body}, "", "")
-		right |= subtle.ConstantTimeCompare(mac[:], claimed)
+		match |= subtle.ConstantTimeCompare(mac[:], claimed)
 	}
-	if right == 0 {
+	if match == 0 {
 		return fmt.Errorf("answer: %w", ErrWrong)
 	}
 	return nil
 }
 
-// Sent returns when the request of a field was signed, to the second. The field has to be verified before.
+// Sent returns when the request of a field was signed, to the second. The caller must have verified the field.
 func Sent(field string) (time.Time, bool) {
 	stamp, _, _, ok := parse(field)
 	seconds, err := strconv.ParseInt(stamp, 10, 64)
 	return time.Unix(seconds, 0), ok && err == nil
 }
 
-// parse takes a field apart; mac is the decoded one.
+// parse splits a field into its parts, and decodes the mac.
 func parse(field string) (stamp, nonce string, mac []byte, ok bool) {
 	if len(field) > MaxField {
 		return "", "", nil, false
@@ -193,11 +192,12 @@ func parse(field string) (stamp, nonce string, mac []byte, ok bool) {
 	return parts[0], parts[1], mac, err == nil
 }
 
-// nonceSize is the length of what [rand.Text] returns. The nonce makes two requests of one second differ, for whoever
-// wants to refuse repeats.
+// nonceSize is the length of the result of [rand.Text]. The nonce makes two requests in the same second differ, so that
+// [Once] can refuse replays.
 const nonceSize = 26
 
-// sum is the mac. Every part but the last is preceded by its length, so that no two requests give the same bytes.
+// sum returns the mac. Each part but the last is preceded by its length, so that different requests are different
+// bytes.
 func (r *Ring) sum(key *blake3.Hasher, request Request, stamp, nonce string) (mac [digest.Size]byte) {
 	h := key.Clone()
 	var size [4]byte
