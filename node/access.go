@@ -9,7 +9,7 @@ import (
 	"brink/node/internal/serve"
 )
 
-// access writes the access log: a share of the requests, and all that the node failed.
+// access writes the access log: a share of the requests, and all answers with a server error.
 type access struct {
 	logger *slog.Logger
 	share  float64
@@ -36,7 +36,7 @@ func (a access) log(r *serve.Request, route string, took time.Duration) {
 		"agent", string(r.UserAgent()))
 }
 
-// serverLog takes what fasthttp has to say: connections that ended early, mostly.
+// serverLog logs the messages of fasthttp, mostly about connections that ended early.
 type serverLog struct{ logger *slog.Logger }
 
 // Printf implements fasthttp.Logger.

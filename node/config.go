@@ -22,81 +22,82 @@ import (
 	"brink/protocol"
 )
 
-// Defaults of a Config, and why they are what they are.
+// Defaults of a Config, and the reasons for them.
 const (
 	// DefaultListen is loopback: exposing the node must be explicit.
 	DefaultListen = "127.0.0.1:8080"
-	// DefaultCapgo is the path below which Capgo's plugin is answered.
+	// DefaultCapgo is the path below which requests of Capgo's plugin are answered.
 	DefaultCapgo = capgo.DefaultRoot
-	// DefaultOriginPoll is how often the origin is asked for new manifests, on average. In a fleet gossip is faster.
+	// DefaultOriginPoll is the average interval at which the origin is polled. In a fleet, gossip is faster.
 	DefaultOriginPoll = mirror.DefaultPoll
-	// DefaultHot holds some tens of bundles, which is what most devices of a few apps ask for.
+	// DefaultHot holds some tens of bundles: those that most devices of a few apps ask for.
 	DefaultHot = 256 << 20
-	// DefaultPatchReleases covers devices that missed two releases; older ones get theirs made when first asked for.
+	// DefaultPatchReleases covers devices that missed two releases. Patches for older ones are built after the first
+	// request.
 	DefaultPatchReleases = 3
 	// DefaultPrepare bounds how long a publisher waits for the first representations before the channel moves anyway.
 	DefaultPrepare = 20 * time.Second
-	// DefaultDrain lets load balancers see that the node is not ready before it stops to accept.
+	// DefaultDrain is how long load balancers have to notice that the node is not ready before it stops accepting.
 	DefaultDrain = 5 * time.Second
 	// DefaultFinish is how long running requests may take after that: a slow device with a large archive.
 	DefaultFinish = 30 * time.Second
-	// DefaultUnsent keeps what waits in the kernel for one connection within a processor's cache: a 5 MB response then
-	// takes half the processor time, and many slow devices little memory. It bounds nothing that is in flight.
+	// DefaultUnsent keeps the unsent bytes of one connection within a processor's cache, so that a 5 MB response takes
+	// half the processor time, and many slow devices take little memory. It does not limit the bytes in flight.
 	DefaultUnsent = 128 << 10
-	// DefaultUploads bounds the uploads of one org that are open at once; each holds an index and a few chunks.
+	// DefaultUploads bounds the open uploads of one org; each needs memory for an index and a few chunks.
 	DefaultUploads = 16
 )
 
-// FleetOptions say which nodes a node belongs to. The zero value is a node that stands alone.
+// FleetOptions say which fleet a node belongs to. The zero value is a node without a fleet.
 type FleetOptions = fleet.Options
 
-// Limits bound what connections may take, in time and bytes. The zero value has the defaults.
+// Limits bound the time and memory of connections. The zero value has the defaults.
 type Limits = wire.Config
 
 // Config says how a node runs. The zero value of a field means its default unless it says otherwise.
 type Config struct {
 	Data   string // folder of the store; required
 	Listen string // address of the public listener
-	Admin  string // address of the operators' listener; empty: none. It must not be reachable by others
+	Admin  string // address of the operators' listener; empty: none. Nobody else must be able to reach it
 	// AdminHosts are names, in lower case and without a port, by which operators' tools call that listener, besides its
 	// address and localhost. Requests by any other name are refused.
 	AdminHosts []string
 	Trust      [][]byte // the orgs' trust documents, as signed; at least one
 
 	CertFile, KeyFile string // TLS; re-read when they change. Both or none
-	Key               []byte // of the certificate, PEM, in the place of KeyFile
+	Key               []byte // of the certificate, PEM, instead of KeyFile
 
 	Quota        int64 // bytes that the store may hold; default: store.DefaultQuota
 	ScrubRate    int64 // bytes per second that are verified in the background; 0: none
 	KeepReleases int   // earlier releases of a channel that are never evicted; default: store.DefaultKeepReleases
 
 	Hot           int64 // bytes of RAM for whole representations; negative: none
-	PatchReleases int   // earlier releases of a channel against which patches are made at once; negative: none
-	Builders      int   // representations made at the same time; default: half of the processors
+	PatchReleases int   // earlier releases of a channel against which patches are built at once; negative: none
+	Builders      int   // representations built at the same time; default: half of the processors
 	Uploads       int   // uploads of one org at the same time
 
 	// Sites are hosts, in lower case and without a port, that serve a channel as a web site at their root. Every channel
-	// is one below /web/{app}/{channel}/ as well.
+	// is also a web site below /web/{app}/{channel}/.
 	Sites map[string]Site
-	// Fallback has index.html served for paths of web sites that have no file and no extension, as single-page apps want.
+	// Fallback has index.html served for paths of web sites that have no file and no extension, for single-page apps.
 	Fallback bool
 
-	// PublicURL is the URL by which devices reach the node, for answers that have to name it: where it is behind a proxy
-	// that does not pass on Host and X-Forwarded-Proto, or below a path of its own. Empty: what each request names.
+	// PublicURL is the URL by which devices reach the node, for answers that contain it. It is needed behind a proxy that
+	// does not pass on Host and X-Forwarded-Proto, or that serves the node below a path. Default: as in each request.
 	PublicURL string
-	// Capgo is the path below which Capgo's plugin is answered; see package capgo. Default: DefaultCapgo.
+	// Capgo is the path below which requests of Capgo's plugin are answered; see package capgo. Default: DefaultCapgo.
 	Capgo string
 	// Appflow are apps by the ID that they have in Ionic Appflow; see package appflow.
 	Appflow map[string]string
 
-	Fleet FleetOptions // the nodes that this one belongs to
-	// Origin is the URL of a bucket behind the node, see package bucket; empty: none. What is published is written there
-	// too, and what is there is served.
+	Fleet FleetOptions
+	// Origin is the URL of a bucket behind the node, see package bucket; empty: none. Releases are written there when
+	// they are published, and served from there.
 	Origin     string
-	OriginAck  bool          // acknowledge nothing that the origin has not taken
+	OriginAck  bool          // acknowledge releases only once the origin has them
 	OriginPoll time.Duration // default: DefaultOriginPoll
-	FillRate   int64         // bytes per second that are brought in before anybody asks for them; 0: no bound
-	Version    string        // of the program, for the fleet to see
+	FillRate   int64         // bytes per second that are fetched before they are requested; 0: no bound
+	Version    string        // of the program, shown to the fleet
 
 	Prepare time.Duration // see DefaultPrepare; negative: do not wait
 	Drain   time.Duration // see DefaultDrain; negative: none
@@ -108,7 +109,7 @@ type Config struct {
 	Logger    *slog.Logger // default: discards
 	Now       func() time.Time
 
-	freeSpace  func(dir string) (uint64, error)                  // for tests: what the disk of the data folder has free
+	freeSpace  func(dir string) (uint64, error)                  // for tests: free bytes on the disk of the data folder
 	built      func(coding semantics.Coding, took time.Duration) // for tests: see represent.Config; default: the metric
 	intentWait time.Duration                                     // for tests: see upload.Config
 	askWait    time.Duration                                     // for tests: see represent.Config
@@ -116,7 +117,7 @@ type Config struct {
 	maxBodies  int64                                             // for tests: see maxBodies
 	maxAnswers int64                                             // for tests: see maxAnswers
 	maxStreams int64                                             // for tests: see maxStreams
-	patience   time.Duration                                     // for tests: see represent.HotConfig
+	grace      time.Duration                                     // for tests: see represent.HotConfig
 }
 
 // Site names the channel that a host serves.
@@ -129,13 +130,13 @@ func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error
 	if c.Data == "" {
-		errs = append(errs, errors.New("no data folder given"))
+		errs = append(errs, errors.New("the data folder is missing"))
 	}
 	if len(c.Trust) == 0 {
-		errs = append(errs, errors.New("no trust document given: without one nobody could publish"))
+		errs = append(errs, errors.New("the trust document is missing: without one nobody could publish"))
 	}
 	if (c.CertFile == "") != (c.KeyFile == "" && len(c.Key) == 0) {
-		errs = append(errs, errors.New("a certificate and its key go together"))
+		errs = append(errs, errors.New("a certificate needs a key, and a key a certificate"))
 	}
 	for _, host := range c.AdminHosts {
 		if host != strings.ToLower(host) || host == "" || strings.ContainsAny(host, ":/[]") {

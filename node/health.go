@@ -7,10 +7,10 @@ import (
 	"brink/node/internal/serve"
 )
 
-// health is whether the node should get requests, and why not.
+// health is whether the node is ready, and why not.
 type health struct {
 	mu     sync.Mutex
-	phase  string // "starting", "draining" or "" when it runs
+	phase  string // one of the phases below, or "" if it is ready
 	reason func() []string
 }
 
@@ -27,14 +27,14 @@ type Readiness struct {
 	Reasons []string `json:"reasons"` // why not, or what is wrong while it still serves
 }
 
-func (h *health) enter(phase string) {
+func (h *health) setPhase(phase string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.phase = phase
 }
 
-// check returns whether the node is ready. A node that cannot be written to still serves devices: it is ready, and
-// reports what is wrong, unless it cannot be read either.
+// check returns whether the node is ready. A node whose store is read-only still serves devices: it is ready, and
+// reports the problem.
 func (h *health) check() Readiness {
 	h.mu.Lock()
 	phase := h.phase

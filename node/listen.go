@@ -13,9 +13,9 @@ import (
 // valueLogFile is the size in bytes of one file of the store's value log, each of which the store keeps open.
 const valueLogFile = 64 << 20
 
-// listen opens the sockets. There is one for all processors, without SO_REUSEPORT: several take a third more
-// connections a second, of which nothing is left for those that are kept, and with it a second node would open the same
-// port without an error and take half of the devices (docs/performance.md).
+// listen opens the sockets. There is one for all processors, without SO_REUSEPORT. Several would accept a third more
+// connections a second, but persistent connections gain nothing, and a second node could open the same port without an
+// error and get half of the devices (docs/performance.md).
 func (n *Node) listen() error {
 	socket, err := net.Listen("tcp", n.config.Listen)
 	if err != nil {
@@ -24,8 +24,8 @@ func (n *Node) listen() error {
 	limits := n.config.Wire
 	limits.Reserved += int(n.config.Quota / valueLogFile)
 	limits.OnFull = func() {
-		n.config.Logger.Warn("all connections that may be open are: idle ones make room", "connections", n.listener.Limit(),
-			"descriptors", wire.Descriptors(), "displaced", n.listener.Stats().Displaced)
+		n.config.Logger.Warn("connection limit reached, closing idle connections for new ones",
+			"connections", n.listener.Limit(), "descriptors", wire.Descriptors(), "displaced", n.listener.Stats().Displaced)
 	}
 	if n.listener, err = wire.New(socket, limits); err != nil {
 		return errors.Join(err, socket.Close())
@@ -36,7 +36,7 @@ func (n *Node) listen() error {
 			KeyFile:  n.config.KeyFile,
 			Key:      n.config.Key,
 			OnError: func(err error) {
-				n.config.Logger.Error("certificate not taken, the last good one stays", "error", err)
+				n.config.Logger.Error("cannot load new certificate, the last good one stays in use", "error", err)
 			},
 		})
 		if err != nil {
@@ -56,13 +56,13 @@ func (n *Node) listen() error {
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
 		StreamRequestBody:            true,
-		MaxRequestBodySize:           64 << 10, // longer bodies are streamed to the handler, which has bounds of its own
+		MaxRequestBodySize:           64 << 10, // longer bodies are streamed to the handler, which bounds them
 		ReadBufferSize:               16 << 10, // bounds a request's head
 		Concurrency:                  fasthttp.DefaultConcurrency,
 		DisablePreParseMultipartForm: true,
 		Logger:                       serverLog{n.config.Logger},
-		ErrorHandler:                 n.broken,
-		// No time limits here: they would be absolute, and end slow devices that move. Package wire has them.
+		ErrorHandler:                 n.handleMalformed,
+		// No timeouts here: they would be absolute, and cut slow devices that make progress. Package wire has them.
 	}
 	return nil
 }

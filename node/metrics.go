@@ -11,7 +11,7 @@ import (
 	"brink/node/internal/serve"
 )
 
-// metrics is what Prometheus reads. Labels are bounded: routes, classes of status, codings.
+// metrics are the metrics for Prometheus. Labels are bounded: routes, classes of status, codings.
 type metrics struct {
 	registry *prometheus.Registry
 	byRoute  *prometheus.CounterVec
@@ -50,7 +50,7 @@ func newMetrics(n *Node) *metrics {
 		Help: "Archives and files asked for with a known dictionary, by whether there was a patch.",
 	}, []string{"result"})
 	m.builds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "brink_representation_build_seconds", Help: "Time to make a representation, by coding.",
+		Name: "brink_representation_build_seconds", Help: "Time to build a representation, by coding.",
 		Buckets: prometheus.ExponentialBuckets(0.01, 4, 8), // 10 milliseconds to 160 seconds
 	}, []string{"coding"})
 	m.registry.MustRegister(
@@ -70,7 +70,7 @@ func newMetrics(n *Node) *metrics {
 	return m
 }
 
-// label has the routes of the names counted, by their labels.
+// label creates the metrics of all routes, indexed by label.
 func (m *metrics) label(names []string) {
 	for _, route := range names {
 		var classes [6]prometheus.Counter
@@ -82,9 +82,9 @@ func (m *metrics) label(names []string) {
 	}
 }
 
-func (m *metrics) begin() { m.active.Inc() }
+func (m *metrics) started() { m.active.Inc() }
 
-func (m *metrics) end(route serve.Label, status int, took time.Duration) {
+func (m *metrics) finished(route serve.Label, status int, took time.Duration) {
 	m.active.Dec()
 	m.requests[route][min(status/100, 5)].Inc()
 	m.duration[route].Observe(took.Seconds())
@@ -106,16 +106,16 @@ func (m *metrics) built(coding semantics.Coding, took time.Duration) {
 	m.builds.WithLabelValues(coding.String()).Observe(took.Seconds())
 }
 
-// collector reads what others count, when Prometheus asks.
+// collector reads the counts of other parts when Prometheus scrapes.
 type collector func(out chan<- prometheus.Metric)
 
-// Describe implements [prometheus.Collector]: what there is, is known when it is collected.
+// Describe implements [prometheus.Collector]. It describes nothing, which makes the collector unchecked.
 func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(out chan<- prometheus.Metric) { c(out) }
 
-// collect tells what there is to know about the parts of the node.
+// collect sends the metrics of the parts of the node.
 func (n *Node) collect(out chan<- prometheus.Metric) {
 	send := func(kind prometheus.ValueType, name, help string, value float64) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, value)
@@ -126,7 +126,7 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 	if n.health.check().Ready {
 		ready = 1
 	}
-	gauge("brink_ready", "1 when the node wants requests.", ready)
+	gauge("brink_ready", "1 if the node is ready for requests.", ready)
 	channels, _ := n.state.Count()
 	gauge("brink_channels", "Channels in force.", float64(channels))
 	gauge("brink_expiring", "Manifests and trust documents that expire soon or have expired.", float64(n.endings.Count()))
@@ -139,18 +139,18 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 			float64(cache.CostAdded()-cache.CostEvicted()),
 		)
 		stats := n.hot.Stats()
-		gauge("brink_hot_left_bytes", "Bytes that the hot set gave up and that are still being sent.", float64(stats.Evicted))
-		counter("brink_hot_cut_total", "Answers cut for the room of what the hot set gave up.", float64(stats.Cut))
+		gauge("brink_hot_left_bytes", "Bytes evicted from the hot set that are still being sent.", float64(stats.Evicted))
+		counter("brink_hot_cut_total", "Answers cut to free what the hot set had evicted.", float64(stats.Cut))
 	}
 	n.fleetMetrics(gauge, counter)
 	conns := n.listener.Stats()
 	gauge("brink_connections_open", "Connections open.", float64(conns.Open))
-	gauge("brink_connections_most", "Connections that may be open, 0: any number.", float64(n.listener.Limit()))
+	gauge("brink_connections_most", "Limit of open connections, 0: none.", float64(n.listener.Limit()))
 	counter("brink_connections_displaced_total", "Idle connections closed to make room for new ones.",
 		float64(conns.Displaced))
 	counter("brink_connections_accepted_total", "Connections accepted.", float64(conns.Accepted))
-	counter("brink_connections_idle_total", "Connections closed because no request came.", float64(conns.Idle))
-	counter("brink_connections_stalled_total", "Connections closed because nothing moved.", float64(conns.Stalled))
+	counter("brink_connections_idle_total", "Connections closed because no request arrived.", float64(conns.Idle))
+	counter("brink_connections_stalled_total", "Connections closed because the peer stalled.", float64(conns.Stalled))
 	counter("brink_connections_slow_total", "Connections closed below the minimum rate.", float64(conns.Slow))
 	stats, err := n.store.Stats()
 	if err != nil {
@@ -161,15 +161,15 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 	gauge("brink_store_derived", "Representations in the store.", float64(stats.Derived))
 	gauge("brink_store_blobs", "Blobs in the store.", float64(stats.Blobs))
 	gauge("brink_store_bytes", "Bytes that count against the quota.", float64(stats.Stored))
-	gauge("brink_store_reserved_bytes", "Bytes promised to uploads.", float64(stats.Reserved))
+	gauge("brink_store_reserved_bytes", "Bytes reserved for uploads.", float64(stats.Reserved))
 	gauge("brink_store_quota_bytes", "The quota.", float64(stats.Quota))
-	gauge("brink_store_disk_bytes", "Bytes of the disk that the data folder takes.", float64(stats.Disk))
-	gauge("brink_disk_free_bytes", "Bytes that the disk has left.", float64(stats.Free))
+	gauge("brink_store_disk_bytes", "Bytes that the data folder takes on the disk.", float64(stats.Disk))
+	gauge("brink_disk_free_bytes", "Free bytes on the disk.", float64(stats.Free))
 	readOnly := 0.0
 	if stats.ReadOnly != "" {
 		readOnly = 1
 	}
-	gauge("brink_store_read_only", "1 while nothing can be written.", readOnly)
+	gauge("brink_store_read_only", "1 while the store is read-only.", readOnly)
 	poisoned := 0.0
 	if stats.Poisoned {
 		poisoned = 1

@@ -14,11 +14,10 @@ import (
 	"brink/store"
 )
 
-// putManifest answers PUT /v1/apps/{app}/channels/{channel}: a signed manifest replaces the one that the request names,
-// or none.
+// putManifest answers PUT /v1/apps/{app}/channels/{channel}, with a signed manifest that replaces the one that the
+// request names, or none.
 //
-// When it answers with success the manifest is durable and in force here, and on as many other nodes as the publisher
-// asked for, unless it says otherwise.
+// When it answers with success, the manifest is durable and in force here and on the other nodes that the answer lists.
 func (n *Node) putManifest(r *serve.Request) error {
 	raw, err := r.ReadBody(channel.MaxManifest)
 	if err != nil {
@@ -33,7 +32,7 @@ func (n *Node) putManifest(r *serve.Request) error {
 		return err
 	}
 	m, lapsed := n.state.Current(r.Names[0], r.Names[1])
-	// Anybody may send the manifest in force once more, because the answer to its publisher may have been lost.
+	// Sending the manifest in force again is allowed, because the answer to its publisher may have been lost.
 	if m == nil || lapsed || m.Digest() != digest.Sum(raw) {
 		source := force.Source{Kind: force.Published, Expect: expect}
 		if m, err = n.door.Apply(n.ctx, raw, r.Names[0], r.Names[1], source); err != nil {
@@ -45,7 +44,7 @@ func (n *Node) putManifest(r *serve.Request) error {
 	})
 }
 
-// expected returns what the request says is in force: the zero digest for nothing.
+// expected returns the digest of the manifest that the request expects to be in force; zero: none.
 func expected(r *serve.Request) (digest.Digest, error) {
 	match := string(r.Request.Header.Peek(fasthttp.HeaderIfMatch))
 	none := string(r.Request.Header.Peek(fasthttp.HeaderIfNoneMatch))
@@ -61,12 +60,12 @@ func expected(r *serve.Request) (digest.Digest, error) {
 		return digest.Digest{}, serve.Problem(protocol.CodeBadRequest,
 			"If-Match is not the entity tag of a channel manifest", "")
 	}
-	return digest.Digest{}, serve.Problem(protocol.CodePrecondition, "say what the manifest is to replace",
+	return digest.Digest{}, serve.Problem(protocol.CodePrecondition, "the request does not name the manifest to replace",
 		"send If-Match with the entity tag of the manifest in force, or If-None-Match: * for a new channel")
 }
 
-// getIntent answers GET /v1/bundles/{bundle}/intent: what the publisher signed, for other nodes of the fleet. It opens
-// uploads until it expires, so nobody else is given it.
+// getIntent answers GET /v1/bundles/{bundle}/intent with what the publisher signed, for other nodes of the fleet only,
+// because an intent allows uploads until it expires.
 func (n *Node) getIntent(r *serve.Request) error {
 	if err := n.fleet.Verify(r, nil); err != nil {
 		return err
@@ -77,13 +76,13 @@ func (n *Node) getIntent(r *serve.Request) error {
 	}
 	raw, err := n.store.Intent(id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && len(raw) == 0 {
-		return serve.Problem(protocol.CodeUnknownBundle, fmt.Sprintf("there is no intent of bundle %s here", id.Short()), "")
+		return serve.Problem(protocol.CodeUnknownBundle, fmt.Sprintf("the intent of bundle %s is not here", id.Short()), "")
 	}
 	if err != nil {
 		return err
 	}
 	r.SetContentType("application/json")
-	r.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store") // it says who published, and goes when it is replaced
+	r.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store") // it names the publisher's key, and may be replaced
 	r.Response.SetBodyRaw(raw)
 	return nil
 }

@@ -1,21 +1,22 @@
-// Package node is the running edge: it makes the packages below it, listens, and ends them. Each of those owns its
-// state, and none knows the node.
+// Package node is the running edge: it creates the parts of a node, listens, and stops them. Each part owns its state,
+// and none depends on the node.
 //
-// The life of one request: a connection comes through package wire, which ends it when it only costs. fasthttp reads
-// the request; package serve finds what the path names and calls its handler. What a handler serves is a
-// representation: bytes that never change, with a strong entity tag. Package semantics says whether to send the whole,
-// a part or nothing; the bytes come from RAM, or from the store, which checks them. An error becomes a problem: a code,
-// a message and a hint, by one table.
+// The life of one request: package wire accepts a connection, and closes it if it is idle or too slow. fasthttp reads
+// the request; package serve finds the handler of its path. The handler serves a representation: bytes that never
+// change, with a strong entity tag. Package semantics decides whether to send the whole, a part or nothing. The bytes
+// come from RAM, or from the store, which verifies them. An error is answered as a problem: a code, a message and a
+// hint.
 //
-// The life of a publish: an offer (signed intent, index) opens an upload; the upload brings the missing chunks, and the
-// store checks the bundle as a whole; the signed channel manifest enters by the door of package force, which
-// checks it, has the representations built that devices will ask for first, makes it durable and switches.
+// The life of a publish: an offer (signed intent and index) opens an upload. The upload receives the missing chunks,
+// and the store verifies the whole bundle. Package force verifies the signed channel manifest, has the representations
+// built that devices will ask for first, makes it durable, and brings it into force.
 //
-// The invariants: nothing is served that was not checked; nothing comes into force that is not signed by keys that the
-// org's trust document allows; nothing is encoded on the path of a request.
+// The invariants: only verified bytes are served; only manifests signed by keys that the org's trust document allows
+// come into force; no request waits for an encoder.
 //
-// The end of a node, in this order: it says that it is not ready, waits for load balancers to see it, stops to accept,
-// lets running requests finish for a while, closes what is left, ends the work in the background, and closes the store.
+// A node stops in this order: it reports that it is not ready, waits until load balancers have noticed, stops accepting
+// connections, lets running requests finish for a bounded time, closes the remaining connections, stops the work in the
+// background, and closes the store.
 package node
 
 import (
@@ -80,9 +81,9 @@ type Node struct {
 	journal    *choices.Journal // nil: alone
 	guests     []guest.Guest
 
-	bodies  *serve.Budget // bodies of clients of which nothing is known
-	answers *serve.Budget // what answers hold for themselves
-	streams *serve.Budget // what readers of large representations hold
+	bodies  *serve.Budget // bodies of unidentified clients
+	answers *serve.Budget // private memory of answers
+	streams *serve.Budget // memory of readers of large representations
 	sender  *serve.Sender
 	table   *serve.Table
 	metrics *metrics
@@ -95,13 +96,13 @@ type Node struct {
 	tls      *tls.Config // nil: plain HTTP
 	admin    net.Listener
 
-	ctx    context.Context // of all work that is not one request's
+	ctx    context.Context // of all work that outlives a request
 	cancel context.CancelFunc
 	work   background.Group // all goroutines on ctx
 }
 
-// New opens the store, brings into force what it holds, and listens; requests are answered from [Node.Run] on. On error
-// nothing stays open.
+// New opens the store, brings the stored manifests into force, and listens. Requests are answered once [Node.Run] is
+// called. If New returns an error, nothing stays open.
 func New(config Config) (_ *Node, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
@@ -125,7 +126,7 @@ func New(config Config) (_ *Node, err error) {
 		}
 	}()
 	if n.hot, err = represent.NewHot(represent.HotConfig{
-		Size: config.Hot, Direct: config.CertFile == "", Grace: config.patience,
+		Size: config.Hot, Direct: config.CertFile == "", Grace: config.grace,
 	}); err != nil {
 		return nil, err
 	}
@@ -135,22 +136,20 @@ func New(config Config) (_ *Node, err error) {
 		}
 	}
 	n.work.Go(func() { n.choices.Run(n.ctx) })
-	n.stats.Begin()
+	n.stats.Start()
 	n.work.Go(func() { n.stats.Run(n.ctx) })
 	n.work.Go(func() { n.endings.Run(n.ctx) })
 	return n, nil
 }
 
-// maxBodies bounds, in bytes, the bodies of all requests of which nothing is known yet but that they may have a body,
-// and maxAnswers what all answers hold for themselves. What readers of large representations hold is bounded by the
-// size of the hot set, or maxStreams if that is more: some 500 of them.
+// Bounds of memory in bytes.
 const (
-	maxBodies  = 64 << 20
-	maxAnswers = 64 << 20
-	maxStreams = 256 << 20
+	maxBodies  = 64 << 20  // of bodies of unidentified clients
+	maxAnswers = 64 << 20  // of the private memory of answers
+	maxStreams = 256 << 20 // of readers of large representations, some 500 of them; Config.Hot if that is more
 )
 
-// Addr returns the address of the public listener, and AdminAddr that of the operators' one, or "".
+// Addr returns the address of the public listener.
 func (n *Node) Addr() string { return n.listener.Addr().String() }
 
 // AdminAddr returns the address of the operators' listener, "" if there is none.
@@ -179,7 +178,7 @@ func (n *Node) channels() int {
 	return inForce
 }
 
-// problems says what an operator should know of a node that serves.
+// problems returns the reasons of /readyz, besides the phase.
 func (n *Node) problems() []string {
 	var reasons []string
 	if why := n.store.ReadOnly(); why != "" {
@@ -190,22 +189,22 @@ func (n *Node) problems() []string {
 	}
 	if _, lapsed := n.state.Count(); lapsed > 0 {
 		reasons = append(reasons,
-			fmt.Sprintf("channels left out, because trust no longer allows what they serve: %d", lapsed))
+			fmt.Sprintf("channels left out, because the trust documents no longer allow them: %d", lapsed))
 	}
 	if n.mirror != nil {
 		reasons = append(reasons, n.mirror.Problems()...)
 	}
 	if missing := n.filler.Progress().Missing; missing > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d bundles are being brought in", missing))
+		reasons = append(reasons, fmt.Sprintf("%d bundles are being fetched", missing))
 	}
 	return append(reasons, n.endings.Reasons()...)
 }
 
-// handle is where fasthttp hands over. A panic is the program's fault: it costs the request, not the node.
+// handle is the handler of fasthttp. A panic fails the request, not the node.
 func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 	r := serve.NewRequest(ctx, n.bodies)
 	start := time.Now()
-	n.metrics.begin()
+	n.metrics.started()
 	defer func() {
 		r.Release()
 		if cause := recover(); cause != nil {
@@ -216,7 +215,7 @@ func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 			ctx.SetConnectionClose()
 		}
 		took := time.Since(start)
-		n.metrics.end(r.Label, ctx.Response.StatusCode(), took)
+		n.metrics.finished(r.Label, ctx.Response.StatusCode(), took)
 		n.access.log(r, n.table.Name(r.Label), took)
 	}()
 	if err := n.table.Dispatch(r); err != nil {
@@ -226,10 +225,10 @@ func (n *Node) handle(ctx *fasthttp.RequestCtx) {
 
 // fail answers with the problem of an error.
 func (n *Node) fail(r *serve.Request, err error) {
-	_ = r.Fail(err, n.table.Name(r.Label), n.config.Logger) // it is written
+	_ = r.Fail(err, n.table.Name(r.Label), n.config.Logger) // returns the problem that it has written
 }
 
-// panicked counts and logs a panic. It is called while the stack still says where it happened.
+// panicked counts and logs a panic. It must be called from the deferred function, for the stack.
 func (n *Node) panicked(cause any) { n.panickedAt("", cause) }
 
 func (n *Node) panickedAt(route string, cause any) {
@@ -237,8 +236,8 @@ func (n *Node) panickedAt(route string, cause any) {
 	n.config.Logger.Error("panic", "route", route, "cause", cause, "stack", string(debug.Stack()))
 }
 
-// broken answers what fasthttp could not read as a request.
-func (n *Node) broken(ctx *fasthttp.RequestCtx, err error) {
+// handleMalformed answers requests that fasthttp could not read.
+func (n *Node) handleMalformed(ctx *fasthttp.RequestCtx, err error) {
 	n.metrics.malformed()
 	r := serve.NewRequest(ctx, n.bodies)
 	var small *fasthttp.ErrSmallBuffer

@@ -28,10 +28,10 @@ import (
 	"brink/store"
 )
 
-// The packages below this one are made here, from the ground up: what is made later may use what was made before, and
-// what was made before is told of it by a field or a function. [Node.close] ends them in the reverse order.
+// The parts of a node are created here, in the order of their dependencies. A part that depends on a later one gets it
+// by a field or a function. [Node.close] closes them in the reverse order.
 
-// openStore opens the store, and makes what is in force, of which there is nothing yet but the trust documents given.
+// openStore opens the store, and creates the state of what is in force, with only the configured trust documents.
 func (n *Node) openStore() (err error) {
 	for _, raw := range n.config.Trust {
 		if err := n.state.AddTrust(raw); err != nil {
@@ -58,7 +58,7 @@ func (n *Node) openStore() (err error) {
 	return nil
 }
 
-// openSources makes what brings bundles in: the fleet, the origin, and the mirror that keeps it in step.
+// openSources creates the sources of bundles: the fleet, the origin, and the mirror that synchronises it.
 func (n *Node) openSources() (err error) {
 	if n.config.Fleet.Name != "" {
 		options := n.config.Fleet
@@ -124,7 +124,7 @@ func (n *Node) openSources() (err error) {
 	return nil
 }
 
-// sources returns where a bundle may be had, nearest first: the other nodes, and then the origin.
+// sources returns the sources of a bundle, nearest first: the other nodes, and then the origin.
 func (n *Node) sources(id digest.Digest) (list []origin.Source) {
 	if n.fleet != nil {
 		list = n.fleet.Sources(id)
@@ -135,7 +135,7 @@ func (n *Node) sources(id digest.Digest) (list []origin.Source) {
 	return list
 }
 
-// openServers makes what answers devices: representations, web sites, and the guests.
+// openServers creates the parts that answer devices: representations, web sites, and the guests.
 func (n *Node) openServers() (err error) {
 	built := n.config.built
 	if built == nil {
@@ -202,7 +202,7 @@ func (n *Node) openServers() (err error) {
 	return n.openGuests()
 }
 
-// openStats makes what counts devices, and what keeps their choices.
+// openStats creates the statistics, and the store of choices.
 func (n *Node) openStats() (err error) {
 	config := stats.Config{
 		Node:   n.config.Fleet.Node,
@@ -231,7 +231,7 @@ func (n *Node) openStats() (err error) {
 	return nil
 }
 
-// openGuests makes the guests. A new one is a line here.
+// openGuests creates the guests.
 func (n *Node) openGuests() error {
 	edge := guest.Edge{
 		Context:   n.ctx,
@@ -255,7 +255,7 @@ func (n *Node) openGuests() error {
 	return errors.Join(err, err2)
 }
 
-// wants returns what the devices of all guests will ask for when m is in force.
+// wants returns the representations that the devices of all guests will ask for when m is in force.
 func (n *Node) wants(m *channel.Manifest) (list []represent.Derivation) {
 	for _, g := range n.guests {
 		list = append(list, g.Wants(m)...)
@@ -263,7 +263,7 @@ func (n *Node) wants(m *channel.Manifest) (list []represent.Derivation) {
 	return list
 }
 
-// isVersion reports whether devices of a guest name the version, which no channel has served.
+// isVersion reports whether devices of a guest may report the version although no channel has served it.
 func (n *Node) isVersion(version string) bool {
 	for _, g := range n.guests {
 		if g.IsVersion(version) {
@@ -273,7 +273,7 @@ func (n *Node) isVersion(version string) bool {
 	return false
 }
 
-// connect tells the door of what was made after it, and brings into force what the store holds.
+// connect sets the parts that the door depends on and that were created after it, and restores what was in force.
 func (n *Node) connect() error {
 	n.door.Preparer, n.door.Fetcher = n.builder, fetcher{n.filler, n.fleet, n.config.FillRate}
 	if n.mirror != nil {
@@ -292,19 +292,20 @@ func (n *Node) connect() error {
 		for _, trust := range n.state.Trusts() {
 			n.fleet.AnnounceTrust(trust)
 		}
-		n.journal.Begin()
+		n.journal.Start()
 	}
 	return nil
 }
 
-// fetcher brings bundles into the store for manifests that are about to come into force.
+// fetcher fetches bundles into the store for manifests that are about to come into force.
 type fetcher struct {
 	filler *origin.Filler
 	fleet  *fleet.Fleet // nil: alone
 	rate   int64        // bytes per second for updates; 0: no bound
 }
 
-// Fetch implements [force.Fetcher]: the bundle comes from the node that is known to have it if no nearer one does.
+// Fetch implements [force.Fetcher]. The bundle comes from the node that is known to have it, unless a nearer one has
+// it.
 func (f fetcher) Fetch(ctx context.Context, id digest.Digest, node string, update bool) error {
 	if f.fleet != nil && node != "" {
 		defer f.fleet.Hint(id, node)()

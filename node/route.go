@@ -5,7 +5,7 @@ import (
 	"brink/protocol"
 )
 
-// routes returns all that the public listener answers. A new path is one line.
+// routes returns the routes of the public listener.
 func (n *Node) routes() []serve.Route {
 	f := n.fleet // nil refuses all
 	routes := []serve.Route{
@@ -47,7 +47,7 @@ func (n *Node) routes() []serve.Route {
 	return routes
 }
 
-// route makes the table of the routes, and of the hosts that are web sites.
+// route creates the table of the routes, and of the hosts that are web sites.
 func (n *Node) route() (err error) {
 	var hosts []serve.HostRoute
 	for host, site := range n.config.Sites {

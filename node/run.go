@@ -13,7 +13,7 @@ import (
 	"brink/node/internal/admin"
 )
 
-// Run answers requests until ctx ends, and then stops the node in good order. It returns when everything is closed.
+// Run answers requests until ctx ends, and then drains and stops the node. It returns when everything is closed.
 func (n *Node) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	failed := make(chan error, 3)
@@ -47,7 +47,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.mirror != nil {
 		n.work.Go(func() { n.mirror.Run(n.ctx) })
 	}
-	n.begin(ctx)
+	n.start(ctx)
 	n.config.Logger.Info("node is ready", "address", n.Addr(), "admin", n.AdminAddr(), "channels", n.channels(),
 		"connections", n.listener.Limit())
 	var err error
@@ -56,17 +56,17 @@ func (n *Node) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	n.drainFor(n.config.Drain)
-	leave() // the others ask this one for nothing more; it still answers
+	leave() // the others send no more requests; this node still answers
 	fleet.Wait()
 	err = errors.Join(err, n.stop())
-	if n.admin != nil { // the last to go: it tells how the drain comes along
+	if n.admin != nil { // the last one, because it reports the progress of the drain
 		err = errors.Join(err, operators.Close())
 	}
 	serving.Wait()
 	return errors.Join(err, n.close())
 }
 
-// operators returns what the operators' listener answers.
+// operators returns the handler of the operators' listener.
 func (n *Node) operators() http.Handler {
 	return admin.New(admin.Config{
 		Address: n.config.Admin,
@@ -86,16 +86,16 @@ func (n *Node) operators() http.Handler {
 	})
 }
 
-// begin says that the node is ready. One that has nothing asks the fleet first: devices are better served by others
-// until then. It answers requests all the same.
-func (n *Node) begin(ctx context.Context) {
+// start reports that the node is ready. A node without channels catches up with the fleet first, because other nodes
+// serve devices better until then. It answers requests nevertheless.
+func (n *Node) start(ctx context.Context) {
 	switch {
 	case n.fleet == nil || len(n.config.Fleet.Join) == 0:
 	case n.channels() > 0:
 		n.work.Go(func() { n.fleet.CatchUp(n.ctx) })
 	default:
 		if !n.draining.Load() {
-			n.health.enter(phaseLearning)
+			n.health.setPhase(phaseLearning)
 		}
 		n.fleet.CatchUp(ctx)
 	}
@@ -104,7 +104,7 @@ func (n *Node) begin(ctx context.Context) {
 	}
 }
 
-// drainFor says that the node is not ready, and lets load balancers see it.
+// drainFor reports that the node is not ready, and waits until load balancers have noticed.
 func (n *Node) drainFor(wait time.Duration) {
 	n.setDraining(true)
 	n.config.Logger.Info("node is draining", "wait", max(wait, 0))
@@ -113,36 +113,36 @@ func (n *Node) drainFor(wait time.Duration) {
 	}
 }
 
-// lastRequests is how long connections that were opened at the last moment have for their request. What is idle after
-// that is closed.
+// lastRequests is how long connections that were opened at the last moment have to send a request. After that, idle
+// connections are closed.
 const lastRequests = 250 * time.Millisecond
 
-// stop ends the public side.
+// stop stops the public listener.
 func (n *Node) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.Finish)
 	defer cancel()
-	// The server would close connections on which it has read no request yet, and so reset one that is on its way. While
-	// the node drains, each connection ends by itself with the next answer.
+	// The server would close connections on which it has read no request yet, and so reset one that is in flight. While
+	// the node drains, each connection closes by itself after the next answer.
 	closing := n.listener.Close()
 	if n.config.Drain > 0 && n.listener.Stats().Open > 0 {
 		<-time.After(lastRequests)
 	}
 	err := n.http.ShutdownWithContext(ctx)
 	if errors.Is(err, net.ErrClosed) {
-		err = nil // it was, just now
+		err = nil // it was closed above
 	}
 	if !errors.Is(closing, net.ErrClosed) {
 		err = errors.Join(err, closing)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		n.config.Logger.Warn("requests are cut: they did not finish in time", "open", n.listener.Stats().Open)
+		n.config.Logger.Warn("requests are cut because they did not finish in time", "open", n.listener.Stats().Open)
 		err = nil
 	}
 	n.listener.CloseConns()
 	return err
 }
 
-// close ends the work in the background and closes what was opened, in the reverse order.
+// close stops the work in the background and closes everything that was opened, in the reverse order.
 func (n *Node) close() error {
 	n.cancel()
 	var errs []error

@@ -128,7 +128,7 @@ func inUse() int64 {
 func TestNode_SlowReadersOfManyRepresentationsHoldABoundedAmount(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %t", encrypted), func(t *testing.T) {
-			s := startSlow(t, 100, encrypted, func(c *Config) { c.patience, c.maxStreams = time.Nanosecond, slowStreams })
+			s := startSlow(t, 100, encrypted, func(c *Config) { c.grace, c.maxStreams = time.Nanosecond, slowStreams })
 			before, filesBefore := inUse(), memoryFiles(t) // earlier tests may have left some
 			for _, path := range s.paths {
 				s.ask(path)
@@ -174,7 +174,7 @@ func TestNode_SlowReadersOfManyRepresentationsHoldABoundedAmount(t *testing.T) {
 	}
 }
 
-// Clients that are slow for less than patience get what they asked for to its end, however crowded it is.
+// Clients that are slow for less than the grace get the complete answer, even if there is no room.
 func TestNode_SlowReadersAreNotCutBeforePatienceEnds(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %t", encrypted), func(t *testing.T) {

@@ -74,7 +74,7 @@ func TestNode_CountsWhatDevicesAskFor(t *testing.T) {
 		t.Errorf("counts of one version (-want +got):\n%s", diff)
 	}
 
-	f.stats.Keep(t.Context()) // figures of devices are those of the last time
+	f.stats.Save(t.Context()) // figures of devices are those of the last time
 	_, metrics := f.admin("/metrics")
 	for _, line := range []string{
 		`brink_device_events_total{app="com.acme.shop",class="check"} 5`,
@@ -164,7 +164,7 @@ func TestNode_TakesUpStatisticsOfAnAppThatComesLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	former.Tally().Check(testApp, "1.0.0", tally.UpToDate, "a")
-	former.Keep(t.Context())
+	former.Save(t.Context())
 	f.publish("1.0.0")
 	f.ask(`{"id":"b","version":"1.0.0"}`)
 	for range 2 {
@@ -172,7 +172,7 @@ func TestNode_TakesUpStatisticsOfAnAppThatComesLater(t *testing.T) {
 		if n := countsOf(got)["1.0.0 check.up_to_date"]; n != 2 || got.Months[0].Devices != 2 {
 			t.Errorf("%d checks of %d devices, want 2 of 2", n, got.Months[0].Devices)
 		}
-		f.stats.Keep(t.Context())
+		f.stats.Save(t.Context())
 	}
 }
 

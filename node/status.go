@@ -9,7 +9,7 @@ import (
 	"brink/protocol"
 )
 
-// status is what this node says of itself.
+// status returns the status of this node, for operators and other nodes.
 func (n *Node) status() protocol.NodeStatus {
 	ready := n.health.check()
 	s := protocol.NodeStatus{
@@ -40,21 +40,21 @@ func (n *Node) status() protocol.NodeStatus {
 	return s
 }
 
-// setDraining makes the node say that it is not ready, or that it is again. It goes on answering all requests, but each
-// connection ends with its next answer, so that clients open the next one elsewhere.
+// setDraining has the node report that it is not ready, or that it is again. A draining node answers all requests, but
+// closes each connection after the next answer, so that clients open the next one to another node.
 func (n *Node) setDraining(drain bool) {
 	n.draining.Store(drain)
 	if drain {
-		n.health.enter(phaseDraining)
-		n.tell(gossip.Draining)
+		n.health.setPhase(phaseDraining)
+		n.announce(gossip.Draining)
 		return
 	}
-	n.health.enter("")
-	n.tell(gossip.Ready)
+	n.health.setPhase("")
+	n.announce(gossip.Ready)
 }
 
-// tell tells the fleet what the node is doing.
-func (n *Node) tell(state gossip.State) {
+// announce announces the state of the node to the fleet, if there is one.
+func (n *Node) announce(state gossip.State) {
 	if n.fleet != nil {
 		n.fleet.SetState(state)
 	}

@@ -1,11 +1,11 @@
-// Package choices keeps which channels devices have chosen for themselves, and spreads that through a fleet.
+// Package choices stores which channels devices have chosen for themselves, and replicates that through a fleet.
 //
-// The life of a choice: a device chooses a channel at one node, which makes it durable together with what others choose
-// at the same moment, numbers it in its [Journal] and announces the number. The other nodes read the journal from where
-// they were. A device that has chosen, and asks for updates later, confirms its choice by that.
+// The life of a choice: a device sends the channel that it has chosen to one node. The node makes it durable, together
+// with the choices of other devices at the same moment, numbers it in its [Journal] and announces the number. The other
+// nodes read the journal from their last position. A device that later checks for updates confirms its choice.
 //
-// The invariant: of two choices of a device the later one counts, on every node alike; and however many devices are
-// invented, an app has a bounded number of choices, and those of devices that came back stay.
+// The invariant: of two choices of a device the later one counts, on all nodes. An app has a bounded number of choices,
+// however many devices an attacker invents, and confirmed choices are not evicted for those.
 package choices
 
 import (
@@ -22,87 +22,87 @@ import (
 	"brink/store"
 )
 
-// Bounds of what is kept of the choices of devices. Nothing proves that a device exists, so an app has so many and no
-// more; they are those of plugins before x.34, which keep none themselves.
+// Bounds of choices. Nothing proves that a device exists, so their number per app is limited. Only plugins before x.34
+// need them; later ones store their choice themselves.
 const (
 	maxChoices    = 100_000
 	choiceLasts   = 90 * 24 * time.Hour
 	choicePause   = 50 * time.Millisecond // between two synced writes, however many devices choose
 	confirmEvery  = 10 * time.Second      // how often confirmations are written if nothing else is
-	choiceBatch   = 500                   // choices in one write; with what gives way to them, half of the store's bound
+	choiceBatch   = 500                   // choices in one write; with the evicted ones, half of the store's bound
 	confirmBatch  = 400                   // confirmations in one write
-	choiceVictims = 16 << 10              // choices that are known to give way next, so that not each one needs a search
-	maxDevice     = 128                   // bytes of a device's ID, from wherever it comes
+	choiceVictims = 16 << 10              // choices found by one search for those to evict next
+	maxDevice     = 128                   // bytes of a device's ID, from any source
 )
 
-// kind begins the keys of choices in the store: the kind, the app, the device. Capgo's plugin was the first with
-// devices that choose, and the keys have kept its name.
+// kind is the prefix of the keys of choices in the store, which are kind, app, slash and device. It is named after
+// Capgo's plugin, whose devices were the first to choose.
 const kind = "capgo/"
 
-// Choices keeps which channels devices have chosen. In RAM are how many there are of each app, what is about to be
-// written, and in a fleet the latest changes, see [Journal].
+// Choices stores which channels devices have chosen. In RAM it has the number of choices of each app, pending writes,
+// and in a fleet the latest changes, see [Journal].
 //
-// When an app has too many, one gives way to the next: the oldest of a device that has never asked for updates after it
-// has chosen, which is what invented devices do, and only then the oldest of all.
+// When an app has too many, a new one evicts the oldest of those whose device has never checked for updates since, as
+// invented devices do not; if there are none, the oldest of all.
 type Choices struct {
 	store *store.Store
 	now   func() time.Time
-	most  int // of one app
-	// changed, if set, is told of what was chosen here, after it is durable. It must not block.
-	changed func(noted)
+	limit int // of one app
+	// changed, if set, is called for each choice that was sent to this node, once it is durable. It must not block.
+	changed func(entry)
 
-	writing sync.Mutex // one write after the other; locked before mu
+	writing sync.Mutex // serialises writes; locked before mu
 
 	mu        sync.Mutex // guards the rest
 	batch     *choiceWrite
 	inFlight  *choiceWrite              // is being written
-	last      time.Time                 // write
-	confirmed map[string]bool           // keys of choices whose devices have asked, that are not written yet
-	count     map[string]int            // by app; those of one are counted when it is first needed
+	last      time.Time                 // of the last write
+	confirmed map[string]bool           // keys of choices that were confirmed, and not written yet
+	count     map[string]int            // by app; counted when it is first needed
 	victims   map[string][]choiceVictim // by app, the next one first
 }
 
-// choiceWrite is what is written together.
+// choiceWrite is a batch that is written together.
 type choiceWrite struct {
 	states map[string]*choice // nil: is removed
-	due    bool               // somebody sees to it that it is written
+	due    bool               // a caller of Choose will write it
 	done   chan struct{}      // closed when err is set
 	err    error
 }
 
-// choiceVictim is a choice that gives way, unless it has changed since.
+// choiceVictim is a choice to evict, unless it has changed since.
 type choiceVictim struct {
 	key       string
 	since     time.Time
 	confirmed bool
 }
 
-// New returns the choices that a store has. Run them.
+// New returns the choices in a store. Call [Choices.Run] once.
 func New(s *store.Store, now func() time.Time) *Choices {
 	return &Choices{
-		store: s, now: now, most: maxChoices,
+		store: s, now: now, limit: maxChoices,
 		confirmed: map[string]bool{}, count: map[string]int{}, victims: map[string][]choiceVictim{},
 	}
 }
 
-// choice is what is kept of one. An empty channel says that the device has taken its choice back: other nodes have to
-// learn that too.
+// choice is the stored form of a choice. With an empty channel, the device has withdrawn its choice; that is stored
+// too, for other nodes.
 type choice struct {
 	Channel   string    `json:"channel,omitempty"`
 	Since     time.Time `json:"since"`
-	Confirmed bool      `json:"confirmed,omitempty"` // the device has asked for updates since
+	Confirmed bool      `json:"confirmed,omitempty"` // the device has checked for updates since
 }
 
-// compare orders two choices of a device: the later one counts, and of two at the same moment the one that comes later
-// in the alphabet, so that all nodes of a fleet pick the same.
+// compare orders two choices of a device by time, and by name of the channel if the times are equal, so that all nodes
+// of a fleet choose the same.
 func (c choice) compare(other choice) int {
 	return cmp.Or(c.Since.Compare(other.Since), strings.Compare(c.Channel, other.Channel))
 }
 
 var errTooManyChoices = errors.New("too many devices choose a channel at the same time")
 
-// Chosen returns the channel that a device has chosen, or "". It waits for nothing. Whoever asks has asked for updates,
-// so that the choice is worth more from now on.
+// Chosen returns the channel that a device has chosen, or "". It does not block. It is called when the device checks
+// for updates, so it confirms the choice.
 func (c *Choices) Chosen(app, device string) string {
 	key := kind + app + "/" + device
 	c.mu.Lock()
@@ -114,8 +114,8 @@ func (c *Choices) Chosen(app, device string) string {
 	return one.Channel
 }
 
-// find returns the choice under a key that has not ended, and whether there is anything under the key. The caller holds
-// mu.
+// find returns the choice under a key if it has not expired, and whether anything is stored under the key. The caller
+// holds mu.
 func (c *Choices) find(key string) (one choice, kept bool) {
 	if state, ok := c.unwritten(key); ok {
 		if state == nil {
@@ -133,7 +133,7 @@ func (c *Choices) find(key string) (one choice, kept bool) {
 	return one, true
 }
 
-// unwritten returns what is about to be written under a key; nil: it is removed. The caller holds mu.
+// unwritten returns the pending write under a key; nil: the key is removed. The caller holds mu.
 func (c *Choices) unwritten(key string) (state *choice, found bool) {
 	for _, w := range []*choiceWrite{c.batch, c.inFlight} {
 		if w != nil && !found {
@@ -143,7 +143,7 @@ func (c *Choices) unwritten(key string) (state *choice, found bool) {
 	return state, found
 }
 
-// Choose keeps the channel that a device has chosen; "" takes its choice back. It is durable on return.
+// Choose stores the channel that a device has chosen; "" withdraws its choice. It is durable on return.
 func (c *Choices) Choose(app, device, name string) error {
 	key := kind + app + "/" + device
 	c.mu.Lock()
@@ -154,9 +154,9 @@ func (c *Choices) Choose(app, device, name string) error {
 	}
 	one := choice{Channel: name, Since: c.now().UTC().Truncate(time.Millisecond), Confirmed: before.Confirmed}
 	if one.compare(before) <= 0 {
-		one.Since = before.Since.Add(time.Millisecond) // another node's clock goes ahead of this one's
+		one.Since = before.Since.Add(time.Millisecond) // another node's clock is ahead of this one's
 	}
-	w, err := c.put(app, key, one, kept)
+	w, err := c.add(app, key, one, kept)
 	if err != nil {
 		c.mu.Unlock()
 		return err
@@ -166,7 +166,7 @@ func (c *Choices) Choose(app, device, name string) error {
 	pause := choicePause - c.now().Sub(c.last)
 	c.mu.Unlock()
 	if lead {
-		// Others join meanwhile: it is synced, and any device may ask for it.
+		// Let other choices join the batch: a write is synced, and any device can cause one.
 		if pause > 0 {
 			<-time.After(min(pause, choicePause))
 		}
@@ -174,18 +174,18 @@ func (c *Choices) Choose(app, device, name string) error {
 	}
 	<-w.done
 	if w.err == nil && c.changed != nil {
-		c.changed(noted{App: app, Device: device, choice: one})
+		c.changed(entry{App: app, Device: device, choice: one})
 	}
 	return w.err
 }
 
-// take keeps what was chosen at another node, unless something later was chosen since. It is durable after flush.
-func (c *Choices) take(one noted) error {
+// merge stores a choice from another node, unless a later one is stored. It is durable after flush.
+func (c *Choices) merge(one entry) error {
 	if err := errors.Join(channel.CheckApp(one.App), one.check()); err != nil {
 		return err
 	}
 	if latest := c.now().Add(time.Hour); one.Since.After(latest) {
-		one.Since = latest // a clock that is wrong must not keep a device where it is for ever
+		one.Since = latest // a choice from a clock that is ahead must not override later ones for long
 	}
 	key := kind + one.App + "/" + one.Device
 	c.mu.Lock()
@@ -194,7 +194,7 @@ func (c *Choices) take(one noted) error {
 		c.mu.Unlock()
 		return nil
 	}
-	w, err := c.put(one.App, key, one.choice, kept)
+	w, err := c.add(one.App, key, one.choice, kept)
 	full := err == nil && len(w.states) >= choiceBatch
 	c.mu.Unlock()
 	if full || errors.Is(err, errTooManyChoices) {
@@ -205,13 +205,13 @@ func (c *Choices) take(one noted) error {
 	if errors.Is(err, errTooManyChoices) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, err = c.put(one.App, key, one.choice, kept)
+		_, err = c.add(one.App, key, one.choice, kept)
 	}
 	return err
 }
 
-// put adds a choice to what is written next. The caller holds mu.
-func (c *Choices) put(app, key string, one choice, kept bool) (*choiceWrite, error) {
+// add adds a choice to the next batch. The caller holds mu.
+func (c *Choices) add(app, key string, one choice, kept bool) (*choiceWrite, error) {
 	if c.batch == nil {
 		c.batch = &choiceWrite{states: map[string]*choice{}, done: make(chan struct{})}
 	}
@@ -220,9 +220,9 @@ func (c *Choices) put(app, key string, one choice, kept bool) (*choiceWrite, err
 		return nil, errTooManyChoices
 	}
 	if !kept {
-		had := c.of(app)
-		if had >= c.most {
-			w.states[c.giveWay(app)] = nil
+		had := c.countOf(app)
+		if had >= c.limit {
+			w.states[c.victim(app)] = nil
 			had--
 		}
 		c.count[app] = had + 1
@@ -231,7 +231,7 @@ func (c *Choices) put(app, key string, one choice, kept bool) (*choiceWrite, err
 	return w, nil
 }
 
-// flush writes what is to be written.
+// flush writes the pending batch and confirmations.
 func (c *Choices) flush() error {
 	c.mu.Lock()
 	w := c.batch
@@ -248,7 +248,7 @@ func (c *Choices) flush() error {
 	return w.err
 }
 
-// write writes a batch, unless somebody has.
+// write writes a batch, unless it has been written.
 func (c *Choices) write(w *choiceWrite) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -285,20 +285,20 @@ func (c *Choices) write(w *choiceWrite) {
 	c.mu.Lock()
 	c.inFlight = nil
 	if w.err != nil {
-		clear(c.count) // they are counted again
+		clear(c.count) // so that they are counted again
 	}
 	c.mu.Unlock()
 	close(w.done)
 }
 
-// Run writes now and then what nobody waits for, and all of it at the end.
+// Run writes confirmations from time to time, until ctx ends, and then all that is pending.
 func (c *Choices) Run(ctx context.Context) {
 	ticker := time.NewTicker(confirmEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			_ = c.flush() // devices ask again
+			_ = c.flush() // on error, devices confirm again
 		case <-ctx.Done():
 			_ = c.flush() // likewise
 			return
@@ -306,8 +306,8 @@ func (c *Choices) Run(ctx context.Context) {
 	}
 }
 
-// of returns how many choices of an app there are. The caller holds mu.
-func (c *Choices) of(app string) int {
+// countOf returns how many choices an app has. The caller holds mu.
+func (c *Choices) countOf(app string) int {
 	n, counted := c.count[app]
 	if !counted {
 		for range c.store.States(kind + app + "/") {
@@ -318,8 +318,8 @@ func (c *Choices) of(app string) int {
 	return n
 }
 
-// giveWay returns the key of the choice of an app that is removed for a new one. The caller holds mu.
-func (c *Choices) giveWay(app string) string {
+// victim returns the key of the choice of an app to evict for a new one. The caller holds mu.
+func (c *Choices) victim(app string) string {
 	for range 2 {
 		for len(c.victims[app]) > 0 {
 			v := c.victims[app][0]
@@ -331,10 +331,10 @@ func (c *Choices) giveWay(app string) string {
 		}
 		c.victims[app] = c.findVictims(app)
 	}
-	return kind + app + "/" // there is none, and nothing is under this key
+	return kind + app + "/" // there is none, and this key is never used
 }
 
-// findVictims looks through the choices of an app for those that give way next. The caller holds mu.
+// findVictims searches the choices of an app for those to evict next. The caller holds mu.
 func (c *Choices) findVictims(app string) []choiceVictim {
 	var list []choiceVictim
 	add := func(key string, one choice) {
@@ -346,7 +346,7 @@ func (c *Choices) findVictims(app string) []choiceVictim {
 		}
 		for key := range w.states {
 			if one, kept := c.find(key); kept && strings.HasPrefix(key, kind+app+"/") {
-				add(key, one) // one that is in both comes twice, which giveWay finds out
+				add(key, one) // a key in both is added twice, which victim detects
 			}
 		}
 	}
@@ -356,7 +356,7 @@ func (c *Choices) findVictims(app string) []choiceVictim {
 		}
 		var one choice
 		if json.Unmarshal(raw, &one) != nil || c.now().Sub(one.Since) > choiceLasts {
-			one = choice{} // find says the same of it
+			one = choice{} // as find returns it
 		}
 		add(key, one)
 	}
@@ -372,7 +372,7 @@ func (c *Choices) findVictims(app string) []choiceVictim {
 	first := slices.IndexFunc(list, func(v choiceVictim) bool { return v.confirmed })
 	switch {
 	case first > 0:
-		list = list[:first] // none of the others before there are no more of these
+		list = list[:first] // confirmed ones are evicted only once there are no others
 	case first == 0:
 		list = list[:1+len(list)/16]
 	}

@@ -46,7 +46,7 @@ func until(t *testing.T, what string, is func() bool) {
 
 func TestChoices_TheLaterOneCountsInAnyOrder(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Now().Add(time.Duration(seconds-100) * time.Second).UTC() }
-	made := []noted{
+	made := []entry{
 		{App: testApp, Device: "d", choice: choice{Channel: "beta", Since: at(1)}},
 		{App: testApp, Device: "d", choice: choice{Channel: "production", Since: at(3)}},
 		{App: testApp, Device: "d", choice: choice{Since: at(2)}},
@@ -54,7 +54,7 @@ func TestChoices_TheLaterOneCountsInAnyOrder(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {1, 0, 2}} {
 		c := New(open(t), time.Now)
 		for _, i := range order {
-			if err := c.take(made[i]); err != nil {
+			if err := c.merge(made[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -66,18 +66,18 @@ func TestChoices_TheLaterOneCountsInAnyOrder(t *testing.T) {
 
 func TestChoices_RefusesWhatCouldNotBeFoundAgain(t *testing.T) {
 	c := New(open(t), time.Now)
-	for _, one := range []noted{
+	for _, one := range []entry{
 		{App: "../x", Device: "d", choice: choice{Channel: "beta", Since: time.Now()}},
 		{App: testApp, Device: "", choice: choice{Channel: "beta", Since: time.Now()}},
 		{App: testApp, Device: "a b", choice: choice{Channel: "beta", Since: time.Now()}},
 		{App: testApp, Device: "d", choice: choice{Channel: "be/ta", Since: time.Now()}},
 	} {
-		if err := c.take(one); err == nil {
+		if err := c.merge(one); err == nil {
 			t.Errorf("%+v is kept", one)
 		}
 	}
 	// A clock that is years ahead must not keep the device for years.
-	if err := c.take(noted{App: testApp, Device: "d", choice: choice{Channel: "beta", Since: time.Now().AddDate(9, 0, 0)}}); err != nil {
+	if err := c.merge(entry{App: testApp, Device: "d", choice: choice{Channel: "beta", Since: time.Now().AddDate(9, 0, 0)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Choose(testApp, "d", "production"); err != nil || c.Chosen(testApp, "d") != "production" {
@@ -88,11 +88,11 @@ func TestChoices_RefusesWhatCouldNotBeFoundAgain(t *testing.T) {
 func TestChoices_InventedDevicesLockNobodyOut(t *testing.T) {
 	s := open(t)
 	c := New(s, time.Now)
-	c.most = 100
+	c.limit = 100
 	choose := func(device string) {
 		t.Helper()
 		one := choice{Channel: "beta", Since: time.Now()}
-		if err := c.take(noted{App: testApp, Device: device, choice: one}); err != nil {
+		if err := c.merge(entry{App: testApp, Device: device, choice: one}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestChoices_InventedDevicesLockNobodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = New(s, time.Now) // what was confirmed is kept
-	c.most = 100
+	c.limit = 100
 	for i := range 500 {
 		choose(fmt.Sprint("more-", i))
 	}

@@ -24,11 +24,11 @@ import (
 	"brink/store"
 )
 
-// The choices of devices spread through a fleet by journals: each node numbers the changes that were made at it and
-// announces the highest number, and the others ask it for those that they have not seen. The latest changes are in RAM;
-// who is further behind gets all that the node has, which also brings what came from nodes that are gone.
+// Choices are replicated by journals: each node numbers the changes that it has received from devices, and announces
+// the highest number; the others request those that they have not seen. The latest changes are in RAM. A node that is
+// further behind gets all choices of the node, which include those from nodes that no longer exist.
 
-// journalKind begins the keys under which is kept how far a node has read the journal of each node, its own included.
+// journalKind is the prefix of the keys under which a node stores how far it has read the journal of each node.
 const journalKind = "journal/"
 
 const (
@@ -36,18 +36,18 @@ const (
 	choicePage    = 10_000 // choices in one answer
 )
 
-// noted is the choice of a device.
-type noted struct {
+// entry is the choice of a device, as nodes send it.
+type entry struct {
 	App    string `json:"app"`
 	Device string `json:"device"`
 	choice
 }
 
-// check refuses what could not be kept, or not be found again.
-func (n noted) check() error {
+// check refuses a choice that could not be stored, or not be found again.
+func (n entry) check() error {
 	control := func(r rune) bool { return r <= ' ' }
 	if n.Device == "" || len(n.Device) > maxDevice || strings.ContainsFunc(n.Device, control) {
-		return fmt.Errorf("device %q cannot be kept", n.Device)
+		return fmt.Errorf("invalid device ID %q", n.Device)
 	}
 	if n.Channel == "" {
 		return nil
@@ -55,26 +55,26 @@ func (n noted) check() error {
 	return channel.CheckChannel(n.Channel)
 }
 
-// page is an answer of one node to another: choices, and where the next page begins.
+// page is one page of choices that a node sends to another.
 type page struct {
 	Choices  list   `json:"choices"`
-	Sequence uint64 `json:"sequence"`       // of the journal, that these bring the reader to; with the last page
+	Sequence uint64 `json:"sequence"`       // of the journal after the last page
 	Next     string `json:"next,omitempty"` // key of the first choice of the next page
 }
 
-// list is read entry by entry, and no further than to one that lacks what every choice has: an empty object is far
+// list is decoded entry by entry, and fails at the first one that lacks a required member: an empty object is far
 // shorter than a choice in memory.
-type list []noted
+type list []entry
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (l *list) UnmarshalJSON(raw []byte) error {
 	in := json.NewDecoder(bytes.NewReader(raw))
-	if begin, err := in.Token(); err != nil || begin != json.Delim('[') {
+	if start, err := in.Token(); err != nil || start != json.Delim('[') {
 		return errors.Join(errors.New("choices are not an array"), err)
 	}
 	*l = list{}
 	for in.More() {
-		var one noted
+		var one entry
 		if err := in.Decode(&one); err != nil {
 			return err
 		}
@@ -86,19 +86,20 @@ func (l *list) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Fleet is the other nodes.
+// Fleet gives access to the other nodes.
 type Fleet interface {
 	Self() origin.Member
-	// Member returns the member of the name, if it serves.
+	// Member returns the member with that name, if it serves.
 	Member(name string) (gossip.Member, bool)
 	// RequestJSON sends a request to another node, and waits for the answer until ctx ends.
-	RequestJSON(ctx context.Context, to origin.Member, method, target string, question, answer any) error
-	// Announce tells the fleet how far a journal was read here, and Held returns what was announced last.
+	RequestJSON(ctx context.Context, to origin.Member, method, target string, in, out any) error
+	// Announce announces how far a journal was read here.
 	Announce(p gossip.Pointer)
+	// Held returns the pointer that was announced last.
 	Held(kind gossip.Kind, name string) (gossip.Pointer, bool)
 }
 
-// Journal spreads choices through a fleet.
+// Journal replicates choices through a fleet.
 type Journal struct {
 	Choices *Choices
 	Fleet   Fleet
@@ -109,16 +110,16 @@ type Journal struct {
 	log journal
 }
 
-// journal is the changes that were made at this node.
+// journal is the changes that this node has received from devices.
 type journal struct {
 	mu       sync.Mutex
 	sequence uint64  // of the last change
-	recent   []noted // the last changes, with the sequences up to sequence
+	recent   []entry // the last changes, with the sequences up to sequence
 }
 
-// begin has the numbers go on from the time, in milliseconds: above those of a run before this one. Who has read those
-// gets all that the node has.
-func (j *journal) begin(now time.Time) uint64 {
+// start sets the sequence to the time in milliseconds, which is higher than in any earlier run. Nodes that have read
+// the journal of an earlier run get all choices.
+func (j *journal) start(now time.Time) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.sequence = uint64(now.UnixMilli())
@@ -126,19 +127,19 @@ func (j *journal) begin(now time.Time) uint64 {
 }
 
 // add numbers a change.
-func (j *journal) add(one noted) uint64 {
+func (j *journal) add(one entry) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.sequence++
 	j.recent = append(j.recent, one)
 	if len(j.recent) > recentChoices {
-		j.recent = append([]noted(nil), j.recent[recentChoices/2:]...)
+		j.recent = append([]entry(nil), j.recent[recentChoices/2:]...)
 	}
 	return j.sequence
 }
 
-// after returns the changes after a sequence, and false when they are not all in RAM.
-func (j *journal) after(sequence uint64) ([]noted, uint64, bool) {
+// after returns the changes after a sequence, and false if they are not all in RAM.
+func (j *journal) after(sequence uint64) ([]entry, uint64, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	behind := j.sequence - min(sequence, j.sequence)
@@ -155,16 +156,16 @@ func journalPointer(node string, sequence uint64) gossip.Pointer {
 	}
 }
 
-// chose tells the fleet what a device has chosen at this node.
-func (j *Journal) chose(one noted) {
+// record adds a choice to the journal of this node, and announces it.
+func (j *Journal) record(one entry) {
 	sequence := j.log.add(one)
 	j.Fleet.Announce(journalPointer(j.Fleet.Self().Name, sequence))
 }
 
-// Begin tells how far this node has read each journal, and begins its own.
-func (j *Journal) Begin() {
-	j.Choices.changed = j.chose
-	sequence := j.log.begin(j.Choices.now())
+// Start announces how far this node has read each journal, and starts its own.
+func (j *Journal) Start() {
+	j.Choices.changed = j.record
+	sequence := j.log.start(j.Choices.now())
 	for range j.Store.States(kind) {
 		j.Fleet.Announce(journalPointer(j.Fleet.Self().Name, sequence))
 		break
@@ -178,7 +179,7 @@ func (j *Journal) Begin() {
 	}
 }
 
-// Pull reads the journal of a node, or all that another one has when that is gone.
+// Pull reads the journal of a node, or all choices of another node if that one is gone.
 func (j *Journal) Pull(ctx context.Context, from gossip.Member, p gossip.Pointer) error {
 	if p.Name == j.Fleet.Self().Name {
 		j.Fleet.Announce(p) // its own, from before a restart
@@ -203,11 +204,11 @@ func (j *Journal) Pull(ctx context.Context, from gossip.Member, p gossip.Pointer
 			if !j.Claimed(one.App) {
 				continue
 			}
-			if err := j.Choices.take(one); err != nil {
+			if err := j.Choices.merge(one); err != nil {
 				if errors.Is(err, store.ErrReadOnly) || errors.Is(err, store.ErrClosed) {
 					return err
 				}
-				j.Logger.Debug("choice of a device is not kept", "node", from.Name, "error", err)
+				j.Logger.Debug("choice of a device not stored", "node", from.Name, "error", err)
 			}
 		}
 		if err := j.Choices.flush(); err != nil {
@@ -230,12 +231,12 @@ func (j *Journal) Pull(ctx context.Context, from gossip.Member, p gossip.Pointer
 	return nil
 }
 
-// GetChoices answers GET /v1/fleet/choices?after=&from=: the choices that were made here after a sequence of this
-// node's journal, or all that the node has. The caller has checked that a node of the fleet asks.
+// GetChoices answers GET /v1/fleet/choices?after=&from= with the choices after a sequence of this node's journal, or
+// all choices of the node. The caller has checked that a node of the fleet asks.
 func (j *Journal) GetChoices(r *serve.Request) error {
 	after, err := strconv.ParseUint(string(r.QueryArgs().Peek("after")), 10, 64)
 	if err != nil {
-		return serve.Problem(protocol.CodeBadRequest, "after is no number", "")
+		return serve.Problem(protocol.CodeBadRequest, "after is not a number", "")
 	}
 	from := string(r.QueryArgs().Peek("from"))
 	answer := page{Choices: list{}}
@@ -253,7 +254,7 @@ func (j *Journal) GetChoices(r *serve.Request) error {
 			break
 		}
 		app, device, _ := strings.Cut(strings.TrimPrefix(key, kind), "/")
-		one := noted{App: app, Device: device}
+		one := entry{App: app, Device: device}
 		if json.Unmarshal(raw, &one.choice) == nil {
 			answer.Choices = append(answer.Choices, one)
 		}

@@ -12,7 +12,7 @@ import (
 
 func TestJournal_TellsWhatIsNewOrAll(t *testing.T) {
 	var j journal
-	first := j.begin(time.Now())
+	first := j.start(time.Now())
 	if changes, sequence, enough := j.after(first); !enough || len(changes) != 0 || sequence != first {
 		t.Errorf("at its start it is %v at %d, %v", changes, sequence, enough)
 	}
@@ -20,7 +20,7 @@ func TestJournal_TellsWhatIsNewOrAll(t *testing.T) {
 		t.Error("what was before a restart is not in RAM")
 	}
 	for i := range 3 * recentChoices {
-		j.add(noted{Device: fmt.Sprint(i)})
+		j.add(entry{Device: fmt.Sprint(i)})
 	}
 	changes, last, enough := j.after(first + 3*recentChoices - 2)
 	if !enough || len(changes) != 2 || changes[1].Device != fmt.Sprint(3*recentChoices-1) {

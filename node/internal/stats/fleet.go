@@ -14,23 +14,23 @@ import (
 	"brink/protocol"
 )
 
-// askWait bounds how long another node may take to tell what it has counted.
+// askWait bounds how long another node may take to send its counts.
 const askWait = 5 * time.Second
 
-// Fleet is the other nodes.
+// Fleet gives access to the other nodes.
 type Fleet interface {
-	// Others returns the other nodes that serve. It waits for nothing.
+	// Others returns the other nodes that serve. It does not block.
 	Others() []origin.Member
-	// Request asks another node, and waits for its answer of at most limit bytes until ctx ends.
+	// Request sends a request to another node, and waits until ctx ends for the answer of at most limit bytes.
 	Request(ctx context.Context, to origin.Member, method, target string, body []byte, limit int64) ([]byte, error)
 }
 
-// GetStats answers GET /v1/fleet/stats?app=&days=: what came to this node of an app, for another one to add up. The
-// caller has checked that a node of the fleet asks.
+// GetStats answers GET /v1/fleet/stats?app=&days= with the counts of an app on this node. The caller has checked that a
+// node of the fleet asks.
 func (s *Stats) GetStats(r *serve.Request) error {
 	days, err := r.QueryArgs().GetUint("days")
 	if err != nil {
-		return serve.Problem(protocol.CodeBadRequest, "days is no number", "")
+		return serve.Problem(protocol.CodeBadRequest, "days is not a number", "")
 	}
 	snapshot, err := s.Snapshot(string(r.QueryArgs().Peek("app")), days)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Stats) GetStats(r *serve.Request) error {
 	return nil
 }
 
-// sum adds up what came to all nodes of the fleet, and names those that could not be asked.
+// sum merges the snapshots of all nodes of the fleet, and returns the names of nodes that did not answer.
 func (s *Stats) sum(ctx context.Context, app string, days int) (*tally.Snapshot, []string, error) {
 	sum, err := s.Snapshot(app, days)
 	if err != nil || s.Fleet == nil {
@@ -65,7 +65,7 @@ func (s *Stats) sum(ctx context.Context, app string, days int) (*tally.Snapshot,
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				s.Logger.Warn("node tells no statistics", "node", m.Name, "error", err)
+				s.Logger.Warn("cannot get statistics from node", "node", m.Name, "error", err)
 				silent = append(silent, m.Name)
 				return
 			}

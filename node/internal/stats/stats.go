@@ -1,11 +1,9 @@
-// Package stats counts what devices do, keeps it, and adds up what came to all nodes of a fleet.
+// Package stats counts checks and events of devices, stores the counts, and adds them up over the nodes of a fleet.
 //
-// The life of a count: a check or an event of a device is counted in memory by package tally, on the path of the
-// request and without waiting. What has changed is written to the store a few seconds later, and at the end. Operators
-// are told the sum of what all nodes have counted.
+// The life of a count: package tally counts a check or an event in memory, during the request and without blocking.
+// Changes are written to the store a few seconds later, and at the end. Operators get the sum over all nodes.
 //
-// The invariant: what was kept is never written over by a count that did not begin with it, and counting holds up no
-// request.
+// The invariant: a stored count is only replaced by one that started from it, and counting delays no request.
 package stats
 
 import (
@@ -29,34 +27,34 @@ import (
 	"brink/store"
 )
 
-// interval is how long counts wait until they are kept. A process that is killed loses no more; one that is
-// stopped loses nothing.
+// interval is how long counts wait until they are saved. A process that is killed loses only these; one that is stopped
+// loses nothing.
 const interval = 5 * time.Second
 
-// sweepInterval is how often statistics that are too old are removed, beside at the start.
+// sweepInterval is how often statistics that are too old are removed, after the first time at the start.
 const sweepInterval = 24 * time.Hour
 
-// Bounds of one write of statistics: within what store.PutState takes at once.
+// Bounds of one write of statistics, within those of store.PutState.
 const (
 	maxBatch = 500
 	maxBytes = 512 << 10 // reached by the last record, which has 64 KiB at most
 )
 
-// localNode is the name of a node that belongs to no fleet, in what it counted.
+// localNode is the name of a node without a fleet in its counts.
 const localNode = "local"
 
-// Keeper is what statistics are kept in: a [store.Store]. All may block for the disk.
-type Keeper interface {
-	// PutState replaces what is under each key, and removes it where the value is nil. It is all durable on return, or
-	// none of it. It takes no more than store.MaxStates and store.MaxStatesBytes, and copies the values.
+// Storage stores statistics: a [store.Store]. All methods may block for the disk.
+type Storage interface {
+	// PutState replaces the value under each key, and removes it if the new value is nil. Either all changes are durable
+	// on return, or none. It accepts at most store.MaxStates and store.MaxStatesBytes, and copies the values.
 	PutState(ctx context.Context, states map[string][]byte) error
-	// State returns what is under a key, store.ErrNotFound or store.ErrDamaged. The caller owns the bytes.
+	// State returns the value under a key, store.ErrNotFound or store.ErrDamaged. The caller owns the bytes.
 	State(key string) ([]byte, error)
-	// States yields what is under the keys that begin with prefix. What is damaged is passed over.
+	// States yields the keys that begin with prefix and their values. It skips damaged ones.
 	States(prefix string) iter.Seq2[string, []byte]
 }
 
-// Apps are what may be counted. Its methods wait for nothing.
+// Apps are the apps that may be counted. Its methods do not block.
 type Apps interface {
 	Apps() []string
 	Has(app string) bool
@@ -69,22 +67,22 @@ type Apps interface {
 // Config is what [Stats] work with. All fields are required unless they say otherwise.
 type Config struct {
 	Node   string // name of this node, unique in its fleet; default: "local"
-	Store  Keeper
+	Store  Storage
 	Apps   Apps
-	Extra  func(version string) bool // whether a version counts that no channel has served
-	Fleet  Fleet                     // nil: there are no others
+	Extra  func(version string) bool // whether to count a version that no channel has served
+	Fleet  Fleet                     // nil: there are no other nodes
 	Logger *slog.Logger
 	Now    func() time.Time
 }
 
-// Stats counts what devices do, and keeps it. Use [New], then [Stats.Begin] and [Stats.Run].
+// Stats counts checks and events of devices, and stores the counts. Use [New], then [Stats.Start] and [Stats.Run].
 type Stats struct {
 	Config
 
 	tally *tally.Tally
 
-	keeping sync.Mutex // one at a time
-	failing bool       // the last attempt to keep something failed; guarded by keeping
+	saving  sync.Mutex // serialises Save
+	failing bool       // whether the last Save failed; guarded by saving
 }
 
 // New returns statistics.
@@ -100,21 +98,20 @@ func New(config Config) (*Stats, error) {
 	return &Stats{Config: config, tally: counts}, err
 }
 
-// Tally returns what counts. It waits for nothing.
+// Tally returns the tally, whose methods do not block.
 func (s *Stats) Tally() *tally.Tally { return s.tally }
 
-// Begin takes up what was kept of the apps that are in force.
-func (s *Stats) Begin() {
+// Start loads the stored counts of the apps in force.
+func (s *Stats) Start() {
 	for _, app := range s.Apps.Apps() {
 		s.tally.Open(app)
 	}
-	s.adopt()
+	s.load()
 }
 
-// Run keeps what was counted, soon after it was counted, and all of it when ctx ends. While nothing is counted it does
-// nothing.
+// Run saves counts soon after they have changed, and all of them when ctx ends.
 func (s *Stats) Run(ctx context.Context) {
-	defer func() { s.Keep(context.WithoutCancel(ctx)) }()
+	defer func() { s.Save(context.WithoutCancel(ctx)) }()
 	sweeps := time.NewTicker(sweepInterval)
 	defer sweeps.Stop()
 	s.sweep(ctx)
@@ -132,29 +129,29 @@ func (s *Stats) Run(ctx context.Context) {
 			return
 		case <-time.After(interval):
 		}
-		s.Keep(ctx)
+		s.Save(ctx)
 	}
 }
 
-// adopt has pages that were opened since Begin where they ended, if they were kept before.
-func (s *Stats) adopt() {
+// load adds the stored counts to the pages that were opened since the last call.
+func (s *Stats) load() {
 	for _, key := range s.tally.Missing() {
-		kept, err := s.Store.State(key)
+		stored, err := s.Store.State(key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDamaged) {
-			s.Logger.Warn("statistics cannot be read for now", "key", key, "error", err)
-			continue // nothing is written over them meanwhile
+			s.Logger.Warn("cannot read statistics for now", "key", key, "error", err)
+			continue // they are not overwritten meanwhile
 		}
-		if err := s.tally.Adopt(key, kept); err != nil {
-			s.Logger.Error("statistics cannot be read, counting begins again", "error", err)
+		if err := s.tally.Adopt(key, stored); err != nil {
+			s.Logger.Error("cannot read statistics, counting starts again from zero", "error", err)
 		}
 	}
 }
 
-// Keep makes durable what has changed. What cannot be kept now waits in memory: today and the day before.
-func (s *Stats) Keep(ctx context.Context) {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
-	s.adopt()
+// Save makes changes durable. Those that cannot be saved now stay in memory: of today and the day before.
+func (s *Stats) Save(ctx context.Context) {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.load()
 	records := s.tally.Changes()
 	for len(records) > 0 {
 		states := map[string][]byte{}
@@ -165,7 +162,7 @@ func (s *Stats) Keep(ctx context.Context) {
 		}
 		if err := s.Store.PutState(ctx, states); err != nil {
 			if !s.failing {
-				s.Logger.Warn("statistics cannot be kept", "error", err)
+				s.Logger.Warn("cannot save statistics", "error", err)
 			}
 			s.failing = true
 			return
@@ -175,18 +172,18 @@ func (s *Stats) Keep(ctx context.Context) {
 		records = records[done:]
 	}
 	if s.failing {
-		s.Logger.Info("statistics can be kept again")
+		s.Logger.Info("statistics can be saved again")
 	}
 	s.failing = false
 }
 
-// sweep removes what is too old to be asked for.
+// sweep removes statistics that are too old.
 func (s *Stats) sweep(ctx context.Context) {
 	now := s.Now()
 	stale := map[string][]byte{}
 	remove := func() bool {
 		if err := s.Store.PutState(ctx, stale); err != nil {
-			s.Logger.Debug("old statistics cannot be removed for now", "error", err)
+			s.Logger.Debug("cannot remove old statistics for now", "error", err)
 			return false
 		}
 		clear(stale)
@@ -206,8 +203,8 @@ func (s *Stats) sweep(ctx context.Context) {
 	remove()
 }
 
-// Check counts that a device asked, and what came of it. It is on the way of every check: it allocates nothing when
-// device and version have been counted before, and waits for no disk.
+// Check counts a check of a device, and its outcome. Every check calls it, so it does not allocate if device and
+// version have been counted before, and does not wait for the disk.
 func (s *Stats) Check(m *channel.Manifest, d *protocol.Device, kind channel.Kind) {
 	version := d.Version
 	if version == "" && !d.Bundle.IsZero() {
@@ -216,7 +213,7 @@ func (s *Stats) Check(m *channel.Manifest, d *protocol.Device, kind channel.Kind
 	s.tally.Check(m.App, version, OutcomeOf(kind), d.ID)
 }
 
-// versionOf returns the version of the bundle that a device runs, if the channel knows it.
+// versionOf returns the version of the bundle that a device runs, or "" if it is not in the manifest.
 func versionOf(m *channel.Manifest, d *protocol.Device) string {
 	if m.Release.Bundle == d.Bundle {
 		return m.Release.Version
@@ -229,7 +226,7 @@ func versionOf(m *channel.Manifest, d *protocol.Device) string {
 	return ""
 }
 
-// OutcomeOf returns how a decision counts.
+// OutcomeOf returns the outcome as which a decision counts.
 func OutcomeOf(kind channel.Kind) tally.Outcome {
 	switch kind {
 	case channel.UpToDate:
@@ -245,8 +242,8 @@ func OutcomeOf(kind channel.Kind) tally.Outcome {
 	}
 }
 
-// Popular returns the index in the history of m of the release that most devices run, and false if none of them was
-// seen to run one.
+// Popular returns the index in the history of m of the release that most devices run, and false if no device is known
+// to run one.
 func (s *Stats) Popular(m *channel.Manifest) (int, bool) {
 	find := func(version string) int {
 		return slices.IndexFunc(m.History, func(r channel.Release) bool { return r.Version == version })
@@ -258,22 +255,22 @@ func (s *Stats) Popular(m *channel.Manifest) (int, bool) {
 	return find(version), true
 }
 
-// Snapshot returns what came to this node of an app: its counters of the last days, today included, and its devices of
-// the months that these are in. Of an app without statistics it has none, and an app that no org claims is a
-// [*protocol.Problem]. Snapshots of several nodes add up, see [tally.Snapshot]. It reads the store, and may block for
-// that.
+// Snapshot returns the counts of an app on this node: its counters of the last days, today included, and its devices of
+// the months of these days. It is empty for an app without statistics; for an app that no org claims it returns a
+// [*protocol.Problem]. Snapshots of several nodes can be merged, see [tally.Snapshot]. It reads the store, and may
+// block.
 func (s *Stats) Snapshot(app string, days int) (*tally.Snapshot, error) {
 	if days < 1 || days > tally.KeepDays {
-		return nil, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("%d days are asked for", days),
-			fmt.Sprintf("ask for 1 to %d", tally.KeepDays))
+		return nil, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("days=%d is out of range", days),
+			fmt.Sprintf("request 1 to %d days", tally.KeepDays))
 	}
 	if _, err := s.Apps.Owner(app); err != nil {
 		return nil, err
 	}
-	s.keeping.Lock() // so that no page is in memory and in the store, and each counted for itself
-	s.adopt()
+	s.saving.Lock() // so that no page is counted twice, in memory and in the store
+	s.load()
 	part := s.tally.Part(app)
-	s.keeping.Unlock()
+	s.saving.Unlock()
 	today := tally.DayOf(s.Now())
 	first := max(today-tally.Day(days-1), 0)
 	for day := first; day <= today; day++ {
@@ -294,38 +291,38 @@ func (s *Stats) Snapshot(app string, days int) (*tally.Snapshot, error) {
 	return &tally.Snapshot{App: app, Nodes: map[string]*tally.Part{s.Node: part}}, nil
 }
 
-// add hands over what was kept under a key, if anything was. What is damaged is told and left out.
-func (s *Stats) add(key string, take func([]byte) error) error {
-	kept, err := s.Store.State(key)
+// add calls do with the value under a key, if there is one. It logs and skips a damaged one.
+func (s *Stats) add(key string, do func([]byte) error) error {
+	stored, err := s.Store.State(key)
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrDamaged) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := take(kept); err != nil {
-		s.Logger.Error("statistics cannot be read", "key", key, "error", err)
+	if err := do(stored); err != nil {
+		s.Logger.Error("cannot read statistics", "key", key, "error", err)
 	}
 	return nil
 }
 
-// defaultDays is how many days are told when nobody says how many.
+// defaultDays is the number of days in a summary without the parameter days.
 const defaultDays = 30
 
-// Sum returns what came to all nodes of the fleet, as the operators' listener is asked for it: with the values app, and
-// perhaps days and version. An error is a problem. It waits for other nodes, until ctx ends.
+// Sum returns the summary over all nodes of the fleet, for the query of a request to the operators' listener: app, and
+// optionally days and version. Errors are problems. It waits for other nodes, until ctx ends.
 func (s *Stats) Sum(ctx context.Context, query func(string) string) (tally.Summary, error) {
 	days := defaultDays
 	if text := query("days"); text != "" {
 		var err error
 		if days, err = strconv.Atoi(text); err != nil {
-			return tally.Summary{}, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("days=%q is no number", text), "")
+			return tally.Summary{}, serve.Problem(protocol.CodeBadRequest, fmt.Sprintf("days=%q is not a number", text), "")
 		}
 	}
 	app := query("app")
 	if app == "" {
-		return tally.Summary{}, serve.Problem(protocol.CodeBadRequest, "no app is named",
-			"ask for /stats?app=com.example.app")
+		return tally.Summary{}, serve.Problem(protocol.CodeBadRequest, "the parameter app is missing",
+			"request /stats?app=com.example.app")
 	}
 	snapshot, silent, err := s.sum(ctx, app, days)
 	if err != nil {
@@ -340,20 +337,20 @@ func (s *Stats) Sum(ctx context.Context, query func(string) string) (tally.Summa
 	return summary, nil
 }
 
-// maxLabels is how many apps have metrics of their own; the rest is told as one.
+// maxLabels is how many apps have their own metrics; the others are added up.
 const maxLabels = 50
 
-// Describe implements [prometheus.Collector]: what there is, is known when it is collected.
+// Describe implements [prometheus.Collector]. It describes nothing, which makes the collector unchecked.
 func (s *Stats) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (s *Stats) Collect(out chan<- prometheus.Metric) {
 	events := prometheus.NewDesc("brink_device_events_total",
-		"Checks of devices and what they told, by app and class of action.", []string{"app", "class"}, nil)
+		"Checks and events of devices, by app and class of action.", []string{"app", "class"}, nil)
 	active := prometheus.NewDesc("brink_devices_active_month",
-		"About how many devices of an app came to this node this month.", []string{"app"}, nil)
+		"Estimated number of devices of an app that used this node this month.", []string{"app"}, nil)
 	dropped := prometheus.NewDesc("brink_stats_dropped_total",
-		"Checks and events that were not counted, because there are too many apps.", nil, nil)
+		"Checks and events that were not counted because there are too many apps.", nil, nil)
 	out <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(s.tally.Dropped()))
 	var rest [tally.ClassCount]uint64
 	list := s.tally.Activity()

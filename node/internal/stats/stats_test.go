@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeKeeper is a store that can fail, and checks that it is not asked for too much.
-type fakeKeeper struct {
+// fakeStorage can fail, and checks the bounds of writes.
+type fakeStorage struct {
 	t      *testing.T
 	mu     sync.Mutex
 	states map[string][]byte
@@ -34,7 +34,7 @@ type fakeKeeper struct {
 	puts   int
 }
 
-func (k *fakeKeeper) PutState(_ context.Context, states map[string][]byte) error {
+func (k *fakeStorage) PutState(_ context.Context, states map[string][]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.fails != nil {
@@ -59,7 +59,7 @@ func (k *fakeKeeper) PutState(_ context.Context, states map[string][]byte) error
 	return nil
 }
 
-func (k *fakeKeeper) State(key string) ([]byte, error) {
+func (k *fakeStorage) State(key string) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if value, ok := k.states[key]; ok {
@@ -68,7 +68,7 @@ func (k *fakeKeeper) State(key string) ([]byte, error) {
 	return nil, store.ErrNotFound
 }
 
-func (k *fakeKeeper) States(prefix string) iter.Seq2[string, []byte] {
+func (k *fakeStorage) States(prefix string) iter.Seq2[string, []byte] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	found := map[string][]byte{}
@@ -80,7 +80,7 @@ func (k *fakeKeeper) States(prefix string) iter.Seq2[string, []byte] {
 	return maps.All(found)
 }
 
-func (k *fakeKeeper) len() int {
+func (k *fakeStorage) len() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.states)
@@ -97,48 +97,48 @@ func (a fakeApps) HasVersion(string, string) bool       { return false }
 func (a fakeApps) Owner(string) (*channel.Trust, error) { return nil, nil }
 
 // fakeStats returns statistics on a fake store, of so many apps, and what is logged.
-func fakeStats(t *testing.T, apps int) (*Stats, *fakeKeeper, *bytes.Buffer) {
+func fakeStats(t *testing.T, apps int) (*Stats, *fakeStorage, *bytes.Buffer) {
 	t.Helper()
-	keeper := &fakeKeeper{t: t, states: map[string][]byte{}}
+	storage := &fakeStorage{t: t, states: map[string][]byte{}}
 	var c fakeApps
 	for i := range apps {
 		c = append(c, fmt.Sprintf("com.app%d", i))
 	}
 	logs := &bytes.Buffer{}
 	s, err := New(Config{
-		Store: keeper, Apps: c, Now: time.Now, Logger: slog.New(slog.NewTextHandler(logs, nil)),
+		Store: storage, Apps: c, Now: time.Now, Logger: slog.New(slog.NewTextHandler(logs, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, keeper, logs
+	return s, storage, logs
 }
 
 func TestStats_AreKeptSoonAndAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, keeper, _ := fakeStats(t, 1)
+		s, storage, _ := fakeStats(t, 1)
 		stale := tally.DayKey("com.gone", tally.DayOf(time.Now())-tally.KeepDays)
 		recent := tally.DayKey("com.gone", tally.DayOf(time.Now())-1)
-		keeper.states[stale], keeper.states[recent] = []byte{1}, []byte{1}
+		storage.states[stale], storage.states[recent] = []byte{1}, []byte{1}
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { s.Run(ctx) })
 		synctest.Wait()
-		if keeper.states[stale] != nil || keeper.states[recent] == nil {
+		if storage.states[stale] != nil || storage.states[recent] == nil {
 			t.Error("the sweep did not remove what is too old, or more")
 		}
-		puts := keeper.puts
+		puts := storage.puts
 		<-time.After(time.Hour)
 		synctest.Wait()
-		if keeper.puts != puts {
+		if storage.puts != puts {
 			t.Error("something was written though nothing was counted")
 		}
 
 		s.tally.Check("com.app0", "1.0.0", tally.Update, "a")
 		<-time.After(interval + time.Millisecond)
 		synctest.Wait()
-		if keeper.len() != 3 { // recent, a day, a month
-			t.Errorf("%d states are kept after %s", keeper.len(), interval)
+		if storage.len() != 3 { // recent, a day, a month
+			t.Errorf("%d states are kept after %s", storage.len(), interval)
 		}
 		key := tally.DayKey("com.app0", tally.DayOf(time.Now()))
 		for range 2 {
@@ -146,7 +146,7 @@ func TestStats_AreKeptSoonAndAtTheEnd(t *testing.T) {
 		}
 		cancel()
 		running.Wait()
-		counts, err := tally.ParseCounts(keeper.states[key])
+		counts, err := tally.ParseCounts(storage.states[key])
 		if got := counts[tally.Cell{Version: "1.0.0", Action: tally.CheckUpdate}]; err != nil || got != 3 {
 			t.Errorf("%d checks are kept at the end, %v, want 3", got, err)
 		}
@@ -154,19 +154,19 @@ func TestStats_AreKeptSoonAndAtTheEnd(t *testing.T) {
 }
 
 func TestStats_WaitWhileNothingCanBeWritten(t *testing.T) {
-	s, keeper, logs := fakeStats(t, 1)
-	keeper.fails = errors.New("no room")
+	s, storage, logs := fakeStats(t, 1)
+	storage.fails = errors.New("no room")
 	for range 3 {
 		s.tally.Check("com.app0", "1.0.0", tally.Update, "a")
-		s.Keep(t.Context())
+		s.Save(t.Context())
 	}
-	if n := strings.Count(logs.String(), "cannot be kept"); n != 1 || keeper.len() != 0 {
+	if n := strings.Count(logs.String(), "cannot save statistics"); n != 1 || storage.len() != 0 {
 		t.Errorf("it was told %d times, want once:\n%s", n, logs)
 	}
-	keeper.fails = nil
-	s.Keep(t.Context())
-	if keeper.len() != 2 || !strings.Contains(logs.String(), "can be kept again") {
-		t.Errorf("%d states are kept:\n%s", keeper.len(), logs)
+	storage.fails = nil
+	s.Save(t.Context())
+	if storage.len() != 2 || !strings.Contains(logs.String(), "can be saved again") {
+		t.Errorf("%d states are kept:\n%s", storage.len(), logs)
 	}
 }
 
@@ -176,13 +176,13 @@ func TestStats_AreWrittenInPiecesThatTheStoreTakes(t *testing.T) {
 	for i := range 9000 { // a sketch of 16 KiB
 		one.tally.Event(tally.Event{App: "com.app0", Device: fmt.Sprint(i)})
 	}
-	one.Keep(t.Context())
+	one.Save(t.Context())
 	month := tally.DayOf(time.Now()).Month()
-	s, keeper, _ := fakeStats(t, apps)
+	s, storage, _ := fakeStats(t, apps)
 	for _, app := range s.Apps.Apps() {
-		keeper.states[tally.MonthKey(app, month)] = first.states[tally.MonthKey("com.app0", month)]
+		storage.states[tally.MonthKey(app, month)] = first.states[tally.MonthKey("com.app0", month)]
 	}
-	s.Begin()
+	s.Start()
 	for _, a := range s.tally.Activity() {
 		if a.Devices < 8700 || a.Devices > 9300 {
 			t.Errorf("%s has %d devices after a restart", a.App, a.Devices)
@@ -191,9 +191,9 @@ func TestStats_AreWrittenInPiecesThatTheStoreTakes(t *testing.T) {
 			s.tally.Event(tally.Event{App: a.App, Device: fmt.Sprint("another ", i)})
 		}
 	}
-	s.Keep(t.Context())
-	if keeper.len() != 2*apps || keeper.puts < 3 {
-		t.Errorf("%d states are kept by %d writes", keeper.len(), keeper.puts)
+	s.Save(t.Context())
+	if storage.len() != 2*apps || storage.puts < 3 {
+		t.Errorf("%d states are kept by %d writes", storage.len(), storage.puts)
 	}
 }
 
