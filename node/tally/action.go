@@ -1,9 +1,9 @@
 package tally
 
-// Outcome is what came of a check. Its numbers are not kept anywhere.
+// Outcome is the outcome of a check. Its numbers are not stored anywhere.
 type Outcome uint8
 
-// The outcomes of a check: what channel.Resolve may decide.
+// The outcomes of a check: the decisions of channel.Resolve.
 const (
 	UpToDate Outcome = iota
 	Update
@@ -12,17 +12,17 @@ const (
 	None
 )
 
-// What the node counts itself. Devices can send no action with a dot in it, so they cannot speak for the node.
+// The node's own actions. Devices cannot send an action with a dot, so they cannot forge these.
 const (
-	// CheckUpToDate and those below it are checks, by what came of them.
+	// CheckUpToDate and those below it are checks, by outcome.
 	CheckUpToDate = "check.up_to_date"
 	CheckUpdate   = "check.update"
 	CheckRollback = "check.rollback"
 	CheckBuiltIn  = "check.built_in"
 	CheckNone     = "check.none"
-	// Seen counts a device once a day, under the version that it ran when it first told one. It is a sample: about half of
-	// them at 100,000 devices a day on one node, and never more than 65,536; a node that is started again counts again
-	// from zero. So it compares versions, and counts no devices: for that there are the months.
+	// Seen counts a device once a day, under the version that it first reported. It is a sample: about half of the devices
+	// at 100,000 a day on one node, and never more than 65,536; after a restart a node counts from zero again. It is for
+	// comparing versions, not for counting devices; the months do that.
 	Seen = "device.seen"
 )
 
@@ -41,8 +41,7 @@ func (o Outcome) action() string {
 	}
 }
 
-// MaxAction is how many bytes the name of an action has at most, MaxVersion that of a version, MaxApp that of an app
-// and MaxNode that of a node.
+// The maximum lengths of names in bytes.
 const (
 	MaxAction  = 64
 	MaxVersion = 128
@@ -50,7 +49,7 @@ const (
 	MaxNode    = 128
 )
 
-// isAction reports whether a device may send it as an action.
+// isAction reports whether a device may send name as an action.
 func isAction(name string) bool {
 	if len(name) == 0 || len(name) > MaxAction {
 		return false
@@ -63,8 +62,8 @@ func isAction(name string) bool {
 	return true
 }
 
-// versionName returns the name under which a version counts: its own, "" for none, and Other for one that cannot be
-// written. Some plugins send a file behind the version and a colon, which is left out.
+// versionName returns the name as which a version counts: its own, "" for none, or Other if it is invalid. Some plugins
+// append a colon and a file to the version, which it removes.
 func versionName(version string) string {
 	for i := range len(version) {
 		switch c := version[i]; {
@@ -84,7 +83,7 @@ func versionName(version string) string {
 	return version
 }
 
-// appName reports whether a text can name an app, and so be part of a key.
+// appName reports whether name is valid as the name of an app, and so as part of a key.
 func appName(name string) bool {
 	if len(name) == 0 || len(name) > MaxApp || !alphanumeric(name[0]) {
 		return false
@@ -101,18 +100,18 @@ func alphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// Class is a kind of actions, for who wants a few numbers.
+// Class is a class of actions, for summaries.
 type Class uint8
 
 // The classes of actions.
 const (
 	ClassOther    Class = iota
-	ClassCheck          // a device asked whether there is something new
-	ClassDecision       // a server said why a device gets nothing, as the protocol of Capgo has it
-	ClassDownload       // a download began, goes on or ended
+	ClassCheck          // a device checked for updates
+	ClassDecision       // the reason why a device gets no update, in the protocol of Capgo
+	ClassDownload       // a download started, progressed or finished
 	ClassInstall        // a release was set, reset or removed
 	ClassFailure        // a download, a check or an update failed
-	ClassApp            // the app began, ended, crashed
+	ClassApp            // the app started, ended or crashed
 	ClassCount
 )
 
@@ -137,8 +136,8 @@ func (c Class) String() string {
 }
 
 // KnownActions returns the actions that a page always has room for, with their classes: those of the node, and those
-// that the server of Capgo takes (https://capgo.app/docs/plugins/updater/api/ has most; its source has all). All others
-// are of [ClassOther].
+// that the server of Capgo accepts (https://capgo.app/docs/plugins/updater/api/ has most; its source has all). All
+// others are of [ClassOther].
 func KnownActions() map[string]Class {
 	known := map[string]Class{}
 	for class, actions := range map[Class][]string{

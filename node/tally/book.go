@@ -7,11 +7,10 @@ import (
 	"sync"
 )
 
-// book is what is counted of one app now: the page of the day and that of the month, and those before them until they
-// are kept.
+// book is the counts of one app: the pages of the current day and month, and the ones before until they are saved.
 type book struct {
 	app    string
-	number int // how many books there were before it
+	number int // of books that were opened before it
 
 	mu     sync.Mutex // guards all below
 	class  [ClassCount]uint64
@@ -23,14 +22,14 @@ type book struct {
 
 func newBook(app string, number int) *book { return &book{app: strings.Clone(app), number: number} }
 
-// today opens the pages of today, if they are not open, and returns that of the day. A clock that goes back changes
-// nothing until it has caught up. The caller holds mu.
+// today returns the page of the day, and opens it and that of the month if necessary. If the clock goes back, the pages
+// stay until it has caught up. The caller holds mu.
 func (b *book) today(t *Tally) *dayPage {
 	day := DayOf(t.config.Now())
 	if b.days.now != nil && day <= b.days.now.day {
 		return b.days.now
 	}
-	// A page that could not be kept for a whole day is let go: what waits must not grow.
+	// A page that could not be saved for a whole day is dropped, so that memory is bounded.
 	b.days.former, b.days.now = b.days.now, newDayPage(day)
 	b.seen = seen{}
 	if month := day.Month(); b.months.now == nil || month > b.months.now.month {
@@ -40,8 +39,8 @@ func (b *book) today(t *Tally) *dayPage {
 	return b.days.now
 }
 
-// turn lets go of former pages that are kept as they are. The caller holds mu.
-func (b *book) turn() {
+// dropSaved drops former pages that are saved. The caller holds mu.
+func (b *book) dropSaved() {
 	if p := b.days.former; p != nil && p.clean() {
 		b.days.former = nil
 	}
@@ -50,24 +49,24 @@ func (b *book) turn() {
 	}
 }
 
-// keeping is how far a page is kept.
-type keeping struct {
-	changes uint64 // so far
-	kept    uint64 // of them, those that are kept
-	adopted bool   // what was kept before the page was opened is part of it
+// saving is how much of a page is saved.
+type saving struct {
+	changes  uint64 // so far
+	saved    uint64 // of the changes
+	restored bool   // whether the page includes what was saved before it was opened
 }
 
-func (k *keeping) clean() bool { return k.adopted && k.kept == k.changes }
+func (s *saving) clean() bool { return s.restored && s.saved == s.changes }
 
-// dayPage is what was counted on a day.
+// dayPage is the counts of a day.
 type dayPage struct {
-	keeping
+	saving
 	day Day
-	// counts has pointers, for writing to a key of a map that is there already replaces the key: it would then hold on
-	// to the bytes of a request.
+	// counts has pointers, so that incrementing does not assign to the map: that would replace the key, and keep the
+	// bytes of the request in memory.
 	counts   map[Cell]*uint64
-	versions map[string]struct{} // in counts, but "" and Other
-	actions  map[string]struct{} // in counts that are not known
+	versions map[string]struct{} // in counts, without "" and Other
+	actions  map[string]struct{} // in counts, without known ones
 	unknown  int                 // of the versions
 }
 
@@ -80,7 +79,7 @@ func newDayPage(day Day) *dayPage {
 	}
 }
 
-// add counts n of a cell, under Other where its names are over the bounds.
+// add adds n to the count of a cell, as Other if its names exceed the bounds.
 func (p *dayPage) add(t *Tally, app string, c Cell, n uint64) {
 	p.changes++
 	count := p.counts[c]
@@ -94,7 +93,7 @@ func (p *dayPage) add(t *Tally, app string, c Cell, n uint64) {
 	*count = sum(*count, n)
 }
 
-// admit returns the cell under which c counts, and notes its names.
+// admit returns the cell as which c counts, and records its names.
 func (p *dayPage) admit(t *Tally, app string, c Cell) Cell {
 	_, newVersion := p.versions[c.Version]
 	newVersion = !newVersion && c.Version != "" && c.Version != Other
@@ -111,7 +110,7 @@ func (p *dayPage) admit(t *Tally, app string, c Cell) Cell {
 	if p.counts[c] != nil {
 		return c
 	}
-	room := MaxCells - 1 // one for the last resort
+	room := MaxCells - 1 // one is for Other
 	if isAction(c.Action) {
 		room -= ownCells
 	}
@@ -130,18 +129,18 @@ func (p *dayPage) admit(t *Tally, app string, c Cell) Cell {
 	return c
 }
 
-// adopt puts what was kept of the day before what was counted since.
-func (p *dayPage) adopt(t *Tally, app string, kept Counts) {
+// restore adds the saved counts of the day. They are first in the order for the bounds.
+func (p *dayPage) restore(t *Tally, app string, saved Counts) {
 	since := p.counts
 	fresh := newDayPage(p.day)
-	for c, n := range kept {
+	for c, n := range saved {
 		fresh.add(t, app, c, n)
 	}
 	for c, n := range since {
 		fresh.add(t, app, c, *n)
 	}
 	fresh.changes = p.changes
-	fresh.adopted = true
+	fresh.restored = true
 	*p = *fresh
 }
 
@@ -153,7 +152,7 @@ func (p *dayPage) copy() Counts {
 	return counts
 }
 
-// popular returns the version that was seen most, among those that are asked about.
+// popular returns the version that was seen most, among those that among accepts.
 func (p *dayPage) popular(among func(version string) bool) (version string, ok bool) {
 	var most uint64
 	for c, n := range p.counts {
@@ -167,12 +166,12 @@ func (p *dayPage) popular(among func(version string) bool) (version string, ok b
 	return version, ok
 }
 
-// monthPage is which devices were active in a month.
+// monthPage is the active devices of a month.
 type monthPage struct {
-	keeping
+	saving
 	month   Month
 	devices *Devices
-	last    [sha256.Size]byte // digest of what was kept last
+	last    [sha256.Size]byte // digest of the last saved state
 }
 
 func (p *monthPage) add(hash uint64) {
@@ -180,11 +179,11 @@ func (p *monthPage) add(hash uint64) {
 	p.devices.add(hash)
 }
 
-// seen remembers, roughly, which devices have been seen today: one bit for each, which some share. It takes 8 KiB
-// however many there are.
+// seen is an approximate set of the devices seen today: one bit for each hash, which several devices may share, in 8
+// KiB.
 type seen [1 << 16 / 64]uint64
 
-// add reports whether the device was not there yet.
+// add adds a device, and reports whether it was not in the set.
 func (s *seen) add(hash uint64) bool {
 	bit := hash & (1<<16 - 1)
 	word, mask := &s[bit/64], uint64(1)<<(bit%64)
@@ -195,15 +194,15 @@ func (s *seen) add(hash uint64) bool {
 	return true
 }
 
-// maxHashed is how many bytes of an ID tell devices from each other.
+// maxHashed is how many bytes of an ID are significant.
 const maxHashed = 256
 
-// hashOf returns what a device counts as. It is the same on every node, differs from app to app, and does not lead back
-// to the ID.
+// hashOf returns the hash by which a device is counted. It is the same on every node, differs between apps, and the ID
+// cannot be recovered from it.
 func hashOf(app, device string) uint64 {
 	var buffer [MaxApp + 1 + maxHashed]byte
 	n := copy(buffer[:MaxApp], app)
-	buffer[n] = 0 // no app has it in its name
+	buffer[n] = 0 // never part of the name of an app
 	n++
 	n += copy(buffer[n:n+maxHashed], device)
 	sum := sha256.Sum256(buffer[:n])

@@ -10,16 +10,16 @@ import (
 	"slices"
 )
 
-// ErrMalformed says that bytes are not what this package has written.
+// ErrMalformed is returned for bytes that this package has not written.
 var ErrMalformed = errors.New("malformed statistics")
 
-// MaxCount is the most that a counter counts to: what every reader of JSON holds exactly.
+// MaxCount is the maximum of a counter: the largest integer that every JSON reader represents exactly.
 const MaxCount = 1<<53 - 1
 
-// sum adds two counts, and stops at the most there can be.
+// sum adds two counts, up to MaxCount.
 func sum(a, b uint64) uint64 { return min(min(a, MaxCount)+min(b, MaxCount), MaxCount) }
 
-// Cell is what one counter is about. A version that is not known is "".
+// Cell identifies a counter. An unknown version is "".
 type Cell struct {
 	Version string `json:"version"`
 	Action  string `json:"action"`
@@ -29,10 +29,10 @@ func (c Cell) compare(o Cell) int {
 	return cmp.Or(cmp.Compare(c.Version, o.Version), cmp.Compare(c.Action, o.Action))
 }
 
-// Counts is what was counted on a day.
+// Counts are the counts of a day.
 type Counts map[Cell]uint64
 
-// merge keeps the higher count of each cell: of two looks at one page, that is the later.
+// merge keeps the higher count of each cell: of two states of one page, that is the later one.
 func (c Counts) merge(other Counts) {
 	for cell, n := range other {
 		c[cell] = max(c[cell], n)
@@ -46,10 +46,10 @@ func (c Counts) cells() []Cell { return slices.SortedFunc(maps.Keys(c), Cell.com
 //	1                               the version of the encoding
 //	number of versions, then each   its length, its bytes; in ascending order
 //	number of actions, then each    the same
-//	for each version                number of its cells, then each: action, as what is to be added to the one before
-//	                                plus one (the first: the action itself), and the count
+//	for each version                number of its cells, then each: action, as the difference to the previous one
+//	                                minus one (the first: the action itself), and the count
 //
-// There is one form: every name is used, every count is above 0.
+// The encoding is canonical: every name is used, every count is above 0.
 const countsVersion = 1
 
 // maxActions bounds the actions of a day: known ones and others.
@@ -58,7 +58,7 @@ const maxActions = 192
 // MaxCounts bounds an encoded day, in bytes: all names at their longest, all counts at their highest.
 const MaxCounts = 16 + (MaxVersions+2)*(MaxVersion+4) + maxActions*(MaxAction+1) + MaxCells*(2+8)
 
-// encode returns the encoding, which has no counts of 0.
+// encode returns the encoding. It omits counts of 0.
 func (c Counts) encode() []byte {
 	cells := c.cells()
 	cells = slices.DeleteFunc(cells, func(cell Cell) bool { return c[cell] == 0 })
@@ -96,7 +96,7 @@ func appendNames(b []byte, names []string) []byte {
 	return b
 }
 
-// ParseCounts reads an encoded day. The error is [ErrMalformed].
+// ParseCounts decodes a day. The error is [ErrMalformed].
 func ParseCounts(raw []byte) (Counts, error) {
 	if len(raw) > MaxCounts {
 		return nil, fmt.Errorf("%w: a day of %d bytes", ErrMalformed, len(raw))
@@ -123,14 +123,14 @@ func ParseCounts(raw []byte) (Counts, error) {
 			next = action + 1
 		}
 	}
-	// What has two forms would let one page look like two: whatever is not written like this is refused.
+	// Refuse encodings that are not canonical, so that equal pages have equal bytes.
 	if r.failed || len(r.rest) > 0 || !bytes.Equal(counts.encode(), raw) {
 		return nil, fmt.Errorf("%w: a day", ErrMalformed)
 	}
 	return counts, nil
 }
 
-// reader reads what is encoded here. After the first failure it gives zeros.
+// reader decodes the encodings of this package. After the first failure it returns zeros.
 type reader struct {
 	rest   []byte
 	failed bool
@@ -149,7 +149,7 @@ func (r *reader) number(limit uint64) uint64 {
 	return n
 }
 
-// bytes reads a length of at most limit, and so many bytes. They share memory with what is read.
+// bytes reads a length of at most limit, and that many bytes, which share memory with the input.
 func (r *reader) bytes(limit int) []byte {
 	n := r.number(uint64(limit))
 	if n > uint64(len(r.rest)) {
@@ -161,7 +161,7 @@ func (r *reader) bytes(limit int) []byte {
 	return b
 }
 
-// names reads at most so many names, of at most so many bytes each, in ascending order.
+// names reads up to most names, of up to longest bytes each, in ascending order.
 func (r *reader) names(most, longest int) []string {
 	n := r.number(uint64(most))
 	var names []string

@@ -11,13 +11,13 @@ type Day int32
 // Month is a month of UTC: months since January 1970.
 type Month int32
 
-// The last day and month that have a name of four digits for the year.
+// The last day and month whose year has four digits.
 const (
 	maxDay   = Day(2932896)
 	maxMonth = Month((9999-1970)*12 + 11)
 )
 
-// DayOf returns the day of a time. What is before 1970 or after 9999 counts as the first or the last day.
+// DayOf returns the day of a time. A time before 1970 or after 9999 counts as the first or the last day.
 func DayOf(t time.Time) Day { return Day(min(max(t.Unix()/86400, 0), int64(maxDay))) }
 
 // Month returns the month that the day is in.
@@ -54,7 +54,7 @@ func (m Month) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 func (d *Day) UnmarshalText(text []byte) error {
 	t, err := time.Parse(dayLayout, string(text))
 	if err != nil || t.Year() < 1970 {
-		return fmt.Errorf("%w: %q is no day like %s", ErrMalformed, text, dayLayout)
+		return fmt.Errorf("%w: %q is not a day such as %s", ErrMalformed, text, dayLayout)
 	}
 	*d = DayOf(t)
 	return nil
@@ -64,7 +64,7 @@ func (d *Day) UnmarshalText(text []byte) error {
 func (m *Month) UnmarshalText(text []byte) error {
 	t, err := time.Parse(monthLayout, string(text))
 	if err != nil || t.Year() < 1970 {
-		return fmt.Errorf("%w: %q is no month like %s", ErrMalformed, text, monthLayout)
+		return fmt.Errorf("%w: %q is not a month such as %s", ErrMalformed, text, monthLayout)
 	}
 	*m = DayOf(t).Month()
 	return nil

@@ -6,15 +6,15 @@ import (
 	"github.com/axiomhq/hyperloglog"
 )
 
-// precision makes a sketch of at most 16 KiB that is off by 0.8 % (one standard error, for many devices); a few
-// thousand devices are counted almost exactly.
+// precision is that of sketches of at most 16 KiB, with a standard error of 0.8 % for many devices; up to a few
+// thousand are counted almost exactly.
 const precision = 14
 
-// maxDevices bounds the encoded sketch: its registers, or a list that is no longer than they are, and heads.
+// maxDevices bounds the encoded sketch: its registers, or a list that is no longer, and headers.
 const maxDevices = 1<<precision + 64
 
-// Devices is a set of devices of which only the size can be told, roughly: a HyperLogLog sketch. The union of two sets
-// is exactly the sketch that all their devices would have made, in any order. It is not safe for concurrent use.
+// Devices is a set of devices whose size can be estimated: a HyperLogLog sketch. The union of two sketches equals the
+// sketch of all their devices. It is not safe for concurrent use.
 type Devices struct{ sketch *hyperloglog.Sketch }
 
 func newDevices() *Devices { return &Devices{sketch: hyperloglog.New14()} }
@@ -28,17 +28,17 @@ func (d *Devices) Merge(other *Devices) {
 	}
 }
 
-// Count returns about how many devices there are.
+// Count returns the estimated number of devices.
 func (d *Devices) Count() uint64 { return d.sketch.Estimate() }
 
 func (d *Devices) clone() *Devices { return &Devices{sketch: d.sketch.Clone()} }
 
-// encode returns the encoding. The same devices have the same one.
+// encode returns the encoding, which is the same for the same devices.
 func (d *Devices) encode() []byte {
 	b := d.marshal()
 	if b[3] == sparse {
-		// What was inserted lately is in random order until it is put in its place, which Estimate does. For many devices
-		// there is no order, and Estimate takes a millisecond.
+		// Devices inserted lately are in random order until Estimate sorts them. With many devices there is no order, and
+		// Estimate would take a millisecond.
 		d.sketch.Estimate()
 		b = d.marshal()
 	}
@@ -51,14 +51,14 @@ const sparse = 1
 func (d *Devices) marshal() []byte {
 	b, err := d.sketch.MarshalBinary()
 	if err != nil {
-		panic(fmt.Sprintf("tally: encode sketch: %v", err)) // only that of no precision cannot be encoded
+		panic(fmt.Sprintf("tally: encode sketch: %v", err)) // fails only without a precision
 	}
 	return b
 }
 
-// parseDevices reads what encode wrote.
+// parseDevices decodes a sketch.
 func parseDevices(raw []byte) (*Devices, error) {
-	// The library reads other precisions, which cannot be merged, and an older form; ours are those of the first bytes.
+	// The library also accepts other precisions, which cannot be merged, and an older format.
 	if len(raw) > maxDevices || len(raw) < 4 || raw[0] != 2 || raw[1] != precision {
 		return nil, fmt.Errorf("%w: sketch of %d bytes", ErrMalformed, len(raw))
 	}

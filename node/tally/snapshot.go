@@ -7,24 +7,24 @@ import (
 	"slices"
 )
 
-// Snapshot is what nodes counted of one app, each under its name. Merging is commutative, associative and idempotent:
-// of a node that comes twice the higher count of each cell is taken, and a page only grows. It is not safe for
-// concurrent use.
+// Snapshot is the counts of one app on several nodes, each under its name. Merging is commutative, associative and
+// idempotent: of two parts of a node, it keeps the higher count of each cell, because counts only grow. It is not safe
+// for concurrent use.
 type Snapshot struct {
 	App   string
 	Nodes map[string]*Part // by node
 }
 
-// Part is what one node counted.
+// Part is the counts of one node.
 type Part struct {
 	Days   map[Day]Counts
 	Months map[Month]*Devices
 }
 
-// NewPart returns a Part with nothing in it.
+// NewPart returns an empty Part.
 func NewPart() *Part { return &Part{Days: map[Day]Counts{}, Months: map[Month]*Devices{}} }
 
-// Part returns what is counted of an app in memory: today, this month, and what is not kept yet. The caller owns it.
+// Part returns the counts of an app in memory: today, this month, and pages that are not saved yet. The caller owns it.
 func (t *Tally) Part(app string) *Part {
 	part := NewPart()
 	t.mu.RLock()
@@ -44,10 +44,9 @@ func (t *Tally) Part(app string) *Part {
 	return part
 }
 
-// AddDay and AddMonth add what was kept under the key of a day or a month that is not there yet. The error is
-// [ErrMalformed].
-func (p *Part) AddDay(day Day, kept []byte) error {
-	counts, err := ParseCounts(kept)
+// AddDay adds the saved page of a day, unless the part has that day. The error is [ErrMalformed].
+func (p *Part) AddDay(day Day, saved []byte) error {
+	counts, err := ParseCounts(saved)
 	if err == nil && p.Days[day] == nil {
 		p.Days[day] = counts
 	}
@@ -55,15 +54,15 @@ func (p *Part) AddDay(day Day, kept []byte) error {
 }
 
 // AddMonth is AddDay for a month.
-func (p *Part) AddMonth(month Month, kept []byte) error {
-	devices, err := parseDevices(kept)
+func (p *Part) AddMonth(month Month, saved []byte) error {
+	devices, err := parseDevices(saved)
 	if err == nil && p.Months[month] == nil {
 		p.Months[month] = devices
 	}
 	return err
 }
 
-// merge adds another look at the same node.
+// merge adds another part of the same node.
 func (p *Part) merge(other *Part) {
 	for day, counts := range other.Days {
 		if p.Days[day] == nil {
@@ -79,7 +78,7 @@ func (p *Part) merge(other *Part) {
 	}
 }
 
-// Merge adds what other holds, which must be of the same app; it is not changed.
+// Merge adds a snapshot of the same app, which it does not change.
 func (s *Snapshot) Merge(other *Snapshot) {
 	if s.Nodes == nil {
 		s.Nodes = map[string]*Part{}
@@ -92,12 +91,12 @@ func (s *Snapshot) Merge(other *Snapshot) {
 	}
 }
 
-// Summary is a Snapshot in figures: what its nodes counted together.
+// Summary is the sum of a Snapshot over its nodes.
 type Summary struct {
 	App    string         `json:"app"`
-	Nodes  []string       `json:"nodes"`            // that are in it, sorted
-	Silent []string       `json:"silent,omitempty"` // nodes that could not be asked: what came to them is not in it
-	Days   []DaySummary   `json:"days"`             // on which something was counted, newest first
+	Nodes  []string       `json:"nodes"`            // that are included, sorted
+	Silent []string       `json:"silent,omitempty"` // nodes that did not answer, and are not included
+	Days   []DaySummary   `json:"days"`             // with counts, newest first
 	Months []MonthSummary `json:"months"`           // newest first
 }
 
@@ -116,10 +115,10 @@ type Count struct {
 // MonthSummary is a month of a Summary.
 type MonthSummary struct {
 	Month   Month  `json:"month"`
-	Devices uint64 `json:"devices"` // about; all versions
+	Devices uint64 `json:"devices"` // estimated, of all versions
 }
 
-// Sum adds up what all nodes counted. A device that asked several nodes in a month is one device.
+// Sum adds up the counts of all nodes. A device that used several nodes in a month counts once.
 func (s *Snapshot) Sum() Summary {
 	summary := Summary{App: s.App, Nodes: []string{}, Days: []DaySummary{}, Months: []MonthSummary{}}
 	days := map[Day]Counts{}
@@ -160,7 +159,7 @@ func (s *Snapshot) Sum() Summary {
 	return summary
 }
 
-// Only leaves out all counters but those of a version. Devices are those of all versions still.
+// Only removes all counters except those of a version. Months still count the devices of all versions.
 func (s *Summary) Only(version string) {
 	days := s.Days
 	s.Days = []DaySummary{}
@@ -174,15 +173,15 @@ func (s *Summary) Only(version string) {
 
 // Bounds of an encoded snapshot.
 const (
-	// MaxNodes is how many nodes one has.
+	// MaxNodes bounds the number of nodes.
 	MaxNodes = 1024
-	// MaxSnapshot is how many bytes one has. The counters of a node for [KeepDays] fit in, with all bounds reached.
+	// MaxSnapshot bounds the bytes. The counts of one node for [KeepDays] fit, with all bounds reached.
 	MaxSnapshot = KeepDays*(MaxCounts+8) + (KeepMonths+2)*(maxDevices+8) + 64<<10
 )
 
-// The encoding of a snapshot, for its way from node to node: its version; the app; the number of nodes, and for each
+// The encoding of a snapshot, as nodes send it: the version of the encoding; the app; the number of nodes, and for each
 // its name, the number of its days, each with its encoding, the number of its months, each with its sketch. Names and
-// encodings come with their lengths before them, all in ascending order.
+// encodings have their lengths before them. Nodes, days and months are in ascending order.
 const snapshotVersion = 1
 
 // Append appends the encoding.
@@ -208,7 +207,7 @@ func (s *Snapshot) Append(b []byte) []byte {
 	return b
 }
 
-// ParseSnapshot reads what Append wrote. The error is [ErrMalformed].
+// ParseSnapshot decodes a snapshot. The error is [ErrMalformed].
 func ParseSnapshot(raw []byte) (*Snapshot, error) {
 	if len(raw) > MaxSnapshot {
 		return nil, fmt.Errorf("%w: a snapshot of %d bytes", ErrMalformed, len(raw))

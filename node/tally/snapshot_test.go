@@ -99,7 +99,7 @@ func merge(t *rapid.T, looks []*Snapshot) *Snapshot {
 	return groups[0]
 }
 
-func TestSnapshot_MergeLeavesTheOtherAlone(t *testing.T) {
+func TestSnapshot_MergeDoesNotChangeTheOther(t *testing.T) {
 	n := &node{name: "a", tally: start(t, newClock())}
 	n.tally.Check(app, "1.0.0", Update, "x")
 	n.look()
@@ -223,7 +223,7 @@ func FuzzParseCounts(f *testing.F) {
 	})
 }
 
-func TestParseCounts_TakesOneForm(t *testing.T) {
+func TestParseCounts_AcceptsOnlyTheCanonicalForm(t *testing.T) {
 	for want, raw := range map[string][]byte{
 		"taken":   {1, 1, 1, 'v', 1, 1, 'a', 1, 0, 7},
 		"refused": {1, 1, 1, 'v', 1, 1, 'a', 1, 0, 0x87, 0}, // the same count in two bytes
@@ -253,7 +253,7 @@ func TestDevices_HaveOneEncoding(t *testing.T) {
 	}
 }
 
-func TestParseDevices_RefusesWhatCanNotBeMerged(t *testing.T) {
+func TestParseDevices_RefusesOtherPrecisions(t *testing.T) {
 	for _, change := range []func([]byte) []byte{
 		func(b []byte) []byte { return b[:len(b)-1] },
 		func(b []byte) []byte { return append(b, 0) },

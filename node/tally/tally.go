@@ -1,16 +1,16 @@
-// Package tally counts what devices do: per app, version, action and day, and how many devices are active in a month.
+// Package tally counts checks and events of devices per app, version, action and day, and the active devices per month.
 //
 // The life of one count: [Tally.Check] or [Tally.Event] finds the app's book, opens the page of the day if the day has
-// changed, adds one to a counter and the device to the month's sketch. The node asks for what has changed
-// ([Tally.Changes]), keeps it, and says so ([Tally.Kept]). What it kept before, it hands in once ([Tally.Adopt]), so
-// that a page goes on where it ended. To look at an app, the pages in memory and those that were kept are put together
-// as a [Snapshot]; snapshots of many nodes are merged, and [Snapshot.Sum] adds them up.
+// changed, and increments a counter, and adds the device to the month's sketch. The node gets changed pages from
+// [Tally.Changes], saves them, and confirms that with [Tally.Saved]. It passes pages that were saved by an earlier
+// process to [Tally.Restore] once, so that counting continues from there. A [Snapshot] of an app has the pages in
+// memory and the saved ones; snapshots of many nodes can be merged, and [Snapshot.Sum] adds them up.
 //
-// The invariants: what devices send can neither grow a book beyond its bounds nor crowd out what the node counts itself
-// and what publishers have named; a count of something that was counted before allocates nothing; and the order and the
-// number of times in which snapshots are merged change no sum, for every node counts only what came to it.
+// The invariants: input from devices can neither grow a book beyond its bounds nor displace the node's own counts and
+// versions that publishers have named; incrementing an existing counter does not allocate; and snapshots can be merged
+// in any order and repeatedly, because every node counts only its own requests.
 //
-// The package reaches no clock but the one that it was given, no network and no disk.
+// The package uses only the given clock, and neither network nor disk.
 package tally
 
 import (
@@ -27,37 +27,37 @@ import (
 const (
 	// MaxApps is how many apps are counted at the same time.
 	MaxApps = 500
-	// MaxVersions is how many versions a page has under their own names; the rest count under [Other].
+	// MaxVersions is how many versions a page counts by name; further ones count as [Other].
 	MaxVersions = 64
 	// MaxUnknownVersions is how many of them may be versions that no channel of the app names.
 	MaxUnknownVersions = 24
-	// MaxUnknownActions is how many actions a page has under their own names beside those that are known.
+	// MaxUnknownActions is how many actions a page counts by name in addition to [KnownActions].
 	MaxUnknownActions = 32
 	// MaxCells is how many pairs of version and action a page has.
 	MaxCells = 2048
-	// ownCells of them are kept for what the node counts itself: six actions for each version.
+	// ownCells of them are reserved for the node's own counts: six actions for each version.
 	ownCells = (MaxVersions + 2) * 8
 )
 
-// Other is the version and the action of what is over the bounds, or has no name that can be written.
+// Other is the version and the action of counts that exceed the bounds, or whose names are invalid.
 const Other = "other"
 
 // Config says what may be counted.
 type Config struct {
-	// Claimed reports whether an app may be counted; required. It is asked when an app is counted for the first time,
-	// and again for as long as it says no, so it must be cheap. It must not call the Tally.
+	// Claimed reports whether an app may be counted; required. It is called until it returns true, possibly for every
+	// request, so it must be cheap. It must not call the Tally.
 	Claimed func(app string) bool
-	// Known reports whether a channel of the app names the version; required. It is asked when a version is counted for
+	// Known reports whether a channel of the app names the version; required. It is called when a version is counted for
 	// the first time on a day. It must not call the Tally.
 	Known func(app, version string) bool
 	// Now is the clock; nil: time.Now. Days and months are those of UTC.
 	Now func() time.Time
 }
 
-// Validate reports what is wrong with the Config.
+// Validate reports missing functions.
 func (c *Config) Validate() error {
 	if c.Claimed == nil || c.Known == nil {
-		return errors.New("tally: it must be said which apps and versions are known")
+		return errors.New("tally: Claimed and Known are required")
 	}
 	return nil
 }
@@ -89,18 +89,18 @@ func New(config Config) (*Tally, error) {
 	}, nil
 }
 
-// Event is what a device says that it did.
+// Event is an event that a device reports.
 type Event struct {
 	App     string
-	Version string // that the action is about; "" if it is not known
-	// OldVersion is what the device ran before, for the action "set": that version counts as uninstalled.
+	Version string // that the action is about; "" if it is unknown
+	// OldVersion is the version that the device ran before, for the action "set": it counts as uninstalled.
 	OldVersion string
-	Action     string // ^[A-Za-z0-9_]{1,64}$; others count under [Other]
-	Device     string // the same for as long as the app is installed; "": it cannot be told from others
+	Action     string // ^[A-Za-z0-9_]{1,64}$; others count as [Other]
+	Device     string // ID, the same for as long as the app is installed; "": unknown
 }
 
-// Event counts what a device says that it did. It counts on the day on which it is called, whatever the device says:
-// clocks of devices are wrong, and events can be held back for weeks.
+// Event counts an event. It counts for the current day, not for the time that the device reports: clocks of devices are
+// wrong, and events may be delayed for weeks.
 func (t *Tally) Event(e Event) {
 	b := t.book(e.App)
 	if b == nil {
@@ -122,11 +122,11 @@ func (t *Tally) Event(e Event) {
 		b.months.now.add(hash)
 	}
 	b.mu.Unlock()
-	t.wake()
+	t.notify()
 }
 
-// Check counts that a device asked whether there is something new: what it runs, "" if it does not say, and what came
-// of it. It allocates nothing when the device and the version have been counted before.
+// Check counts a check for updates of a device, with the version that it runs ("" if unknown) and the outcome. It does
+// not allocate if the device and the version have been counted before.
 func (t *Tally) Check(app, version string, outcome Outcome, device string) {
 	b := t.book(app)
 	if b == nil {
@@ -145,11 +145,11 @@ func (t *Tally) Check(app, version string, outcome Outcome, device string) {
 		}
 	}
 	b.mu.Unlock()
-	t.wake()
+	t.notify()
 }
 
-// Popular returns the version that most devices were seen to run today, among those that it is asked about; before
-// anybody was seen today, that of the day before. ok is false if none of them was seen. It counts a sample, see [Seen].
+// Popular returns the version that most devices were seen to run today, among those that among accepts. If none was
+// seen today, the day before counts; if none was seen then either, ok is false. It counts a sample, see [Seen].
 func (t *Tally) Popular(app string, among func(version string) bool) (version string, ok bool) {
 	t.mu.RLock()
 	b := t.books[app]
@@ -165,7 +165,7 @@ func (t *Tally) Popular(app string, among func(version string) bool) (version st
 	return version, ok
 }
 
-// Open begins a book for the app, so that it is listed by [Tally.Missing] before anything is counted.
+// Open opens a book for the app, so that [Tally.Missing] lists it before anything is counted.
 func (t *Tally) Open(app string) {
 	if b := t.book(app); b != nil {
 		b.mu.Lock()
@@ -174,10 +174,10 @@ func (t *Tally) Open(app string) {
 	}
 }
 
-// Changed is sent to when something was counted since it was last received from. It has one receiver.
+// Changed returns a channel that receives a value after something was counted. It must have only one receiver.
 func (t *Tally) Changed() <-chan struct{} { return t.changed }
 
-func (t *Tally) wake() {
+func (t *Tally) notify() {
 	if len(t.changed) > 0 {
 		return
 	}

@@ -52,7 +52,7 @@ func start(t testing.TB, c *clock) *Tally {
 func adopt(t testing.TB, tally *Tally) {
 	t.Helper()
 	for _, key := range tally.Missing() {
-		if err := tally.Adopt(key, nil); err != nil {
+		if err := tally.Restore(key, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestTally_CountsChecksAndEvents(t *testing.T) {
 	}
 }
 
-func TestTally_BeginsAPageEachDay(t *testing.T) {
+func TestTally_OpensAPageEachDay(t *testing.T) {
 	c := newClock()
 	tally := start(t, c)
 	tally.Check(app, "1.0.0", Update, "a")
@@ -127,7 +127,7 @@ func TestTally_BeginsAPageEachDay(t *testing.T) {
 
 // What devices make up takes a share of a page and no more: what publishers have named and what the node counts itself
 // is still told apart.
-func TestTally_IsNotCrowdedOut(t *testing.T) {
+func TestTally_DevicesDoNotDisplaceOwnCounts(t *testing.T) {
 	tally := start(t, newClock())
 	flood := func() {
 		for i := range 3000 {
@@ -178,7 +178,7 @@ func TestTally_IsNotCrowdedOut(t *testing.T) {
 	}
 }
 
-func TestTally_CountsSoManyAppsAndNoMore(t *testing.T) {
+func TestTally_BoundsApps(t *testing.T) {
 	tally := start(t, newClock())
 	for i := range MaxApps + 7 {
 		tally.Check(fmt.Sprintf("com.app%d", i), "", None, "")
@@ -234,7 +234,7 @@ func TestTally_DoesNotGrowWithDevices(t *testing.T) {
 	}
 }
 
-func TestTally_AllocatesNothingForWhatIsKnown(t *testing.T) {
+func TestTally_DoesNotAllocateForExistingCounters(t *testing.T) {
 	tally := start(t, newClock())
 	run := func() {
 		tally.Check(app, "1.0.0", Update, "5f0c21aa-0000-4000-8000-000000000000")
@@ -260,7 +260,7 @@ func TestTally_KeepsNoBytesOfItsCallers(t *testing.T) {
 	}
 }
 
-func TestTally_TellsWhichVersionMostDevicesRun(t *testing.T) {
+func TestTally_PopularReturnsTheVersionOfMostDevices(t *testing.T) {
 	c := newClock()
 	tally := start(t, c)
 	all := func(string) bool { return true }
@@ -292,7 +292,7 @@ func TestTally_TellsWhichVersionMostDevicesRun(t *testing.T) {
 	popular("1.1.0", true, all)
 }
 
-func TestTally_CountsEachOfManyAtOnce(t *testing.T) {
+func TestTally_CountsConcurrently(t *testing.T) {
 	c := newClock()
 	tally := start(t, c)
 	const workers, each = 8, 500
@@ -306,7 +306,7 @@ func TestTally_CountsEachOfManyAtOnce(t *testing.T) {
 				return
 			case <-tally.Changed():
 				for _, key := range tally.Missing() {
-					if err := tally.Adopt(key, store[key]); err != nil {
+					if err := tally.Restore(key, store[key]); err != nil {
 						t.Error(err)
 					}
 				}
@@ -314,7 +314,7 @@ func TestTally_CountsEachOfManyAtOnce(t *testing.T) {
 				for _, r := range records {
 					store[r.Key] = r.Data
 				}
-				tally.Kept(records)
+				tally.Saved(records)
 				tally.Part(app)
 				tally.Popular(app, func(string) bool { return true })
 				tally.Activity()
@@ -358,7 +358,7 @@ func TestTally_CountsEachOfManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestConfig_WantsToBeToldWhatIsKnown(t *testing.T) {
+func TestConfig_RequiresFunctions(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("New took a Config that says nothing")
 	}

@@ -141,7 +141,7 @@ func (s *Stats) load() {
 			s.Logger.Warn("cannot read statistics for now", "key", key, "error", err)
 			continue // they are not overwritten meanwhile
 		}
-		if err := s.tally.Adopt(key, stored); err != nil {
+		if err := s.tally.Restore(key, stored); err != nil {
 			s.Logger.Error("cannot read statistics, counting starts again from zero", "error", err)
 		}
 	}
@@ -168,7 +168,7 @@ func (s *Stats) Save(ctx context.Context) {
 			return
 		}
 		done := len(states)
-		s.tally.Kept(records[:done])
+		s.tally.Saved(records[:done])
 		records = records[done:]
 	}
 	if s.failing {

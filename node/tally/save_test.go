@@ -15,7 +15,7 @@ import (
 func keep(t *testing.T, tally *Tally, store map[string][]byte) (keys []string) {
 	t.Helper()
 	for _, key := range tally.Missing() {
-		if err := tally.Adopt(key, store[key]); err != nil {
+		if err := tally.Restore(key, store[key]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -24,7 +24,7 @@ func keep(t *testing.T, tally *Tally, store map[string][]byte) (keys []string) {
 		store[r.Key] = r.Data
 		keys = append(keys, strings.TrimPrefix(r.Key, KeyPrefix+app+"/"))
 	}
-	tally.Kept(records)
+	tally.Saved(records)
 	slices.Sort(keys)
 	return keys
 }
@@ -36,7 +36,7 @@ func wantKeys(t *testing.T, got []string, want ...string) {
 	}
 }
 
-func TestTally_GoesOnWhereItEnded(t *testing.T) {
+func TestTally_RestoresSavedPages(t *testing.T) {
 	c := newClock()
 	store := map[string][]byte{}
 	first := start(t, c)
@@ -70,7 +70,7 @@ func TestTally_GoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
-func TestTally_KeepsOnlyWhatHasChanged(t *testing.T) {
+func TestTally_SavesOnlyChanges(t *testing.T) {
 	tally := start(t, newClock())
 	store := map[string][]byte{}
 	tally.Check(app, "1.0.0", Update, "a")
@@ -120,11 +120,11 @@ func TestTally_KeepsTheDayBefore(t *testing.T) {
 	}
 }
 
-func TestTally_AdoptsNothingThatItCanNotRead(t *testing.T) {
+func TestTally_RestoresNothingMalformed(t *testing.T) {
 	tally := start(t, newClock())
 	tally.Check(app, "1.0.0", Update, "a")
 	for _, key := range tally.Missing() {
-		if err := tally.Adopt(key, []byte("rust")); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), key) {
+		if err := tally.Restore(key, []byte("rust")); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), key) {
 			t.Errorf("Adopt(%s) = %v", key, err)
 		}
 	}
@@ -132,13 +132,13 @@ func TestTally_AdoptsNothingThatItCanNotRead(t *testing.T) {
 		t.Errorf("%d records are to be kept, want 2: counting goes on", n)
 	}
 	for _, key := range []string{"", "stats/", "stats/com.a", "stats/com.a/", "stats/com.a/2026", "other/com.a/2026-11"} {
-		if err := tally.Adopt(key, nil); !errors.Is(err, ErrMalformed) {
+		if err := tally.Restore(key, nil); !errors.Is(err, ErrMalformed) {
 			t.Errorf("Adopt(%q) = %v", key, err)
 		}
 	}
 }
 
-func TestStale_IsWhatNobodyAsksForAnyMore(t *testing.T) {
+func TestStale_ReportsOldAndInvalidKeys(t *testing.T) {
 	now := newClock().Now()
 	today := DayOf(now)
 	for key, want := range map[string]bool{
@@ -159,7 +159,7 @@ func TestStale_IsWhatNobodyAsksForAnyMore(t *testing.T) {
 	}
 }
 
-func TestDay_IsThatOfUTC(t *testing.T) {
+func TestDay_IsInUTC(t *testing.T) {
 	for text, want := range map[string]string{
 		"2026-11-23T23:59:59Z":      "2026-11-23 2026-11",
 		"2026-11-30T23:30:00-02:00": "2026-12-01 2026-12",

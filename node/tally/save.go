@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// How long pages are worth keeping: see [Stale].
+// How long saved pages are kept, see [Stale].
 const (
 	KeepDays   = 400 // a year, and the month before for comparison
 	KeepMonths = 14
 )
 
-// KeyPrefix is what all keys begin with. A key is the prefix, the app, a slash, and the day or the month.
+// KeyPrefix is the prefix of all keys. A key is the prefix, the app, a slash, and the day or the month.
 const KeyPrefix = "stats/"
 
-// DayKey returns the key under which a day of an app is kept.
+// DayKey returns the key of a day of an app.
 func DayKey(app string, day Day) string { return KeyPrefix + app + "/" + day.String() }
 
-// MonthKey returns the key under which a month of an app is kept.
+// MonthKey returns the key of a month of an app.
 func MonthKey(app string, month Month) string { return KeyPrefix + app + "/" + month.String() }
 
-// splitKey reads a key. Either the day or the month counts.
+// splitKey parses a key. It returns either a day or a month.
 func splitKey(key string) (app string, day Day, month Month, isDay bool, err error) {
 	rest, prefixed := strings.CutPrefix(key, KeyPrefix)
 	app, date, cut := strings.Cut(rest, "/")
@@ -35,8 +35,8 @@ func splitKey(key string) (app string, day Day, month Month, isDay bool, err err
 	return app, 0, month, false, month.UnmarshalText([]byte(date))
 }
 
-// Stale reports whether what is kept under key is not worth keeping any more: it is older than [KeepDays] or
-// [KeepMonths], or no key of this package.
+// Stale reports whether the page under key can be removed: it is older than [KeepDays] or [KeepMonths], or the key is
+// invalid.
 func Stale(key string, now time.Time) bool {
 	_, day, month, isDay, err := splitKey(key)
 	if err != nil {
@@ -49,18 +49,18 @@ func Stale(key string, now time.Time) bool {
 	return month <= today.Month()-KeepMonths
 }
 
-// Missing returns the keys of pages that may have been kept before they were opened here, by a process before this one.
-// What is found under each belongs into [Tally.Adopt].
+// Missing returns the keys of open pages that an earlier process may have saved. Pass the value under each to
+// [Tally.Restore].
 func (t *Tally) Missing() (keys []string) {
 	for _, b := range t.all() {
 		b.mu.Lock()
 		for _, p := range b.dayPages() {
-			if !p.adopted {
+			if !p.restored {
 				keys = append(keys, DayKey(b.app, p.day))
 			}
 		}
 		for _, p := range b.monthPages() {
-			if !p.adopted {
+			if !p.restored {
 				keys = append(keys, MonthKey(b.app, p.month))
 			}
 		}
@@ -69,9 +69,9 @@ func (t *Tally) Missing() (keys []string) {
 	return keys
 }
 
-// Adopt puts what was kept under a key of [Tally.Missing] before what was counted since; nil if there was nothing. It
-// does so once for each page. What cannot be read counts as nothing, and is told as [ErrMalformed].
-func (t *Tally) Adopt(key string, kept []byte) error {
+// Restore adds a saved page, under a key of [Tally.Missing], to what was counted since; nil means that none was saved.
+// It has an effect once for each page. If the page is [ErrMalformed], it counts as empty.
+func (t *Tally) Restore(key string, saved []byte) error {
 	app, day, month, isDay, err := splitKey(key)
 	if err != nil {
 		return err
@@ -84,10 +84,10 @@ func (t *Tally) Adopt(key string, kept []byte) error {
 	}
 	counts := Counts{}
 	devices := newDevices()
-	if kept != nil && isDay {
-		counts, err = ParseCounts(kept)
-	} else if kept != nil {
-		devices, err = parseDevices(kept)
+	if saved != nil && isDay {
+		counts, err = ParseCounts(saved)
+	} else if saved != nil {
+		devices, err = parseDevices(saved)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", key, err)
@@ -97,16 +97,16 @@ func (t *Tally) Adopt(key string, kept []byte) error {
 	defer b.mu.Unlock()
 	if isDay {
 		for _, p := range b.dayPages() {
-			if p.day == day && !p.adopted {
-				p.adopt(t, app, counts)
+			if p.day == day && !p.restored {
+				p.restore(t, app, counts)
 			}
 		}
 		return err
 	}
 	for _, p := range b.monthPages() {
-		if p.month == month && !p.adopted {
+		if p.month == month && !p.restored {
 			p.devices.Merge(devices)
-			p.adopted, p.last = true, sha256.Sum256(kept)
+			p.restored, p.last = true, sha256.Sum256(saved)
 		}
 		if p == b.months.now {
 			b.active = p.devices.Count()
@@ -133,16 +133,16 @@ func (b *book) monthPages() (pages []*monthPage) {
 	return pages
 }
 
-// Record is a page as it is to be kept: Data, at most 64 KiB, in place of what is under Key.
+// Record is a page to save: Data, at most 64 KiB, replaces the value under Key.
 type Record struct {
 	Key  string
 	Data []byte
 
-	kept func() // the page is kept like this
+	saved func() // records that the page was saved in this state
 }
 
-// Changes returns the pages that have changed since they were kept last, but those that are [Tally.Missing]. What was
-// counted on the same page in the meantime waits for the next call.
+// Changes returns the pages that have changed since they were last saved, without those in [Tally.Missing]. Later
+// changes are returned by the next call.
 func (t *Tally) Changes() []Record {
 	var records []Record
 	for _, b := range t.all() {
@@ -163,37 +163,37 @@ func (t *Tally) Changes() []Record {
 	return records
 }
 
-// Kept says that the records are kept for good.
-func (t *Tally) Kept(records []Record) {
+// Saved records that the records are durable.
+func (t *Tally) Saved(records []Record) {
 	for _, r := range records {
-		r.kept()
+		r.saved()
 	}
 }
 
-// day returns the record of a page of b, if it is to be kept. Devices wait only while the counters are copied.
+// day returns the record of a page of b, if it has changed. Counting is blocked only while the counters are copied.
 func (b *book) day(p *dayPage) (Record, bool) {
 	b.mu.Lock()
 	changes := p.changes
-	if !p.adopted || p.kept == changes {
+	if !p.restored || p.saved == changes {
 		b.mu.Unlock()
 		return Record{}, false
 	}
 	counts := p.copy()
 	b.mu.Unlock()
-	kept := func() {
+	saved := func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		p.kept = changes
-		b.turn()
+		p.saved = changes
+		b.dropSaved()
 	}
-	return Record{Key: DayKey(b.app, p.day), Data: counts.encode(), kept: kept}, true
+	return Record{Key: DayKey(b.app, p.day), Data: counts.encode(), saved: saved}, true
 }
 
-// month is day for months. Most of what is counted changes no sketch, and then there is nothing to keep.
+// month is day for months. Most counts do not change the sketch, so that there is nothing to save.
 func (b *book) month(p *monthPage) (Record, bool) {
 	b.mu.Lock()
 	changes := p.changes
-	if !p.adopted || p.kept == changes {
+	if !p.restored || p.saved == changes {
 		b.mu.Unlock()
 		return Record{}, false
 	}
@@ -201,17 +201,17 @@ func (b *book) month(p *monthPage) (Record, bool) {
 	b.mu.Unlock()
 	data := devices.encode()
 	digest := sha256.Sum256(data)
-	kept := func() {
+	saved := func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		p.kept, p.last = changes, digest
-		b.turn()
+		p.saved, p.last = changes, digest
+		b.dropSaved()
 	}
 	b.mu.Lock()
 	same := digest == p.last
 	b.mu.Unlock()
 	if same {
-		kept()
+		saved()
 		return Record{}, false
 	}
 	active := devices.Count()
@@ -220,5 +220,5 @@ func (b *book) month(p *monthPage) (Record, bool) {
 		b.active = active
 	}
 	b.mu.Unlock()
-	return Record{Key: MonthKey(b.app, p.month), Data: data, kept: kept}, true
+	return Record{Key: MonthKey(b.app, p.month), Data: data, saved: saved}, true
 }
