@@ -1,10 +1,10 @@
-// Package admin is the operators' listener: metrics, health, the store, statistics, the fleet, and profiles.
+// Package admin serves the operators' listener: metrics, health, the store, statistics, the fleet, and profiles.
 //
-// The life of one request: the guard refuses what a web page of somebody else could have a browser send; then whoever
-// reaches the listener may do everything, so it lies where strangers cannot reach it. It runs on net/http, because both
-// Prometheus and pprof come for it and speed does not matter here.
+// The life of one request: the guard refuses requests that a foreign web page could have a browser send. There are no
+// other restrictions, so strangers must not be able to reach the listener. It uses net/http, because the handlers of
+// Prometheus and pprof need it and speed does not matter here.
 //
-// The invariant: it knows nothing that it is not given, and keeps no state.
+// The invariant: the package has no state.
 package admin
 
 import (
@@ -25,17 +25,17 @@ import (
 	"brink/store"
 )
 
-// Config is what the listener tells and does. All fields are required unless they say otherwise.
+// Config is what the handlers work with. All fields are required unless they say otherwise.
 type Config struct {
-	Address string   // it listens on
-	Hosts   []string // in lower case, by which it may be called, besides its address and loopback
+	Address string   // of the listener
+	Hosts   []string // additional names of the listener in lower case, besides its address and loopback
 
 	Metrics *prometheus.Registry
-	// Ready returns whether the node is ready, and what to tell of that.
-	Ready  func() (ready bool, told any)
+	// Ready returns whether the node is ready, and the body of /readyz.
+	Ready  func() (ready bool, body any)
 	Store  *store.Store
 	Stats  *stats.Stats
-	Fleet  *fleet.Fleet // nil: the node is alone
+	Fleet  *fleet.Fleet // nil: the node has no fleet
 	Node   string       // its name in the fleet
 	Status func() protocol.NodeStatus
 	Drain  func(drain bool)
@@ -76,12 +76,12 @@ func (h *handlers) getLive(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h *handlers) getReady(w http.ResponseWriter, _ *http.Request) {
-	ready, told := h.Ready()
+	ready, body := h.Ready()
 	status := http.StatusOK
 	if !ready {
 		status = http.StatusServiceUnavailable
 	}
-	h.write(w, status, told)
+	h.write(w, status, body)
 }
 
 func (h *handlers) getStore(w http.ResponseWriter, _ *http.Request) {
@@ -93,7 +93,7 @@ func (h *handlers) getStore(w http.ResponseWriter, _ *http.Request) {
 	h.write(w, http.StatusOK, figures)
 }
 
-// getStats answers GET /stats?app=, and perhaps &days= and &version=: what came to all nodes of the fleet.
+// getStats answers GET /stats?app=, optionally with &days= and &version=, with the summary of all nodes of the fleet.
 func (h *handlers) getStats(w http.ResponseWriter, r *http.Request) {
 	summary, err := h.Stats.Sum(r.Context(), r.URL.Query().Get)
 	if err != nil {
@@ -103,7 +103,7 @@ func (h *handlers) getStats(w http.ResponseWriter, r *http.Request) {
 	h.write(w, http.StatusOK, summary)
 }
 
-// getFleet answers GET /fleet: how all nodes are.
+// getFleet answers GET /fleet with the status of all nodes.
 func (h *handlers) getFleet(w http.ResponseWriter, r *http.Request) {
 	if h.Fleet != nil {
 		h.write(w, http.StatusOK, h.Fleet.Survey(r.Context()))
@@ -115,7 +115,7 @@ func (h *handlers) getFleet(w http.ResponseWriter, r *http.Request) {
 	h.write(w, http.StatusOK, protocol.FleetStatus{Nodes: []protocol.FleetMember{self}, Channels: count})
 }
 
-// postDrain answers POST /fleet/drain?node=NAME&undo=…: any node of the fleet can be named.
+// postDrain answers POST /fleet/drain?node=NAME&undo=…. It can drain any node of the fleet.
 func (h *handlers) postDrain(w http.ResponseWriter, r *http.Request) {
 	name, drain := r.URL.Query().Get("node"), r.URL.Query().Get("undo") == ""
 	if h.Fleet == nil {
@@ -131,10 +131,10 @@ func (h *handlers) postDrain(w http.ResponseWriter, r *http.Request) {
 	h.write(w, http.StatusOK, status)
 }
 
-// postRotate answers POST /fleet/rotate: the fleet gets another key.
+// postRotate answers POST /fleet/rotate, which replaces the fleet key.
 func (h *handlers) postRotate(w http.ResponseWriter, r *http.Request) {
 	if h.Fleet == nil {
-		h.refuse(w, serve.Problem(protocol.CodeNotFound, "this node belongs to no fleet", ""))
+		h.refuse(w, serve.Problem(protocol.CodeNotFound, "this node has no fleet", ""))
 		return
 	}
 	done, err := h.Fleet.Rotate(r.Context())
@@ -153,7 +153,7 @@ func (h *handlers) refuse(w http.ResponseWriter, err error) {
 
 func (h *handlers) write(w http.ResponseWriter, status int, what any) {
 	if err := writeJSON(w, status, what); err != nil {
-		h.Logger.Debug("operator went away", "error", err)
+		h.Logger.Debug("cannot send answer to operator", "error", err)
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 	"brink/protocol"
 )
 
-// guard stands before the handlers. A browser that reaches the listener sends whatever a web page wants it to: the
-// guard refuses what only a browser would send on behalf of somebody else.
+// guard refuses requests that a browser may send on behalf of a foreign web page. A page that an operator has opened
+// could otherwise use the listener through the operator's browser.
 type guard struct {
 	next  http.Handler
-	hosts []string // in lower case, by which the listener may be called, besides its address and loopback
+	hosts []string // names of the listener in lower case, besides its local address and loopback
 }
 
 func newGuard(config Config, next http.Handler) http.Handler {
@@ -31,28 +31,28 @@ func newGuard(config Config, next http.Handler) http.Handler {
 // ServeHTTP implements [http.Handler].
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p := g.check(r); p != nil {
-		_ = writeJSON(w, p.Status, p) // whoever asked may be gone
+		_ = writeJSON(w, p.Status, p) // an error: the client is gone
 		return
 	}
 	g.next.ServeHTTP(w, r)
 }
 
-// check returns why a request is refused, nil if it is not.
+// check returns the problem of a request that is refused, or nil.
 func (g *guard) check(r *http.Request) *protocol.Problem {
 	refuse := func(message, hint string) *protocol.Problem {
 		return &protocol.Problem{
 			Status: http.StatusForbidden, Code: protocol.CodeForeign, Message: message, Hint: hint,
 		}
 	}
-	// A page of another site can have its own name resolved to this address (DNS rebinding), and is then of the same
-	// origin for the browser. The name stays the wrong one.
-	if !g.knows(r) {
+	// A foreign page can have its own host name resolve to this address (DNS rebinding), and is then of the same origin
+	// for the browser. Host still has the foreign name.
+	if !g.isHost(r) {
 		return refuse(fmt.Sprintf("this listener is not called %q", r.Host),
-			"ask by its address or localhost, or start the node with --admin-host")
+			"use its address or localhost, or start the node with --admin-host")
 	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-	// What a browser itself says of the origin (https://www.w3.org/TR/fetch-metadata/). Following a link may come from
-	// anywhere.
+	// Browsers report the relation to the origin (https://www.w3.org/TR/fetch-metadata/). Links from other sites are
+	// allowed.
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		if !reads || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
 			return refuse("the request comes from a page of another site", "")
@@ -63,25 +63,25 @@ func (g *guard) check(r *http.Request) *protocol.Problem {
 			return refuse("the request comes from a page of another origin", "")
 		}
 	}
-	// A browser asks before it sends one of these for a page of another origin
-	// (https://fetch.spec.whatwg.org/#cors-preflight-fetch), and is not told that it may.
+	// For a page of another origin, a browser sends these only after a preflight
+	// (https://fetch.spec.whatwg.org/#cors-preflight-fetch), which this listener does not allow.
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	simple := r.Header.Get(protocol.FieldAdmin) == "" && !strings.EqualFold(strings.TrimSpace(kind), "application/json")
 	if !reads && simple {
-		return refuse("this changes something, and a form of a web page could send it",
+		return refuse("the request changes something, and a form of a web page could have sent it",
 			"send "+protocol.FieldAdmin+": 1, or JSON")
 	}
 	return nil
 }
 
-// knows reports whether the request calls the listener by a name or address of its own.
-func (g *guard) knows(r *http.Request) bool {
+// isHost reports whether the Host of the request is a name or address of the listener.
+func (g *guard) isHost(r *http.Request) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	if host == "" || host == "localhost" || slices.Contains(g.hosts, host) { // no browser leaves it out
+	if host == "" || host == "localhost" || slices.Contains(g.hosts, host) { // browsers never omit it
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
@@ -95,7 +95,7 @@ func (g *guard) knows(r *http.Request) bool {
 	return ok && local.AddrPort().Addr().Unmap().WithZone("") == ip.Unmap().WithZone("")
 }
 
-// Warn tells whoever starts the node when strangers may reach the operators' listener.
+// Warn logs a warning if strangers may reach the operators' listener.
 func Warn(log *slog.Logger, address net.Addr) {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok {
@@ -106,6 +106,6 @@ func Warn(log *slog.Logger, address net.Addr) {
 		return
 	}
 	log.Warn("operators' listener is on an address that others may reach", "address", address.String(),
-		"hint", "whoever reaches it may drain the fleet, replace its key, and read profiles: "+
-			"bind it to 127.0.0.1 or to a private address, or see to it that a firewall keeps strangers out")
+		"hint", "anybody who reaches it can drain the fleet, replace its key, and read profiles: "+
+			"bind it to 127.0.0.1 or a private address, or protect it with a firewall")
 }

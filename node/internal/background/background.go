@@ -1,5 +1,5 @@
-// Package background runs the background work of a node: goroutines that are waited for, and whose panics cost one
-// piece of work and not the node.
+// Package background runs the background work of a node: goroutines that are waited for, and whose panics do not end
+// the process.
 package background
 
 import (
@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// Group runs goroutines and waits for them. A panic in one of them is an error of the program.
+// Group runs goroutines and waits for them. It recovers from their panics.
 type Group struct {
 	sync.WaitGroup
 
-	// Panicked is told of each panic, while the stack still says where it happened.
+	// Panicked is called for each panic, on the stack of the panic.
 	Panicked func(cause any)
 }
 
@@ -27,10 +27,10 @@ func (g *Group) Go(do func()) {
 	})
 }
 
-// Part returns a group of its own for a part of the work.
+// Part returns a new group with the same Panicked, which can be waited for separately.
 func (g *Group) Part() *Group { return &Group{Panicked: g.Panicked} }
 
-// Guard returns what do returns, or an error if it panics.
+// Guard returns the result of do, or an error if it panics.
 func (g *Group) Guard(do func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

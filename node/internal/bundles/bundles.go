@@ -1,10 +1,10 @@
-// Package bundles reads the bundles of a node, and fetches what is missing.
+// Package bundles reads the bundles of a node, and fetches missing ones.
 //
-// The life of one read: [Source.Bundle] finds the bundle with its index in the store. One that is not there, and that a
-// channel names, is fetched from other nodes or the origin while the caller waits, for a bounded time. A [Chunks] reads
-// its chunks from the store, one after the other; a chunk that turns out to be lost or damaged is fetched again.
+// The life of one read: [Source.Bundle] finds the bundle with its index in the store. If it is missing, and a channel
+// names it, it is fetched from other nodes or the origin while the caller waits, for a bounded time. [Chunks] reads its
+// chunks from the store, one after the other; a lost or damaged chunk is fetched again.
 //
-// The invariant: nothing is fetched that no channel in force names, unless another node of the fleet asks for it.
+// The invariant: only bundles that a channel in force names are fetched, or that another node of the fleet requests.
 package bundles
 
 import (
@@ -24,7 +24,7 @@ import (
 	"brink/store"
 )
 
-// fillWait bounds how long a request waits for a bundle or a chunk to be fetched. Devices ask again.
+// fillWait bounds how long a request waits for a bundle or a chunk to be fetched. Devices retry.
 const fillWait = 20 * time.Second
 
 // Config is what a [Source] works with. All fields are required.
@@ -33,11 +33,11 @@ type Config struct {
 	Store   *store.Store
 	Filler  *origin.Filler
 	IsNamed func(digest.Digest) bool // whether a channel in force names the bundle
-	Alone   bool                     // there is nowhere to fetch from
+	Alone   bool                     // there is nothing to fetch from
 	Logger  *slog.Logger
 }
 
-// Source is where bundles come from.
+// Source reads bundles from the store, and fetches missing ones.
 type Source struct {
 	Config
 
@@ -47,11 +47,11 @@ type Source struct {
 // New returns a source.
 func New(config Config) *Source { return &Source{Config: config} }
 
-// Healed returns how many lost chunks were fetched again while somebody waited.
+// Healed returns how many lost chunks were fetched again while a request waited.
 func (s *Source) Healed() int64 { return s.healed.Load() }
 
-// Bundle returns a bundle with its index. One that is missing and that a channel names is fetched while the caller
-// waits. An error is a problem.
+// Bundle returns a bundle with its index. If it is missing, and a channel names it, it is fetched while the caller
+// waits. Errors are problems.
 func (s *Source) Bundle(id digest.Digest) (*store.Bundle, error) {
 	b, err := s.Store.Bundle(id)
 	if !errors.Is(err, store.ErrNotFound) || s.Alone || !s.IsNamed(id) {
@@ -60,9 +60,9 @@ func (s *Source) Bundle(id digest.Digest) (*store.Bundle, error) {
 	return s.fetch(id, 0)
 }
 
-// BundleForPeer is Bundle for a request that may have come from another node, over so many hops: it goes on over a few
-// nodes and no further. The fleet may ask for bundles that no channel here names yet, so inFleet says whether the
-// request is signed by the fleet.
+// BundleForPeer is Bundle for a request that may have been forwarded by hops nodes, of which it allows a few. Nodes of
+// the fleet may request bundles that no channel here names yet; inFleet returns whether the request is signed with the
+// fleet key.
 func (s *Source) BundleForPeer(id digest.Digest, hops int, inFleet func() bool) (*store.Bundle, error) {
 	b, err := s.Store.Bundle(id)
 	if err == nil || s.Alone {
@@ -86,15 +86,15 @@ func (s *Source) fetch(id digest.Digest, hops int) (*store.Bundle, error) {
 	case errors.Is(err, origin.ErrNotFound):
 		return nil, AsUnknown(id, store.ErrNotFound)
 	case err != nil:
-		s.Logger.Warn("bundle cannot be fetched", "bundle", id.Short(), "error", err)
+		s.Logger.Warn("cannot fetch bundle", "bundle", id.Short(), "error", err)
 		return nil, serve.Problem(protocol.CodeUnavailable, fmt.Sprintf("bundle %s is not here yet", id.Short()),
-			"ask again, or ask another node")
+			"try again, or use another node")
 	}
 	b, err := s.Store.Bundle(id)
 	return b, AsUnknown(id, err)
 }
 
-// AsUnknown gives the error for a bundle that is not here its code.
+// AsUnknown returns the problem of an unknown bundle for [store.ErrNotFound], and other errors as they are.
 func AsUnknown(id digest.Digest, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return serve.Problem(protocol.CodeUnknownBundle, fmt.Sprintf("bundle %s is not here", id.Short()), "")
@@ -102,8 +102,7 @@ func AsUnknown(id digest.Digest, err error) error {
 	return err
 }
 
-// Chunks are the chunks of one bundle. One that turns out to be lost or damaged is fetched again while the caller
-// waits.
+// Chunks reads the chunks of one bundle. A lost or damaged one is fetched again while the caller waits.
 type Chunks struct {
 	*store.Reader
 
@@ -111,7 +110,7 @@ type Chunks struct {
 	bundle digest.Digest
 }
 
-// Chunks returns what reads the chunks of a bundle. The caller closes it.
+// Chunks returns a reader of the chunks of a bundle. The caller closes it.
 func (s *Source) Chunks(id digest.Digest) Chunks {
 	return Chunks{Reader: s.Store.Reader(), source: s, bundle: id}
 }
@@ -126,12 +125,12 @@ func (c Chunks) Chunk(ctx context.Context, want bundle.Chunk) ([]byte, error) {
 	waiting, cancel := context.WithTimeout(ctx, fillWait)
 	defer cancel()
 	if healing := s.Filler.Fill(waiting, c.bundle); healing != nil {
-		s.Logger.Error("lost chunk cannot be fetched again", "bundle", c.bundle.Short(),
+		s.Logger.Error("cannot fetch lost chunk again", "bundle", c.bundle.Short(),
 			"chunk", want.Digest.Short(), "error", healing)
 		return nil, err
 	}
 	s.healed.Add(1)
-	s.Logger.Warn("lost chunk was fetched again", "bundle", c.bundle.Short(), "chunk", want.Digest.Short())
+	s.Logger.Warn("lost chunk fetched again", "bundle", c.bundle.Short(), "chunk", want.Digest.Short())
 	return c.Reader.Chunk(ctx, want)
 }
 

@@ -14,18 +14,17 @@ import (
 	"brink/protocol"
 )
 
-// Sizes in bytes of the pages that checks are read and answered on: most fit into one, and one that has grown beyond
-// maxPage to hold a large patch is let go.
+// Sizes in bytes of the buffers for checks and their answers. Most fit into pageSize; a buffer that has grown beyond
+// maxPage for a large patch is not reused.
 const (
 	pageSize = 4 << 10
 	maxPage  = 64 << 10
 )
 
-// pages are buffers that are used again, each for one request at a time: what a check takes otherwise is most of the
-// garbage that a node makes.
+// pages is a pool of buffers: without it, checks would produce most of the garbage of a node.
 type pages struct{ pool sync.Pool }
 
-// page returns an empty buffer. Put it back when nothing refers to its bytes any more.
+// page returns an empty buffer. Put it back when nothing references its bytes any more.
 func (p *pages) page() *[]byte {
 	if page, ok := p.pool.Get().(*[]byte); ok {
 		return page
@@ -34,14 +33,14 @@ func (p *pages) page() *[]byte {
 	return &page
 }
 
-// put takes back what has not grown beyond what is worth keeping.
+// put returns a buffer to the pool, unless it is too large.
 func (p *pages) put(page *[]byte) {
 	if cap(*page) <= maxPage {
 		p.pool.Put(page)
 	}
 }
 
-// readCheck reads the body of a check, by way of the page.
+// readCheck decodes the body of a check. It uses page as the buffer.
 func readCheck(r *serve.Request, in *protocol.CheckRequest, page *[]byte) error {
 	raw, err := r.ReadBodyInto(*page, protocol.MaxCheck)
 	*page = raw
@@ -55,8 +54,8 @@ func readCheck(r *serve.Request, in *protocol.CheckRequest, page *[]byte) error 
 	return serve.ParseJSON(raw, in)
 }
 
-// scanCheck reads a check as our own clients spell it, and reports whether it was one. If not, the text is for
-// encoding/json, and what is in the request does not count.
+// scanCheck decodes a check in the form that Brink's clients send, and reports whether it was in that form. If not, the
+// request is undefined, and the text has to be decoded by encoding/json.
 func scanCheck(text string, in *protocol.CheckRequest) bool {
 	s := scan.New(text)
 	var seen uint32
@@ -126,10 +125,10 @@ func scanDevice(s *scan.Scanner, d *protocol.Device) {
 	}
 }
 
-// appendCheck appends an answer as json.Marshal writes it. Its manifest goes out byte for byte: encoding it as JSON
-// once more could change its spelling.
+// appendCheck appends an answer as json.Marshal would, except for the manifest, which it appends byte for byte:
+// encoding it again could change its form.
 func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
-	// The words of decisions, the paths of archives and encodings have nothing in them that needs an escape.
+	// Decisions, reasons, paths of archives and encodings have no characters that need escaping.
 	b = append(append(append(b, `{"decision":"`...), a.Decision...), '"')
 	if a.Reason != "" {
 		b = append(append(append(b, `,"reason":"`...), a.Reason...), '"')
@@ -159,7 +158,7 @@ func appendCheck(b []byte, a *protocol.CheckAnswer) (_ []byte, err error) {
 	return append(b, '}'), nil
 }
 
-// writeCheck answers a check, by way of the page.
+// writeCheck answers a check. It uses page as the buffer.
 func writeCheck(r *serve.Request, a *protocol.CheckAnswer, page *[]byte) error {
 	body, err := appendCheck((*page)[:0], a)
 	if err != nil {
@@ -171,7 +170,7 @@ func writeCheck(r *serve.Request, a *protocol.CheckAnswer, page *[]byte) error {
 	h.SetContentType("application/json")
 	h.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	if len(body) > maxPage {
-		r.Response.SetBodyRaw(body) // the page is not used again
+		r.Response.SetBodyRaw(body) // put drops this buffer
 	} else {
 		r.Response.SetBody(body)
 	}

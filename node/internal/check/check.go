@@ -1,11 +1,10 @@
-// Package check answers the checks of Brink's own client: is there something new for this device?
+// Package check answers the checks for updates of Brink's own client.
 //
-// The life of one check: the body is read into a buffer that is used again; package channel decides by the manifest in
-// force; the answer names the archive, tells what shortens the way to it, and carries the signed manifest whenever the
-// device has something to do.
+// The life of one check: the body is read into a pooled buffer; package channel decides by the manifest in force; the
+// answer names the archive, may contain the patch, and contains the signed manifest if the device has something to do.
 //
-// The invariant: a check waits for no disk and no network unless the release that it names is missing, and makes next
-// to no garbage.
+// The invariant: a check waits for neither disk nor network unless the bundle of the release is missing, and produces
+// almost no garbage.
 package check
 
 import (
@@ -27,7 +26,7 @@ type Config struct {
 	State   *force.State
 	Bundles *bundles.Source
 	Server  *represent.Server
-	// Count counts a check and what came of it. It waits for nothing.
+	// Count counts a check and its outcome. It does not block.
 	Count  func(m *channel.Manifest, d *protocol.Device, kind channel.Kind)
 	Logger *slog.Logger
 	Now    func() time.Time
@@ -43,7 +42,7 @@ type Handlers struct {
 // New returns handlers.
 func New(config Config) *Handlers { return &Handlers{Config: config} }
 
-// PostCheck answers POST /v1/apps/{app}/check: is there something new for this device?
+// PostCheck answers POST /v1/apps/{app}/check, the check for updates of a device.
 func (h *Handlers) PostCheck(r *serve.Request) error {
 	page := h.pages.page()
 	defer h.pages.put(page)
@@ -66,7 +65,7 @@ func (h *Handlers) PostCheck(r *serve.Request) error {
 		answer.Trust = trust.Version()
 	}
 	if decision.Release != nil {
-		// A node names nothing that it has lost: the device asks another one, and stays on what it runs till then.
+		// Do not name a bundle that was lost: the device tries another node, and stays on its release until then.
 		if _, err := h.Bundles.Bundle(decision.Release.Bundle); err != nil {
 			return serve.Problem(protocol.CodeDamaged, "the release of the channel is not on this node", "publish it again")
 		}
@@ -74,23 +73,23 @@ func (h *Handlers) PostCheck(r *serve.Request) error {
 		h.addHints(&in, &answer)
 	}
 	h.Count(m, &in.Device, decision.Kind)
-	// A device that has something to do needs the signature that says so.
+	// A device that has something to do needs the signed manifest.
 	if in.Seen != m.Statement() || decision.Kind != channel.UpToDate && decision.Kind != channel.None {
 		answer.Manifest = m.Raw()
 	}
 	return writeCheck(r, &answer, page)
 }
 
-// addHints adds to an answer what shortens the device's way to the archive: the patch, if there is one that it takes
-// here, or else what the archive is sent as. Without either the device asks for the archive all the same, so whatever
-// goes wrong here is no error.
+// addHints adds to an answer what saves the device requests for the archive: the patch, if it is small enough, or the
+// encoding and size of the archive. They are optional, because the device can always request the archive, so failures
+// are not errors.
 func (h *Handlers) addHints(in *protocol.CheckRequest, answer *protocol.CheckAnswer) {
 	if in.Inline <= 0 && !in.Parts {
 		return
 	}
 	s := represent.ArchiveOf(answer.Release)
-	rep, there := h.Server.Patch(s, in.Dictionary)
-	if there && rep.Size <= min(in.Inline, protocol.MaxInline) {
+	rep, exists := h.Server.Patch(s, in.Dictionary)
+	if exists && rep.Size <= min(in.Inline, protocol.MaxInline) {
 		if answer.Patch = h.readPatch(answer.Release, rep); answer.Patch != nil {
 			return
 		}
@@ -98,15 +97,15 @@ func (h *Handlers) addHints(in *protocol.CheckRequest, answer *protocol.CheckAns
 	if !in.Parts {
 		return
 	}
-	if !there {
-		rep, there = h.Server.Derived(represent.Derivation{Subject: s, Coding: semantics.Zstd})
+	if !exists {
+		rep, exists = h.Server.Derived(represent.Derivation{Subject: s, Coding: semantics.Zstd})
 	}
-	if there {
+	if exists {
 		answer.Representation = &protocol.Representation{Encoding: rep.Coding.String(), Size: rep.Size}
 	}
 }
 
-// readPatch returns the bytes of a patch, or nil if they cannot be had.
+// readPatch returns the bytes of a patch, or nil if they cannot be read.
 func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation) []byte {
 	whole, err := rep.Body.Whole()
 	if errors.Is(err, serve.ErrNoMemory) {
@@ -119,6 +118,6 @@ func (h *Handlers) readPatch(release *channel.Release, rep serve.Representation)
 			return patch
 		}
 	}
-	h.Logger.Warn("patch cannot be read", "bundle", release.Bundle.Short(), "error", err)
+	h.Logger.Warn("cannot read patch", "bundle", release.Bundle.Short(), "error", err)
 	return nil
 }

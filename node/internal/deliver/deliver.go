@@ -1,10 +1,10 @@
 // Package deliver answers requests for bundles: their archives, files, indexes and chunks.
 //
-// The life of one request: the bundle is found in the store, or fetched; package represent chooses among the
-// representations of what is asked for, and package serve sends it. An index is streamed from the store, and chunks are
-// sent as they are stored to clients that accept their encoding.
+// The life of one request: the bundle is found in the store, or fetched; package represent chooses the representation,
+// and package serve sends it. An index is streamed from the store. Chunks are sent as they are stored, to clients that
+// accept their encoding.
 //
-// The invariant: what is sent has the digest by which it was asked for, or decodes to it.
+// The invariant: the bytes of an answer, or what they decode to, have the requested digest.
 package deliver
 
 import (
@@ -82,7 +82,7 @@ func (h *Handlers) GetFile(r *serve.Request) error {
 		return serve.Problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", id.Short(), r.Names[1]),
 			"its index lists the files: "+protocol.IndexPath(id))
 	}
-	// Most clients that ask by the name of a bundle are no browsers: those that do not accept zstd accept no patches.
+	// Most clients of this path are not browsers. Those that do not accept zstd do not accept patches either.
 	named := len(r.Request.Header.Peek(fasthttp.HeaderAcceptEncoding)) > 0
 	if named && r.Accept().Accepts(semantics.Zstd) {
 		OfferDictionary(r, b.Index, f, true)
@@ -120,7 +120,7 @@ func (h *Handlers) GetIndex(r *serve.Request) error {
 	)
 }
 
-// indexBody is an index that the store holds.
+// indexBody is the body of a stored index.
 type indexBody struct {
 	serve.Body
 
@@ -134,8 +134,8 @@ func (b *indexBody) Stream() (io.ReadSeekCloser, error) {
 	return &indexStream{in: b.object.Reader(), bundles: b.bundles, id: b.id}, nil
 }
 
-// indexStream reads an index. One that turns out to be lost or damaged is made from memory, or fetched again, while the
-// client waits.
+// indexStream reads an index. If it is lost or damaged, it is encoded again from memory, or fetched, while the client
+// waits.
 type indexStream struct {
 	in      io.ReadSeekCloser
 	bundles *bundles.Source
@@ -147,17 +147,17 @@ type indexStream struct {
 // Close implements [io.Closer].
 func (s *indexStream) Close() error { return s.in.Close() }
 
-// Seek implements [io.Seeker]. It reads what is at the offset, so that an error is known before the answer begins.
+// Seek implements [io.Seeker]. It reads at the offset, so that an error occurs before the answer starts.
 func (s *indexStream) Seek(offset int64, whence int) (int64, error) {
 	var err error
 	if s.offset, err = s.in.Seek(offset, whence); err != nil {
 		return s.offset, err
 	}
-	begin := s.offset
+	start := s.offset
 	if _, err := s.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
-		return begin, err
+		return start, err
 	}
-	s.offset, err = s.in.Seek(begin, io.SeekStart)
+	s.offset, err = s.in.Seek(start, io.SeekStart)
 	return s.offset, err
 }
 
@@ -180,7 +180,7 @@ func (s *indexStream) heal() error {
 	if err != nil {
 		return err
 	}
-	again := bytes.NewReader(b.Index.Encode()) // the same bytes: an index has one form
+	again := bytes.NewReader(b.Index.Encode()) // the same bytes: the encoding is canonical
 	if _, err := again.Seek(s.offset, io.SeekStart); err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (h *Handlers) GetChunk(r *serve.Request) error {
 	)
 }
 
-// PostChunks answers POST /v1/chunks: many chunks in one stream, those that are not here marked as absent.
+// PostChunks answers POST /v1/chunks with many chunks in one stream, in which missing ones are marked as absent.
 func (h *Handlers) PostChunks(r *serve.Request) error {
 	var in protocol.Batch
 	if err := r.ReadJSON(protocol.MaxBatch*(digest.TextSize+3)+1024, &in); err != nil {
@@ -234,12 +234,12 @@ func (h *Handlers) PostChunks(r *serve.Request) error {
 	}
 	if len(in.Chunks) > protocol.MaxBatch {
 		return serve.Problem(protocol.CodeTooLarge, fmt.Sprintf("%d chunks in one batch", len(in.Chunks)),
-			fmt.Sprintf("ask for %d at most", protocol.MaxBatch))
+			fmt.Sprintf("request at most %d", protocol.MaxBatch))
 	}
 	r.SetContentType(protocol.TypeChunks)
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheNever)
 	reader, writer := io.Pipe()
-	// The reader is closed whatever happens, and the writer then fails.
+	// The reader is always closed in the end, and the writer then fails.
 	if err := h.Server.Sender.Stream(r, reader, -1, serve.StreamMemory); err != nil {
 		return err
 	}

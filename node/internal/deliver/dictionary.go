@@ -11,9 +11,8 @@ import (
 	"brink/node/internal/serve"
 )
 
-// OfferDictionary names the paths for which a browser may keep the answer, the file f, as a dictionary (RFC 9842,
-// section 2.1.1): those that differ from its own in the bundle, if it was asked for by that, or in the hash in the
-// name.
+// OfferDictionary sets the field that lets a browser store the answer, the file f, as a dictionary (RFC 9842, section
+// 2.1.1). It is for paths that differ only in the hash in the name, and in the bundle if ofBundle is set.
 func OfferDictionary(r *serve.Request, ix *bundle.Index, f *bundle.File, ofBundle bool) {
 	if f.Size < represent.Smallest {
 		return
@@ -39,8 +38,8 @@ func OfferDictionary(r *serve.Request, ix *bundle.Index, f *bundle.File, ofBundl
 	r.Response.Header.SetBytesV("Use-As-Dictionary", append(match, '"'))
 }
 
-// special reports whether a path has a character that means something in URL patterns, or cannot stand in a string of
-// a field as it is.
+// special reports whether a path has a character that is special in URL patterns, or not allowed in a string of a
+// field.
 func special(path []byte) bool {
 	for _, c := range path {
 		switch c {
@@ -54,8 +53,8 @@ func special(path []byte) bool {
 	return false
 }
 
-// shared reports whether another file has a name of the same pattern, of which prefix is the part before the hash:
-// nobody could tell which of the two a later one came out of.
+// shared reports whether the name of another file has the same pattern: then it is unknown which of the two is the
+// previous version of a later file. prefix is the part of the path before the hash.
 func shared(ix *bundle.Index, f *bundle.File, prefix string) bool {
 	first := sort.Search(len(ix.Files), func(i int) bool { return ix.Files[i].Path >= prefix })
 	for i := first; i < len(ix.Files) && strings.HasPrefix(ix.Files[i].Path, prefix); i++ {

@@ -1,9 +1,8 @@
-// Package hashed finds the hashes of content in the names of files, as bundlers write them (app-B7x2kQ9d.js,
-// main.8f3a2b1c.css). A file of such a name never changes: what is new has a new name, and names that differ in nothing
-// but the hash are of versions of one file.
+// Package hashed finds hashes of content in file names, as bundlers write them (app-B7x2kQ9d.js, main.8f3a2b1c.css). A
+// file with such a name never changes: its next version has a new name, which differs only in the hash.
 //
-// The invariant: it would rather miss a hash than see one where there is none, for a file that is wrongly taken for
-// unchanging stays in browsers for a year.
+// The invariant: false negatives are acceptable, false positives are not, because browsers cache a file with a hash for
+// a year.
 package hashed
 
 import (
@@ -20,7 +19,7 @@ func Pattern(name string) (pattern string, ok bool) {
 	return name[:from] + "*" + name[to:], true
 }
 
-// Find returns where in the path of a file the hash of its content is.
+// Find returns the position of the hash in the path of a file.
 func Find(name string) (from, to int, ok bool) {
 	_, base := path.Split(name)
 	dir := len(name) - len(base)
@@ -42,7 +41,7 @@ func Find(name string) (from, to int, ok bool) {
 	return 0, 0, false
 }
 
-// Same reports whether two paths differ in nothing but the hashes that they carry.
+// Same reports whether two paths are equal or differ only in their hashes.
 func Same(a, b string) bool {
 	if a == b {
 		return true
@@ -52,8 +51,8 @@ func Same(a, b string) bool {
 	return ok && also && a[:from] == b[:start] && a[to:] == b[end:]
 }
 
-// isHash reports whether s looks like a hash and like nothing else: 8 to 64 hex digits, letters and numerals among
-// them; or as many letters, numerals and underscores with a numeral and an upper-case letter beside the first.
+// isHash reports whether s is very likely a hash: 8 to 64 lower-case hex digits, with both letters and numerals; or 8
+// to 64 letters, numerals and underscores, with a numeral, and an upper-case letter that is not the first.
 func isHash(s string) bool {
 	if len(s) < 8 || len(s) > 64 {
 		return false

@@ -1,13 +1,12 @@
-// Package scan reads the plain JSON that devices send, many times faster than encoding/json, or says that it cannot.
+// Package scan decodes the simple JSON that devices send, many times faster than encoding/json, or fails.
 //
-// The life of one call: the caller opens the object, asks for the next member until there is none, and takes each
-// value by its type. [Scanner.Done] then says whether all of it was as plain as it has to be. If it was not, what was
-// read does not count, and the caller has encoding/json read the same text from the start: that decides what the text
-// means, and what is wrong with it.
+// The life of one call: the caller opens the object, iterates over the members, and reads each value by its type.
+// [Scanner.Done] then reports whether all of it was simple enough. If not, the caller discards the result and decodes
+// the same text with encoding/json, which decides what it means and what is wrong with it.
 //
-// The invariant: whatever is read here, encoding/json reads as the same. Therefore everything on which a reader could
-// be of another mind is left to it: text that is not printable ASCII or has escapes, null, fractions, large numbers,
-// members that come twice, and names that are almost those of known ones.
+// The invariant: if the scanner succeeds, its result equals that of encoding/json. It therefore fails on everything
+// that decoders may treat differently: strings that are not printable ASCII or have escapes, null, fractions, large
+// numbers, duplicate members, and names that differ from known ones only in case.
 package scan
 
 import (
@@ -20,23 +19,23 @@ type Scanner struct {
 	text   string
 	at     int
 	name   string
-	opened bool // an object was opened, and no member of it asked for
+	opened bool // whether an object was opened and Next not called yet
 	failed bool
 }
 
 // New returns a Scanner at the start of text.
 func New(text string) Scanner { return Scanner{text: text} }
 
-// Done reports whether all was plain, and nothing but white space is left.
+// Done reports whether the scanner has not failed, and only white space is left.
 func (s *Scanner) Done() bool {
 	s.space()
 	return !s.failed && s.at == len(s.text)
 }
 
-// Open reads the beginning of an object.
+// Open reads the start of an object.
 func (s *Scanner) Open() { s.expect('{'); s.opened = true }
 
-// Next reports whether the object has another member, and reads its name. When it has none, the object is over.
+// Next reads the name of the next member of the object, or its end, and reports whether there is a member.
 func (s *Scanner) Next() bool {
 	s.space()
 	first := s.opened
@@ -79,7 +78,7 @@ func (s *Scanner) String() string {
 	return ""
 }
 
-// Hex reads a string of lower-case hex digits that fills to.
+// Hex reads a string of lower-case hex digits into to, whose length has to match.
 func (s *Scanner) Hex(to []byte) {
 	text := s.String()
 	if len(text) != hex.EncodedLen(len(to)) {
@@ -122,7 +121,7 @@ func (s *Scanner) Bool() bool {
 	return false
 }
 
-// maxDigits is how many digits a number may have and still fits into an int64.
+// maxDigits is the number of digits that always fit into an int64.
 const maxDigits = 18
 
 // Int reads a whole number without a sign, of at most 18 digits.
@@ -136,15 +135,15 @@ func (s *Scanner) Int() (value int64) {
 		}
 		value = value*10 + int64(s.text[s.at]-'0')
 	}
-	// What may follow a number is for whoever reads on; a fraction or an exponent is nothing that may.
+	// A fraction or an exponent makes the next read fail.
 	if s.at == start || s.text[start] == '0' && s.at > start+1 {
 		s.failed = true
 	}
 	return value
 }
 
-// Skip reads the value of a member that has none of the known names: a string, a bool or a whole number. It gives up
-// on a name that encoding/json takes for one of them, which it does whatever the case of the letters.
+// Skip skips the value of an unknown member: a string, a bool or a whole number. It fails if the name equals a known
+// one except for case, because encoding/json ignores case.
 func (s *Scanner) Skip(known ...string) {
 	for _, name := range known {
 		if len(name) == len(s.name) && strings.EqualFold(name, s.name) {
@@ -167,7 +166,7 @@ func (s *Scanner) Skip(known ...string) {
 	}
 }
 
-// Once marks the member n of those that are known, and gives up on one that was there before.
+// Once records the known member n in seen, and fails if it was recorded before.
 func (s *Scanner) Once(seen *uint32, n uint) {
 	if *seen&(1<<n) != 0 {
 		s.failed = true
@@ -184,7 +183,7 @@ func (s *Scanner) expect(c byte) {
 	s.at++
 }
 
-// space passes over white space (RFC 8259, section 2).
+// space skips white space (RFC 8259, section 2).
 func (s *Scanner) space() {
 	for s.at < len(s.text) {
 		switch s.text[s.at] {

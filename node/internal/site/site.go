@@ -1,12 +1,11 @@
-// Package site serves channels as web sites: /web/{app}/{channel}/{path} is the file at path of the bundle that the
-// channel gives to browsers, and a host can be a channel all by itself.
+// Package site serves channels as web sites: /web/{app}/{channel}/{path} is the file at path in the bundle that the
+// channel serves to browsers, and a host can be mapped to a channel.
 //
-// The life of one request: the channel decides what a device of the platform web gets; the file is found in that bundle
-// by its path, and sent as package represent chooses. A browser that has one version of a file gets the next as a patch
-// (RFC 9842), where the names tell what belongs together, see package hashed.
+// The life of one request: package channel decides which release a device of the platform web gets; the file is found
+// in its bundle by path, and package represent chooses the representation. A browser that has one version of a file
+// gets the next as a patch (RFC 9842), if their names show that they are versions of one file, see package hashed.
 //
-// The invariant: a file whose name has no hash is asked for each time, so that a browser never mixes two releases for
-// long.
+// The invariant: browsers revalidate each file whose name has no hash, so that they never mix two releases for long.
 package site
 
 import (
@@ -29,7 +28,7 @@ import (
 	"brink/protocol"
 )
 
-// indexFile is what a folder of a web site is served as.
+// indexFile is the file that is served for a folder of a web site.
 const indexFile = "index.html"
 
 // Config is what a [Site] works with. All fields are required.
@@ -37,7 +36,7 @@ type Config struct {
 	State    *force.State
 	Bundles  *bundles.Source
 	Server   *represent.Server
-	Fallback bool // index.html is served for paths without a file and an extension, as single-page apps want
+	Fallback bool // serve index.html for paths without a file and an extension, for single-page apps
 	Now      func() time.Time
 }
 
@@ -45,17 +44,17 @@ type Config struct {
 type Site struct {
 	Config
 
-	asked sync.Map // channels that browsers have asked for, by name
+	asked sync.Map // channels that browsers have requested, by name
 }
 
-// name names a channel of an app.
+// name identifies a channel of an app.
 type name struct{ app, channel string }
 
 // New returns a site.
 func New(config Config) *Site { return &Site{Config: config} }
 
-// byPattern returns the files of an index that have hashed names, by the pattern of their names. Those that share a
-// pattern are left out: nobody could tell which of them came out of which.
+// byPattern returns the files of an index that have hashed names, by the pattern of their names, without those that
+// share a pattern: it is unknown which of them is the previous version of which.
 func byPattern(ix *bundle.Index) map[string]*bundle.File {
 	found := map[string]*bundle.File{}
 	for i := range ix.Files {
@@ -75,7 +74,7 @@ func byPattern(ix *bundle.Index) map[string]*bundle.File {
 	return found
 }
 
-// Patches returns what browsers will ask for when m comes into force, if any have asked for the channel.
+// Patches returns the patches that browsers will ask for when m comes into force, if any have requested the channel.
 func (s *Site) Patches(m *channel.Manifest) (list []represent.Derivation) {
 	release := s.given(m).Release
 	if _, asked := s.asked.Load(name{m.App, m.Channel}); !asked || release == nil {
@@ -83,7 +82,7 @@ func (s *Site) Patches(m *channel.Manifest) (list []represent.Derivation) {
 	}
 	b, err := s.Server.Store.Bundle(release.Bundle)
 	if err != nil {
-		return nil // whoever asks for a file of it is told why
+		return nil // requests for its files report the error
 	}
 	served := byPattern(b.Index)
 	for old := range s.Server.Before(m, release.Bundle) {
@@ -101,12 +100,12 @@ func (s *Site) Patches(m *channel.Manifest) (list []represent.Derivation) {
 	return list
 }
 
-// given returns what a channel gives to browsers: they are devices of the platform web without a name or a version.
+// given returns the decision of a channel for browsers: they are devices of the platform web without an ID or version.
 func (s *Site) given(m *channel.Manifest) channel.Decision {
 	return channel.ResolveLast(m, channel.Device{Platform: channel.Web}, s.Now())
 }
 
-// ToFolder sends a browser to the path with a slash at its end, below which relative links lead to the right place.
+// ToFolder redirects to the path with a trailing slash, from which relative links resolve correctly.
 func (s *Site) ToFolder(r *serve.Request) error {
 	r.Response.Header.Set(fasthttp.HeaderLocation, string(r.URI().PathOriginal())+"/")
 	r.Response.Header.Set(fasthttp.HeaderCacheControl, semantics.CacheChecked)
@@ -123,8 +122,8 @@ func (s *Site) GetPage(r *serve.Request) error {
 	decision := s.given(m)
 	release := decision.Release
 	if release == nil {
-		return serve.Problem(protocol.CodeNotFound, "the channel has nothing for browsers",
-			"its rules say: "+string(decision.Reason))
+		return serve.Problem(protocol.CodeNotFound, "the channel has no release for browsers",
+			"the reason is: "+string(decision.Reason))
 	}
 	b, err := s.Bundles.Bundle(release.Bundle)
 	if err != nil {
@@ -140,11 +139,11 @@ func (s *Site) GetPage(r *serve.Request) error {
 			return s.ToFolder(r)
 		}
 		if s.Fallback && path.Ext(file) == "" {
-			f = b.Index.File(indexFile) // a page of a single-page app, which only its script knows
+			f = b.Index.File(indexFile) // the script of a single-page app handles the path
 		}
 	}
 	if f == nil {
-		return serve.Problem(protocol.CodeUnknownFile, "the site has no such file", "")
+		return serve.Problem(protocol.CodeUnknownFile, "the site does not have this file", "")
 	}
 	what := serve.Headers{Vary: semantics.VaryDictionary, Cache: semantics.CacheChecked}
 	if _, _, unchanging := hashed.Find(f.Path); unchanging {
