@@ -13,7 +13,7 @@ import (
 	"brink/store/internal/database"
 )
 
-// blobs keeps chunks, and the parts of larger objects, under the digest of their plain bytes.
+// blobs stores chunks, and the parts of larger objects, under the digest of their plain bytes.
 type blobs struct {
 	db    *database.DB
 	codec *bundle.Codec
@@ -21,19 +21,19 @@ type blobs struct {
 	pins  *pins
 	sick  *quarantine
 
-	// writing orders the writers of one blob, so that it is written and accounted for once. Lock order: pins.mu, then
+	// writing serializes the writers of one blob, so that it is written and accounted for once. Lock order: pins.mu, then
 	// one of these.
 	writing [64]sync.Mutex
-	buffers sync.Pool // of *[]byte: envelopes on their way
-	readers sync.Pool // of *buffers: what readers read into
+	buffers sync.Pool // of *[]byte: envelopes that are being written
+	readers sync.Pool // of *buffers: the memory of readers
 
 	evictedBytes, evictedBlobs atomic.Int64
 }
 
 func (b *blobs) lock(d digest.Digest) *sync.Mutex { return &b.writing[d[0]%64] }
 
-// frame returns the blob d as it is stored, in the memory of r. With sum, the checksum of the envelope was compared;
-// without it, only its header, and the caller compares the digest of the plain bytes.
+// frame returns the blob d as it is stored, in the memory of r. With sum it verifies the checksum of the envelope;
+// otherwise it checks only the header, and the caller must verify the digest of the plain bytes.
 func (b *blobs) frame(r *database.LogReader, d digest.Digest, sum bool) (bundle.Frame, error) {
 	var value []byte
 	err := b.db.Read(d[:], func(item database.Item) (err error) {
@@ -68,7 +68,7 @@ func (b *blobs) sealed(r *database.LogReader, d digest.Digest) (bundle.Frame, er
 	return f, nil
 }
 
-// failed sets a damaged blob aside and returns what its reader is told.
+// failed quarantines a damaged blob and returns the error for its reader.
 func (b *blobs) failed(d digest.Digest, err error) error {
 	if !errors.Is(err, ErrDamaged) {
 		return err
@@ -77,11 +77,10 @@ func (b *blobs) failed(d digest.Digest, err error) error {
 	return fmt.Errorf("%w: %w", ErrNotFound, err)
 }
 
-// known reports whether there is a blob under the name d, without looking at its bytes.
+// known reports whether there is a blob d, without reading its bytes.
 func (b *blobs) known(d digest.Digest) (bool, error) { return b.db.Has(d[:]) }
 
-// has reports whether there is a blob of the name d whose envelope looks right. One whose envelope does not is set
-// aside.
+// has reports whether there is a blob d whose envelope has a valid header. It quarantines one with an invalid header.
 func (b *blobs) has(d digest.Digest) (bool, error) {
 	err := b.db.Read(d[:], func(item database.Item) error {
 		return item.Value(func(v []byte) error { return checkHeader(d, v) })
@@ -98,8 +97,8 @@ func (b *blobs) has(d digest.Digest) (bool, error) {
 	return false, err
 }
 
-// put writes f, which the caller has verified and whose digest it has pinned, unless it is there already, and
-// accounts for it. The blob is visible on return, and durable after db.Sync.
+// put writes f, unless it is there already, and accounts for it. The caller must have verified f and pinned its digest.
+// The blob is visible on return, and durable after db.Sync.
 func (b *blobs) put(f bundle.Frame) error {
 	mu := b.lock(f.Digest)
 	mu.Lock()
@@ -117,24 +116,24 @@ func (b *blobs) put(f bundle.Frame) error {
 	*buffer = appendEnvelope((*buffer)[:0], f)
 	err := b.db.Update(func(txn database.Txn) error { return txn.Set(f.Digest[:], *buffer) })
 	if err != nil {
-		return fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // the buffer may still be in Badger's hands
+		return fmt.Errorf("write blob %s: %w", f.Digest.Short(), err) // Badger may still use the buffer
 	}
 	b.buffers.Put(buffer)
 	b.quota.grow(footprint(int64(len(f.Data))), 1)
 	return nil
 }
 
-// setAside removes the blob d if it is still damaged: somebody may have healed it since it was read. The caller holds
-// no lock.
+// setAside quarantines the blob d: it removes it, unless it was repaired since it was read. The caller must not hold a
+// lock.
 func (b *blobs) setAside(d digest.Digest, reason error) {
-	b.pins.mu.Lock() // keeps the sweep away, which accounts for what it removes as well
+	b.pins.mu.Lock() // excludes the sweep, which also accounts for what it removes
 	defer b.pins.mu.Unlock()
 	mu := b.lock(d)
 	mu.Lock()
 	defer mu.Unlock()
-	f, err := b.frame(&database.LogReader{Mapped: true}, d, true) // nothing is removed on the word of the file alone
+	f, err := b.frame(&database.LogReader{Mapped: true}, d, true) // confirm the damage through Badger, see Mapped
 	if err == nil {
-		_, err = b.codec.Plain(f) // the reader may have seen that the plain bytes are wrong
+		_, err = b.codec.Plain(f) // only the plain bytes may be wrong
 	}
 	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) {
 		return
@@ -156,7 +155,7 @@ func (b *blobs) setAside(d digest.Digest, reason error) {
 	b.sick.add(d, reason)
 }
 
-// remove removes the blobs that are not pinned, and returns how many bytes that was.
+// remove removes the blobs that are not pinned, and returns the number of freed bytes.
 func (b *blobs) remove(names []digest.Digest) (freed int64, err error) {
 	b.pins.mu.Lock()
 	defer b.pins.mu.Unlock()
@@ -190,15 +189,14 @@ func (b *blobs) remove(names []digest.Digest) (freed int64, err error) {
 	return freed, nil
 }
 
-// each calls do for the key and the accounted size of every blob from first on, in order of keys, until do returns
-// false.
+// each calls do with the digest and the accounted size of every blob from first on, in order, until do returns false.
 func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.Digest, size int64) bool) error {
 	err := b.db.Each(nil, first[:], func(item database.Item) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if len(item.Key()) != digest.Size {
-			return nil // one of the database's own
+			return nil // a key of the database itself
 		}
 		if !do(digest.Digest(item.Key()), item.Footprint()) {
 			return errEnough
@@ -214,11 +212,11 @@ func (b *blobs) each(ctx context.Context, first digest.Digest, do func(d digest.
 // scanWindow is how many names are listed at once.
 const scanWindow = 1024
 
-// errEnough ends a scan or a list.
+// errEnough stops a scan or a list.
 var errEnough = errors.New("enough")
 
-// scan calls do for every blob from first on. What do does not find is passed over: it was set aside, or evicted. No
-// iterator is open while do works, for one keeps value log files from being removed.
+// scan calls do for every blob from first on. It ignores ErrNotFound from do: the blob was quarantined or evicted. No
+// iterator is open while do runs, because it would prevent removing value log files.
 func (b *blobs) scan(ctx context.Context, first digest.Digest, do func(digest.Digest) error) error {
 	for more := true; more; {
 		names := make([]digest.Digest, 0, scanWindow)

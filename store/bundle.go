@@ -20,7 +20,7 @@ type Bundle struct {
 	Index *bundle.Index // share it, and do not change it
 }
 
-// BundleInfo is what can be said about a bundle without reading its index.
+// BundleInfo is the description of a bundle without its index.
 type BundleInfo struct {
 	ID        digest.Digest `json:"id"`
 	SHA256    digest.SHA256 `json:"sha256"` // of the archive
@@ -40,19 +40,19 @@ func infoOf(id digest.Digest, e *entry[bundleRecord]) BundleInfo {
 	}
 }
 
-// bundles are those that were committed. Its invariant: a bundle enters the catalog only after its record is durable,
-// and its record is written only after its blobs are.
+// bundles are the committed bundles. The invariant: a bundle is added to the catalog only after its record is durable,
+// and its record is written only after its blobs are durable.
 type bundles struct {
 	records *records
 	blobs   *blobs
 	now     func() time.Time
-	closing context.Context // done when Close of the store begins
+	closing context.Context // done when Close of the store starts
 
 	catalog catalog[digest.Digest, bundleRecord]
 	indexes indexCache
 }
 
-// load reads the records of all bundles.
+// load loads the records of all bundles.
 func (b *bundles) load(used map[string]int64) error {
 	entries := make(map[digest.Digest]*entry[bundleRecord])
 	err := b.records.each(bundleKind, func(name string, payload []byte, err error) error {
@@ -76,10 +76,10 @@ func (b *bundles) load(used map[string]int64) error {
 	return err
 }
 
-// Bundle returns a bundle with its index, and notes that it was used. It returns [ErrNotFound] for one that was never
-// committed, that was evicted, or whose index is damaged; publish it again to heal it.
+// Bundle returns a bundle with its index, and records that it was used. It returns [ErrNotFound] for one that was never
+// committed, that was evicted, or whose index is damaged; publishing it again repairs it.
 //
-// A bundle that has lost chunks is still returned, and [Store.Chunk] says which are lost.
+// A bundle that has lost chunks is still returned; [Store.Lost] returns which are lost.
 func (b *bundles) Bundle(id digest.Digest) (*Bundle, error) {
 	e := b.catalog.get(id)
 	if e == nil {
@@ -93,7 +93,7 @@ func (b *bundles) Bundle(id digest.Digest) (*Bundle, error) {
 	return &Bundle{BundleInfo: infoOf(id, e), Index: ix}, nil
 }
 
-// absent is ErrClosed when the store is closed and err otherwise: the catalog outlives the databases.
+// absent returns ErrClosed if the store is closed, and err otherwise: the catalog can still be read after Close.
 func (b *bundles) absent(err error) error {
 	if b.closing.Err() != nil {
 		return ErrClosed
@@ -101,7 +101,7 @@ func (b *bundles) absent(err error) error {
 	return err
 }
 
-// index returns the decoded index of a bundle, from memory if it was used lately.
+// index returns the decoded index of a bundle, from the cache if it is there.
 func (b *bundles) index(e *entry[bundleRecord]) (*bundle.Index, error) {
 	if b.closing.Err() != nil {
 		return nil, ErrClosed
@@ -123,7 +123,7 @@ func (b *bundles) index(e *entry[bundleRecord]) (*bundle.Index, error) {
 	})
 }
 
-// Info returns what can be said about a bundle without reading its index, and false if it is not here. It notes no use.
+// Info returns the description of a bundle, and false if there is none. It does not record a use.
 func (b *bundles) Info(id digest.Digest) (BundleInfo, bool) {
 	e := b.catalog.get(id)
 	if e == nil {
@@ -142,12 +142,12 @@ func (b *bundles) Index(id digest.Digest) (*Object, error) {
 	return b.blobs.open(e.record.Index)
 }
 
-// Intent returns the signed bundle intent as it came with the bundle, or [ErrNotFound]. The caller owns the bytes.
+// Intent returns the signed bundle intent of a bundle, as it was received, or [ErrNotFound]. The caller owns the bytes.
 func (b *bundles) Intent(id digest.Digest) ([]byte, error) {
 	return b.records.get(intentKind + id.String())
 }
 
-// Bundles yields all bundles in the order of their ids, as they are when it is called. It notes no use.
+// Bundles yields all bundles in the order of their IDs, as of the time of the call. It does not record uses.
 func (b *bundles) Bundles() iter.Seq[BundleInfo] {
 	all := make([]BundleInfo, 0, b.catalog.size())
 	b.catalog.each(func(id digest.Digest, e *entry[bundleRecord]) { all = append(all, infoOf(id, e)) })
@@ -155,8 +155,8 @@ func (b *bundles) Bundles() iter.Seq[BundleInfo] {
 	return slices.Values(all)
 }
 
-// Lost returns the chunks of a bundle that are not here any more, nil when it is complete. It looks for names and does
-// not read the chunks; [Store.Verify] does. Errors are those of [Store.Bundle].
+// Lost returns the missing chunks of a bundle, nil if it is complete. It does not read chunks, so it does not detect
+// damage as [Store.Verify] does. Errors are those of [Store.Bundle].
 func (b *bundles) Lost(ctx context.Context, id digest.Digest) ([]bundle.Chunk, error) {
 	e := b.catalog.get(id)
 	if e == nil {
@@ -181,8 +181,8 @@ func (b *bundles) Lost(ctx context.Context, id digest.Digest) ([]bundle.Chunk, e
 	return lost, nil
 }
 
-// complete returns ErrMissingBundle unless the bundle has all its chunks. The caller holds records.changing, so that
-// it stays.
+// complete returns ErrMissingBundle unless the bundle has all its chunks. The caller must hold records.changing, so
+// that it is not evicted.
 func (b *bundles) complete(ctx context.Context, id digest.Digest) error {
 	lost, err := b.Lost(ctx, id)
 	switch {
@@ -196,7 +196,7 @@ func (b *bundles) complete(ctx context.Context, id digest.Digest) error {
 	return nil
 }
 
-// acknowledge makes the record of a bundle durable; its blobs are.
+// acknowledge makes the record of a bundle durable. Its blobs must be durable already.
 func (b *bundles) acknowledge(id digest.Digest, record bundleRecord, intent []byte) error {
 	b.records.changing.Lock()
 	defer b.records.changing.Unlock()

@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// catalog is what the records of one kind say, in memory: what there is, and when it was last used. A reader finds
-// everything here and touches no database.
+// catalog holds the records of one kind in memory, with their times of use. Readers do not access the database.
 //
-// Its invariant: what is in it has a record. An entry in it is immutable but for its time of use. Those who change
-// records hold records.changing as well, from before the record is written until the catalog says so.
+// The invariant: everything in it has a record. Entries are immutable except for their times of use. Code that changes
+// records must hold records.changing from before the record is written until the catalog is updated.
 type catalog[K comparable, R bundleRecord | derivedRecord] struct {
 	mu      sync.RWMutex
 	entries map[K]*entry[R]
-	changes int64 // counts what may make another eviction pass worth while
+	changes int64 // counts changes after which another eviction pass may free more
 }
 
 // entry is one record with its name.
@@ -23,7 +22,7 @@ type entry[R bundleRecord | derivedRecord] struct {
 	key    string // in meta
 	record R
 	used   atomic.Int64 // seconds since 1970
-	dirty  atomic.Bool  // used was not yet written
+	dirty  atomic.Bool  // used is not saved yet
 }
 
 func newEntry[R bundleRecord | derivedRecord](key string, record R, used int64) *entry[R] {
@@ -32,7 +31,7 @@ func newEntry[R bundleRecord | derivedRecord](key string, record R, used int64) 
 	return e
 }
 
-// touch notes a use.
+// touch records a use.
 func (e *entry[R]) touch(now time.Time) {
 	if used := now.Unix(); e.used.Load() != used {
 		e.used.Store(used)
@@ -42,14 +41,14 @@ func (e *entry[R]) touch(now time.Time) {
 
 func (e *entry[R]) usedAt() time.Time { return time.Unix(e.used.Load(), 0).UTC() }
 
-// get returns nil for a name that is not there.
+// get returns an entry, nil if there is none.
 func (c *catalog[K, R]) get(name K) *entry[R] {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.entries[name]
 }
 
-// each calls do for every entry, in no order. do must not change the catalog.
+// each calls do for every entry, in no particular order. do must not change the catalog.
 func (c *catalog[K, R]) each(do func(name K, e *entry[R])) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -64,14 +63,14 @@ func (c *catalog[K, R]) size() int {
 	return len(c.entries)
 }
 
-// fill puts entries in the place of all that there were.
+// fill replaces all entries.
 func (c *catalog[K, R]) fill(entries map[K]*entry[R]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries = entries
 }
 
-// change makes a change to the entries.
+// change calls do to change the entries.
 func (c *catalog[K, R]) change(do func(entries map[K]*entry[R])) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,8 +85,7 @@ func (c *catalog[K, R]) generation() int64 {
 	return c.changes
 }
 
-// unwritten adds the times of use that were not yet written to put, by the keys of the records. They count as written
-// from then on.
+// unwritten adds the times of use that are not saved yet to put, by the keys of their records, and marks them as saved.
 func (c *catalog[K, R]) unwritten(put map[string][]byte) {
 	c.each(func(_ K, e *entry[R]) {
 		if e.dirty.Swap(false) {

@@ -11,40 +11,40 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultQuota        = 10 << 30 // bytes: a few hundred bundles of 5 MB with their history, on any disk
+	DefaultQuota        = 10 << 30 // bytes: a few hundred bundles of 5 MB with their history
 	DefaultHighWater    = 0.95
-	DefaultLowWater     = 0.85 // ten points below: one eviction pass makes room for a tenth of the quota
+	DefaultLowWater     = 0.85 // ten points below, so that one eviction pass frees a tenth of the quota
 	DefaultKeepReleases = 5
 )
 
-// Config says where a store lies and how large it may grow. The zero value of every field but Dir is usable.
+// Config is the configuration of a [Store]. The zero value of every field except Dir is usable.
 type Config struct {
-	// Dir is the data folder. It is made when it does not exist. It must be on a local file system: the databases in it
-	// are mapped into memory.
+	// Dir is the data folder, created if it does not exist. It must be on a local file system, because the databases are
+	// mapped into memory.
 	Dir string
-	// Quota bounds the bytes that blobs take, their overhead on disk included; 0 means DefaultQuota. The folder itself
-	// may be half as large again, see [database.DB.Reclaim].
+	// Quota limits the bytes of blobs, including their overhead on disk; 0 means DefaultQuota. The folder itself may be
+	// up to 50 % larger, see [database.DB.Reclaim].
 	Quota int64
-	// HighWater and LowWater are shares of Quota. Above the first, eviction begins; it ends below the second. 0 means
+	// HighWater and LowWater are shares of Quota. Eviction starts above the first and stops below the second. 0 means
 	// the default.
 	HighWater, LowWater float64
-	// KeepReleases is how many releases of a channel's history are not evicted, beside those that it gives to some device
-	// now; 0 means DefaultKeepReleases, a negative number none. Attachments stay and go with their releases.
+	// KeepReleases is how many releases of a channel's history are never evicted, in addition to those that the channel
+	// serves now; 0 means DefaultKeepReleases, a negative number none. It includes their attachments.
 	KeepReleases int
-	// ScrubRate is how many bytes a second are read in the background to find damage; 0 means no scrubbing.
+	// ScrubRate is how many bytes per second are read in the background to find damage; 0 means no scrubbing.
 	ScrubRate int64
-	// MinFree is how many bytes of the disk are left alone; 0 means four files of the value log, 256 MiB with a Quota of
-	// 1 GiB or more. The databases write through memory maps, where a full disk is a SIGBUS instead of an error, so
-	// there must be a margin, and it must hold a file that value log collection rewrites.
+	// MinFree is how many bytes of the disk stay free; 0 means four files of the value log, 256 MiB with a Quota of 1 GiB
+	// or more. The databases write through memory maps, where a full disk causes a SIGBUS instead of an error, so there
+	// must be a margin. It must be enough for a file that value log collection rewrites.
 	MinFree int64
-	// Logger takes what an operator should know; nil means nowhere.
+	// Logger receives messages for operators; nil discards them.
 	Logger *slog.Logger
-	// Now and FreeSpace are for tests; nil means the clock, and the bytes that the file system of dir has free.
+	// Now and FreeSpace are for tests. The defaults are time.Now, and the free bytes of the file system of dir.
 	Now       func() time.Time
 	FreeSpace func(dir string) (uint64, error)
 }
 
-// Validate reports everything that is wrong with the configuration, joined.
+// Validate returns an error with everything that is wrong with the Config.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Dir == "" {
@@ -54,7 +54,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("quota, minimum of free space and scrub rate cannot be negative"))
 	}
 	c = c.withDefaults()
-	if !(0 < c.LowWater && c.LowWater <= c.HighWater && c.HighWater <= 1) { // which a NaN is not, either
+	if !(0 < c.LowWater && c.LowWater <= c.HighWater && c.HighWater <= 1) { // negated, to refuse NaN
 		errs = append(errs, fmt.Errorf("watermarks %v and %v: want 0 < low <= high <= 1", c.LowWater, c.HighWater))
 	}
 	return errors.Join(errs...)

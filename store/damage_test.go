@@ -295,7 +295,7 @@ func TestOpen_ChunksMovedAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = store.Open(store.Config{Dir: dir, MinFree: 1 << 20})
-	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "move "+filepath.Join(dir, "chunks")+" aside") {
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "move "+filepath.Join(dir, "chunks")+" away") {
 		t.Fatalf("Open = %v, want ErrCorrupt and what to do", err)
 	}
 	if err := os.Rename(filepath.Join(dir, "chunks"), filepath.Join(t.TempDir(), "chunks")); err != nil {

@@ -13,14 +13,14 @@ import (
 	"brink/digest"
 )
 
-// DerivedKey names a representation: what it was made from, what it is, and for a patch what it applies to.
+// DerivedKey names a representation: its source, its kind, and the base of a patch.
 type DerivedKey struct {
-	Source digest.Digest // of the plain bytes that it stands for
+	Source digest.Digest // of the plain bytes that it represents
 	Kind   string        // 1 to 64 of a-z 0-9 . - ("zstd", "dcz", "zip.7")
-	Base   digest.Digest // of the old bytes of a patch; zero if it is none
+	Base   digest.Digest // of the old bytes of a patch; zero if it is not a patch
 }
 
-// String returns the key as text, with a slash between its parts. Equal keys have equal texts.
+// String returns the key as text, with slashes between its parts. Equal keys have equal texts.
 func (k DerivedKey) String() string {
 	text := k.Source.String() + "/" + k.Kind
 	if !k.Base.IsZero() {
@@ -41,8 +41,8 @@ func (k DerivedKey) check() error {
 	return nil
 }
 
-// derived is content made from other content. Its invariant: an object of it that has lost a part is gone, and can be
-// made again.
+// derived is content made from other content. The invariant: an object that has lost a part is removed, so that it can
+// be made again.
 type derived struct {
 	records *records
 	blobs   *blobs
@@ -53,10 +53,10 @@ type derived struct {
 
 	writing writing // calls of PutDerived
 	catalog catalog[string, derivedRecord]
-	dropped []string // objects whose records are still to be removed; catalog.mu guards it, too
+	dropped []string // objects whose records are to be removed; guarded by catalog.mu
 }
 
-// load reads the records of all derived objects.
+// load loads the records of all derived objects.
 func (d *derived) load(used map[string]int64) error {
 	entries := make(map[string]*entry[derivedRecord])
 	err := d.records.each(derivedKind, func(name string, payload []byte, err error) error {
@@ -76,11 +76,11 @@ func (d *derived) load(used map[string]int64) error {
 	return err
 }
 
-// PutDerived reads r to its end and keeps the bytes under key, in place of others. It holds one part of them at a time.
-// It returns [ErrQuota] when there is no room: other derived content and blobs that nothing refers to are evicted for
-// it, bundles are not. The same when a bundle needs the room meanwhile. It may return [ErrReadOnly], and any error of r.
+// PutDerived reads r to its end and stores the bytes under key, replacing others. It holds one part in memory at a
+// time. To make room it evicts other derived content and unreferenced blobs, but no bundles. It returns [ErrQuota] if
+// that is not enough or if a bundle needs the room meanwhile, [ErrReadOnly], or any error of r.
 //
-// Derived content may be evicted at any time and is not synced: after a crash it may be gone.
+// Derived content may be evicted at any time and is not synced: it may be lost in a crash.
 func (d *derived) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (*Object, error) {
 	if err := key.check(); err != nil {
 		return nil, fmt.Errorf("derived content: %w", err)
@@ -120,8 +120,8 @@ func (d *derived) PutDerived(ctx context.Context, key DerivedKey, r io.Reader) (
 	return d.open(name, e)
 }
 
-// Derived returns what PutDerived kept under key, and notes that it was used. It returns [ErrNotFound] when there is
-// nothing, or no longer.
+// Derived returns what PutDerived stored under key, and records that it was used. It returns [ErrNotFound] if there is
+// nothing.
 func (d *derived) Derived(key DerivedKey) (*Object, error) {
 	name := key.String()
 	e := d.catalog.get(name)
@@ -145,8 +145,8 @@ func (d *derived) open(name string, e *entry[derivedRecord]) (*Object, error) {
 	return o, nil
 }
 
-// drop forgets e, which has lost a part, unless it was made again meanwhile. Its blobs go with the next sweep
-// and its record with the next upkeep: a reader must not stand behind those who change records.
+// drop removes e, which has lost a part, from the catalog, unless it was made again in the meantime. The next sweep
+// removes its blobs and the next upkeep its record, because a reader must not wait for records.changing.
 func (d *derived) drop(name string, e *entry[derivedRecord]) {
 	d.catalog.change(func(entries map[string]*entry[derivedRecord]) {
 		if entries[name] == e {
@@ -156,7 +156,7 @@ func (d *derived) drop(name string, e *entry[derivedRecord]) {
 	})
 }
 
-// removeDropped removes the records of what drop has forgotten.
+// removeDropped removes the records of dropped objects.
 func (d *derived) removeDropped() error {
 	d.records.changing.Lock()
 	defer d.records.changing.Unlock()
@@ -169,7 +169,7 @@ func (d *derived) removeDropped() error {
 		}
 		d.dropped = nil
 	})
-	for some := range slices.Chunk(c.remove, 1024) { // a transaction has bounds
+	for some := range slices.Chunk(c.remove, 1024) { // the size of transactions is limited
 		if err := d.records.keep(change{remove: some}); err != nil {
 			return fmt.Errorf("remove records: %w", err)
 		}

@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// On other systems the program builds and a store works, for trying things out: nothing watches the disk, and its
-// blocks are taken for the sizes of files.
+// On other systems a store works for development: free disk space is not checked, and disk usage is approximated by
+// file sizes.
 
 func freeSpace(string) (uint64, error) { return math.MaxUint64, nil }
 

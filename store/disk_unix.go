@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace is how many bytes an unprivileged process may still write on the file system of dir.
+// freeSpace returns how many bytes an unprivileged process can write to the file system of dir.
 func freeSpace(dir string) (uint64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -21,15 +21,15 @@ func freeSpace(dir string) (uint64, error) {
 	return uint64(s.Bavail) * uint64(s.Bsize), nil
 }
 
-// allocated is how many bytes of the disk a file takes.
+// allocated returns how many bytes on disk a file occupies.
 func allocated(info fs.FileInfo) int64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Blocks * 512 // the unit of st_blocks is the same whatever the block size of the file system
+		return stat.Blocks * 512 // the unit of st_blocks does not depend on the file system
 	}
 	return info.Size()
 }
 
-// syncDir makes durable which files a folder has.
+// syncDir makes the entries of a folder durable.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {

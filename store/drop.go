@@ -7,8 +7,8 @@ import (
 	"brink/digest"
 )
 
-// Drop removes bundles that no channel needs, as eviction would, and with them their intents. Their blobs are then the
-// first to be evicted. A bundle that is needed, that is on its way in, or that is not here, is left alone.
+// Drop removes bundles that no channel needs, as eviction would, including their intents. Their blobs are then the
+// first to be evicted. It ignores bundles that are needed, that are being ingested, or that do not exist.
 func (s *Store) Drop(ctx context.Context, ids ...digest.Digest) error {
 	var victims []victim
 	for _, id := range ids {

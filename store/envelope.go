@@ -9,16 +9,16 @@ import (
 	"brink/store/internal/database"
 )
 
-// A blob is stored under the 32 bytes of its digest, in an envelope of its own, because the database tells nobody when
-// what it reads is damaged:
+// A blob is stored under the 32 bytes of its digest, in an envelope, because the database does not report damaged
+// values:
 //
 //	offset  size  what
 //	0       1     version of the envelope, 1
 //	1       1     encoding of the frame, as in bundle.Encoding
 //	2       4     size of the plain bytes, big endian
-//	6       32    digest of the plain bytes: a value that lies under a foreign key is found out
+//	6       32    digest of the plain bytes, to detect a value under a wrong key
 //	38      n     the frame
-//	38+n    32    digest of all before it
+//	38+n    32    digest of everything before it
 const (
 	envelopeVersion  = 1
 	envelopeHeader   = 6 + digest.Size
@@ -36,10 +36,10 @@ func appendEnvelope(b []byte, f bundle.Frame) []byte {
 	return append(b, sum[:]...)
 }
 
-// checkHeader reports whether value can be the envelope of the blob d. It looks at the header and the length only.
+// checkHeader returns an error if value cannot be the envelope of the blob d. It checks only the header and the length.
 func checkHeader(d digest.Digest, value []byte) error {
 	if len(value) < envelopeOverhead || value[0] != envelopeVersion || digest.Digest(value[6:envelopeHeader]) != d {
-		return fmt.Errorf("blob %s: %w: no envelope in %d bytes", d.Short(), ErrDamaged, len(value))
+		return fmt.Errorf("blob %s: %w: envelope header, %d bytes", d.Short(), ErrDamaged, len(value))
 	}
 	size := int64(binary.BigEndian.Uint32(value[2:6]))
 	data := int64(len(value) - envelopeOverhead)
@@ -50,8 +50,8 @@ func checkHeader(d digest.Digest, value []byte) error {
 	return nil
 }
 
-// openEnvelope returns the frame in a value that checkHeader has accepted; its Data are bytes of value. The caller
-// still has to compare the digest of the plain bytes, or with checkSum that of the envelope.
+// openEnvelope returns the frame in a value that checkHeader has accepted; its Data shares memory with value. The
+// caller must still verify the digest of the plain bytes, or that of the envelope with checkSum.
 func openEnvelope(d digest.Digest, value []byte) bundle.Frame {
 	return bundle.Frame{
 		Digest:   d,
@@ -61,7 +61,7 @@ func openEnvelope(d digest.Digest, value []byte) bundle.Frame {
 	}
 }
 
-// checkSum compares the checksum of a value that checkHeader has accepted.
+// checkSum verifies the checksum of a value that checkHeader has accepted.
 func checkSum(d digest.Digest, value []byte) error {
 	body := value[:len(value)-digest.Size]
 	if digest.Sum(body) != digest.Digest(value[len(body):]) {
@@ -70,5 +70,5 @@ func checkSum(d digest.Digest, value []byte) error {
 	return nil
 }
 
-// footprint is how many bytes of the disk a blob takes whose frame has n bytes.
+// footprint returns how many bytes on disk a blob needs whose frame has n bytes.
 func footprint(n int64) int64 { return database.Footprint(n + envelopeOverhead) }

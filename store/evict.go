@@ -11,7 +11,7 @@ import (
 	"brink/digest"
 )
 
-// evictScope says how far eviction may go.
+// evictScope is what eviction may remove.
 type evictScope int
 
 const (
@@ -20,8 +20,8 @@ const (
 	evictAll                            // and bundles that no channel needs
 )
 
-// evictor removes what is worth least. Its invariant: a blob goes only when no record refers to it and nobody has it
-// pinned, and the record of a bundle only when no channel needs it and nobody has it pinned.
+// evictor removes the least valuable data. The invariant: a blob is removed only if no record refers to it and it is
+// not pinned, and the record of a bundle only if no channel needs it and it is not pinned.
 type evictor struct {
 	records *records
 	blobs   *blobs
@@ -32,27 +32,27 @@ type evictor struct {
 	signed  *signed
 	keep    int // releases, see Config.KeepReleases
 	log     *slog.Logger
-	closing context.Context // done when Close of the store begins
+	closing context.Context // done when Close of the store starts
 
-	sweeping sync.Mutex // one pass at a time
+	sweeping sync.Mutex // held during a pass
 	barren   [evictAll + 1]barren
 
-	reclaimWanted            chan struct{} // holds one
+	reclaimWanted            chan struct{} // capacity 1
 	bundlesGone, derivedGone atomic.Int64
 }
 
-// evict removes what is worth least until n more bytes stay below the low watermark, or at least below the quota. If
-// not even that can be had, it removes unreferenced blobs only: emptying the store for something that does not fit in
-// it helps nobody. It does nothing when n more bytes are below the high watermark already.
+// evict removes the least valuable data until n more bytes fit below the low watermark, or at least below the quota. If
+// even the latter is impossible, it removes only unreferenced blobs, rather than emptying the store for something that
+// does not fit. It does nothing if n more bytes already fit below the high watermark.
 //
-// It marks and sweeps. Reference counts would have to survive crashes, and one that is wrong loses a chunk or keeps it
-// for ever. See pins for what happens at the same time.
+// It uses mark and sweep. Reference counts would have to survive crashes, and a wrong one would lose a chunk or retain
+// it forever. See pins for concurrent ingests.
 func (e *evictor) evict(ctx context.Context, n int64, scope evictScope) error {
 	e.sweeping.Lock()
 	defer e.sweeping.Unlock()
 	q := e.quota
 	if q.over(q.high-n) <= 0 {
-		return nil // another one has made room
+		return nil // another call has made room
 	}
 	wanted, needed := q.over(q.low-n), q.over(q.limit-n)
 	generation := e.generation()
@@ -66,22 +66,22 @@ func (e *evictor) evict(ctx context.Context, n int64, scope evictScope) error {
 	return err
 }
 
-// barren remembers a pass that removed nothing, so that it is not repeated before something has changed.
+// barren records a pass that removed nothing, so that it is not repeated before something has changed.
 type barren struct{ generation, needed int64 }
 
-// evictGarbage removes all blobs that no record refers to, and returns how many bytes that was.
+// evictGarbage removes all unreferenced blobs, and returns the number of freed bytes.
 func (e *evictor) evictGarbage(ctx context.Context) (freed int64, err error) {
 	e.sweeping.Lock()
 	defer e.sweeping.Unlock()
 	return e.collect(ctx, 1, 1, evictUnreferenced)
 }
 
-// collect removes wanted bytes, or at least needed, and returns how many it removed. The caller holds sweeping.
+// collect removes wanted bytes, or at least needed, and returns how many it removed. The caller must hold sweeping.
 func (e *evictor) collect(ctx context.Context, wanted, needed int64, scope evictScope) (freed int64, err error) {
 	ctx, cancel := bounded(ctx, e.closing)
 	defer cancel()
-	e.pins.begin()
-	defer e.pins.end()
+	e.pins.startSweep()
+	defer e.pins.finishSweep()
 	plan, err := e.plan(ctx, scope)
 	if err != nil {
 		return 0, err
@@ -107,10 +107,11 @@ func (e *evictor) generation() int64 {
 	changes := e.bundles.catalog.generation() + e.derived.catalog.generation() + e.signed.generation()
 	e.pins.mu.Lock()
 	defer e.pins.mu.Unlock()
-	return 1 + changes + e.pins.releases // not the zero value of barren; all of them only grow
+	return 1 + changes + e.pins.releases // differs from the zero value of barren; all terms only increase
 }
 
-// removeRecords removes the records of the victims and returns those that it had to keep: needed by now, or made again.
+// removeRecords removes the records of the victims. It returns those that it did not remove, because they are needed
+// now or were made again.
 func (e *evictor) removeRecords(ctx context.Context, victims []victim) (kept []victim, err error) {
 	const batch = 256 // records in a transaction
 	for some := range slices.Chunk(victims, batch) {
@@ -164,7 +165,7 @@ func (e *evictor) removeSome(victims []victim) (kept []victim, err error) {
 	return kept, nil
 }
 
-// sweep removes the garbage of the plan that is not pinned, and returns how many bytes that was.
+// sweep removes the garbage of the plan that is not pinned, and returns the number of freed bytes.
 func (e *evictor) sweep(ctx context.Context, p *plan, victims int) (freed int64, err error) {
 	const window, batch = 8192, 256 // blobs listed at once, and removed in one transaction
 	var first digest.Digest
@@ -197,7 +198,7 @@ func (e *evictor) sweep(ctx context.Context, p *plan, victims int) (freed int64,
 	return freed, nil
 }
 
-// wakeReclaim asks reclaim to run. It does not block.
+// wakeReclaim notifies reclaim. It does not block.
 func (e *evictor) wakeReclaim() {
 	select {
 	case e.reclaimWanted <- struct{}{}:
@@ -205,7 +206,7 @@ func (e *evictor) wakeReclaim() {
 	}
 }
 
-// reclaim gives disk space back whenever a sweep has removed something, until ctx is done.
+// reclaim frees disk space whenever a sweep has removed something, until ctx is done.
 func (e *evictor) reclaim(ctx context.Context) {
 	failing := ""
 	for {
@@ -219,10 +220,10 @@ func (e *evictor) reclaim(ctx context.Context) {
 		case ctx.Err() != nil:
 		case err != nil && err.Error() != failing:
 			failing = err.Error()
-			e.log.Warn("disk space could not be given back", "reason", err)
+			e.log.Warn("cannot free disk space", "reason", err)
 		case err == nil && failing != "":
 			failing = ""
-			e.log.Info("disk space can be given back again")
+			e.log.Info("disk space can be freed again")
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // The data folder:
 //
 //	FORMAT   one line, "brink-store 1"
-//	LOCK     held by the process that has the folder open; its text says who
+//	LOCK     locked by the process that has the folder open; its text names that process
 //	chunks/  the database of blobs: a value log, tuned for bulk
 //	meta/    the database of records: a tree, every write synced; and HEAD, see package database
 const (
@@ -30,7 +30,7 @@ const (
 	metaDir    = "meta"
 )
 
-// openFolder makes or checks the data folder and takes its lock.
+// openFolder creates or checks the data folder and acquires its lock.
 func openFolder(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func openFolder(dir string) (*flock.Flock, error) {
 	if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
-	// Before the lock, so that no file is left in a folder that is somebody else's.
+	// Check before locking, so that no file is created in a folder that is not a store.
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func openFolder(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-// checkFolder returns ErrFormat for a folder that holds something else than a store of this version.
+// checkFolder returns ErrFormat for a folder that contains anything other than a store of this version.
 func checkFolder(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, formatFile))
 	if err == nil {
@@ -79,8 +79,8 @@ func checkFolder(dir string) error {
 			return fmt.Errorf("data folder %s: %w: its %s file is not Brink's: if the rest is, write %q to it",
 				dir, ErrFormat, formatFile, fmt.Sprintf("%s %d", formatName, formatVersion))
 		case version != formatVersion:
-			return fmt.Errorf("data folder %s: %w: it has format %d, this program knows %d: use the version of Brink that "+
-				"wrote it, or a later one", dir, ErrFormat, version, formatVersion)
+			return fmt.Errorf("data folder %s: %w: it has format %d, this program supports only %d: use the version of Brink "+
+				"that wrote it, or a later one", dir, ErrFormat, version, formatVersion)
 		}
 		return nil
 	}
@@ -93,17 +93,17 @@ func checkFolder(dir string) error {
 	}
 	for _, entry := range entries {
 		switch entry.Name() {
-		case lockFile, formatFile + ".new", "lost+found": // the last is what a fresh file system has
+		case lockFile, formatFile + ".new", "lost+found": // a new file system contains the last one
 		default:
-			return fmt.Errorf("data folder %s: %w: it has no %s file but holds %s: name an empty folder", dir, ErrFormat,
+			return fmt.Errorf("data folder %s: %w: it has no %s file but contains %s: use an empty folder", dir, ErrFormat,
 				formatFile, entry.Name())
 		}
 	}
 	return nil
 }
 
-// writeFormat stamps a new folder. It comes before anything else is put there, so that a crash leaves either an empty
-// folder or a store.
+// writeFormat writes the FORMAT file of a new folder, before anything else is written, so that a crash leaves either an
+// empty folder or a store.
 func writeFormat(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, formatFile)); err == nil {
 		return nil

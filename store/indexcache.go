@@ -10,13 +10,13 @@ import (
 	"brink/digest"
 )
 
-// indexCacheSize bounds the encoded bytes of the indexes that are kept decoded. Decoded they take about as much again.
+// indexCacheSize limits the total encoded size of cached indexes. Their decoded size is about the same.
 const indexCacheSize = 32 << 20
 
-// indexCache keeps the indexes that were used last, by their digest. The zero value is ready.
+// indexCache is an LRU cache of decoded indexes, by their digest. The zero value is ready to use.
 type indexCache struct {
 	mu    sync.Mutex
-	order list.List // of cachedIndex, used last in front
+	order list.List // of cachedIndex, most recently used first
 	names map[digest.Digest]*list.Element
 	size  int64
 
@@ -29,8 +29,8 @@ type cachedIndex struct {
 	size int64
 }
 
-// load returns the index of that name, and has it read if it is not kept: once, however many wait. The first devices
-// after a start all want the same ones, and to decode one takes milliseconds.
+// load returns the named index, and calls read if it is not cached, only once for concurrent calls: after a start, the
+// first devices all need the same indexes, and decoding one takes milliseconds.
 func (c *indexCache) load(name digest.Digest, read func() (*bundle.Index, int64, error)) (*bundle.Index, error) {
 	if ix := c.get(name); ix != nil {
 		return ix, nil

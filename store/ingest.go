@@ -12,34 +12,34 @@ import (
 	"brink/digest"
 )
 
-// IngestRequest says which bundle is coming in.
+// IngestRequest describes the bundle to ingest.
 type IngestRequest struct {
-	Index  *bundle.Index // as bundle.DecodeIndex returned it
-	Intent []byte        // the signed bundle intent, kept byte for byte; may be empty
+	Index  *bundle.Index // as returned by bundle.DecodeIndex
+	Intent []byte        // the signed bundle intent, stored byte for byte; may be empty
 }
 
-// Ingest is a bundle on its way in. It holds a promise of room, and keeps the bundle's chunks from being evicted, until
-// it is closed. It is safe for concurrent use, and any number may bring in the same bundle at once.
+// Ingest adds a bundle to the store. Until it is closed, it has space reserved and pins the bundle's chunks, so that
+// they are not evicted. It is safe for concurrent use, and any number of them may add the same bundle concurrently.
 type Ingest struct {
 	store    *Store
 	ix       *bundle.Index
 	raw      digest.Digest // of the encoded index
 	intent   []byte
-	chunks   map[digest.Digest]int64 // sizes of all chunks of the bundle; not changed
-	promised int64                   // for the index and the list of chunks
+	chunks   map[digest.Digest]int64 // sizes of all chunks of the bundle; immutable
+	promised int64                   // bytes reserved for the index and the list of chunks
 
-	committing sync.Mutex // one Commit at a time; locked before mu
+	committing sync.Mutex // one Commit at a time; acquired before mu
 
 	mu        sync.Mutex
-	missing   map[digest.Digest]int64 // what was promised for the chunks that are not here
+	missing   map[digest.Digest]int64 // bytes reserved for each missing chunk
 	pinned    []digest.Digest         // parts of the index and of the list of chunks
 	committed bool
 	closed    bool
 }
 
-// Ingest begins to bring in a bundle. It promises room for what is missing, evicting others if it must, before anything
-// is written. It returns [ErrQuota] or [ErrReadOnly] when there is none, and [bundle.ErrMalformed] for an index that is
-// none. Close the result.
+// Ingest starts adding a bundle. Before anything is written, it reserves space for the missing chunks, and evicts other
+// data if necessary. It returns [ErrQuota] or [ErrReadOnly] if there is not enough space, and [bundle.ErrMalformed] for
+// an invalid index. The caller has to close the Ingest.
 func (s *Store) Ingest(ctx context.Context, request IngestRequest) (*Ingest, error) {
 	if request.Index == nil {
 		return nil, fmt.Errorf("ingest: %w: no index", bundle.ErrMalformed)
@@ -47,7 +47,7 @@ func (s *Store) Ingest(ctx context.Context, request IngestRequest) (*Ingest, err
 	if len(request.Intent) > MaxRecord {
 		return nil, fmt.Errorf("ingest: intent: %w: %d bytes", ErrTooLarge, len(request.Intent))
 	}
-	// Decoding is the check that everything after this rests on: sizes that add up, bounds, paths.
+	// Decoding checks everything that the following code relies on: sizes that add up, limits, paths.
 	raw := request.Index.Encode()
 	ix, err := bundle.DecodeIndex(raw)
 	if err != nil {
@@ -68,15 +68,16 @@ func (s *Store) Ingest(ctx context.Context, request IngestRequest) (*Ingest, err
 	for d := range in.chunks {
 		s.pins.pin(d)
 	}
-	if err := in.begin(ctx, int64(len(raw))); err != nil {
+	if err := in.reserve(ctx, int64(len(raw))); err != nil {
 		in.unpin()
 		return nil, fmt.Errorf("ingest of bundle %s: %w", ix.Bundle().Short(), err)
 	}
 	return in, nil
 }
 
-// begin finds out what is missing and has room promised for it. The chunks are pinned: one that is found stays.
-func (in *Ingest) begin(ctx context.Context, index int64) error {
+// reserve finds the missing chunks and reserves space for them. The chunks are pinned, so those that exist are not
+// evicted.
+func (in *Ingest) reserve(ctx context.Context, index int64) error {
 	in.promised = objectFootprint(index) + objectFootprint(int64(len(in.chunks))*digest.Size)
 	total := in.promised
 	for d, size := range in.chunks {
@@ -95,15 +96,15 @@ func (in *Ingest) begin(ctx context.Context, index int64) error {
 	return in.store.quota.reserve(ctx, total, evictAll)
 }
 
-// objectFootprint bounds what an object of size bytes takes: its parts and its lists.
+// objectFootprint returns the maximum bytes on disk of an object of size bytes: its parts and its lists.
 func objectFootprint(size int64) int64 {
 	o := object{Size: size}
 	lists := (o.parts() + listEntries - 1) / listEntries
 	return size + o.parts()*digest.Size + (o.parts()+lists)*footprint(0) + 8*(o.parts()+lists)
 }
 
-// Missing returns the chunks that are not here, in the order of first use. Another ingest may have brought in some of
-// what an earlier call returned.
+// Missing returns the missing chunks in the order of first use. Some that an earlier call returned may have been added
+// by another Ingest.
 func (in *Ingest) Missing() []bundle.Chunk {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -124,15 +125,15 @@ func (in *Ingest) Missing() []bundle.Chunk {
 	return list
 }
 
-// arrived gives back the promise for a chunk that is here now. The caller holds mu.
+// arrived releases the reservation for a chunk that exists now. The caller must hold mu.
 func (in *Ingest) arrived(d digest.Digest, promised int64) {
 	delete(in.missing, d)
 	in.store.quota.release(promised)
 }
 
-// Put brings in one chunk. It is verified before anything can see it: a frame that does not decode to its digest is
-// [bundle.ErrMalformed] or [digest.ErrMismatch], one that is not in the index [ErrUnwanted]. A chunk that is here
-// already is no error. It may return [ErrReadOnly]. The frame is not kept.
+// Put adds one chunk. It verifies the chunk before it becomes visible, and returns [bundle.ErrMalformed] or
+// [digest.ErrMismatch] for a frame that does not decode to its digest, and [ErrUnwanted] for a chunk that is not in the
+// index. Adding an existing chunk is not an error. It may return [ErrReadOnly]. It does not retain the frame.
 func (in *Ingest) Put(f bundle.Frame) error {
 	size, wanted := in.chunks[f.Digest]
 	if !wanted || f.Size != size {
@@ -143,7 +144,7 @@ func (in *Ingest) Put(f bundle.Frame) error {
 		return err
 	}
 	if len(f.Data) > len(plain) {
-		f.Encoding, f.Data = bundle.Raw, plain // an encoding that costs more room than was promised
+		f.Encoding, f.Data = bundle.Raw, plain // the encoding needs more space than was reserved
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -154,8 +155,8 @@ func (in *Ingest) Put(f bundle.Frame) error {
 	if !missing {
 		return nil
 	}
-	// The lock is held while the blob is written so that Close does not give back a promise that is being used. Badger
-	// has a single writer anyway.
+	// The lock is held while the blob is written, so that Close does not release a reservation that is being used. Badger
+	// has only a single writer anyway.
 	if err := in.store.blobs.put(f); err != nil {
 		return err
 	}
@@ -163,12 +164,12 @@ func (in *Ingest) Put(f bundle.Frame) error {
 	return nil
 }
 
-// Commit makes the bundle visible. It rebuilds the archive from the chunks, each read and verified, derives the index
-// from it and compares that with the one that was named: [ErrMismatch] if they differ. It returns [ErrIncomplete] while
-// chunks are missing, among them those that it found to be damaged; Missing tells which.
+// Commit makes the bundle visible. It reads and verifies all chunks, rebuilds the archive from them, builds the index
+// of that, and returns [ErrMismatch] if it differs from the requested one. It returns [ErrIncomplete] while chunks are
+// missing, including those that it found to be damaged; Missing returns which.
 //
-// When it returns nil, the bundle survives the death of the process and of the machine. It holds one chunk at a time,
-// and the index.
+// If it returns nil, the bundle is durable: it survives kill -9 and power loss. Commit holds only one chunk and the
+// index in memory.
 func (in *Ingest) Commit(ctx context.Context) error {
 	in.committing.Lock()
 	defer in.committing.Unlock()
@@ -235,7 +236,7 @@ func (in *Ingest) commit(ctx context.Context) error {
 	return nil
 }
 
-// lost takes stock again after a chunk that had been found could not be read.
+// lost updates the missing chunks after an existing chunk could not be read.
 func (in *Ingest) lost(ctx context.Context) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -264,7 +265,7 @@ func (in *Ingest) lost(ctx context.Context) error {
 	return nil
 }
 
-// names returns the digests of all chunks, one after the other: 32 bytes for each, no more than the index takes.
+// names returns the concatenated digests of all chunks. It is not longer than the index.
 func (in *Ingest) names() []byte {
 	b := make([]byte, 0, len(in.chunks)*digest.Size)
 	for c := range in.ix.Chunks() {
@@ -273,7 +274,7 @@ func (in *Ingest) names() []byte {
 	return b
 }
 
-// write stores an object of the bundle's own. Its parts stay pinned until the ingest is closed.
+// write stores the index or the list of chunks as an object. Its parts stay pinned until the Ingest is closed.
 func (in *Ingest) write(ctx context.Context, r io.Reader) (object, error) {
 	s := in.store
 	w := objectWriter{put: func(plain []byte) (digest.Digest, error) {
@@ -282,7 +283,7 @@ func (in *Ingest) write(ctx context.Context, r io.Reader) (object, error) {
 		in.mu.Lock()
 		in.pinned = append(in.pinned, f.Digest)
 		in.mu.Unlock()
-		// A part that is here may be damaged, and nobody would find out before the index is read.
+		// An existing part may be damaged, which would otherwise be detected only when the index is read.
 		if _, err := s.blobs.plain(f.Digest); err == nil {
 			return f.Digest, nil
 		} else if !errors.Is(err, ErrNotFound) {
@@ -293,9 +294,9 @@ func (in *Ingest) write(ctx context.Context, r io.Reader) (object, error) {
 	return w.write(ctx, r)
 }
 
-// Close ends the ingest. Without a Commit before it, the chunks that came in stay as blobs that nothing refers to: the
-// same bundle, brought in again, lacks only the rest, and they are the first to be evicted. Close is idempotent and
-// waits for a Commit under way.
+// Close releases reservations and pins. Without a Commit before it, the added chunks remain as unreferenced blobs,
+// which are the first to be evicted; until then, another Ingest of the same bundle lacks only the rest. Close is
+// idempotent and waits for a concurrent Commit.
 func (in *Ingest) Close() error {
 	in.committing.Lock()
 	defer in.committing.Unlock()

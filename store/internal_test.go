@@ -67,7 +67,7 @@ func TestSweep_BundleCommittedMeanwhile(t *testing.T) {
 	s.bundles.catalog.change(func(entries map[digest.Digest]*entry[bundleRecord]) { delete(entries, in.ix.Bundle()) })
 	in.committed = false
 
-	s.pins.begin()
+	s.pins.startSweep()
 	p, err := s.evictor.plan(t.Context(), evictUnreferenced)
 	if err != nil || len(p.names) != 3 {
 		t.Fatalf("plan of %d blobs, %v, want 3", len(p.names), err)
@@ -76,7 +76,7 @@ func TestSweep_BundleCommittedMeanwhile(t *testing.T) {
 	if freed, err := s.evictor.sweep(t.Context(), p, 0); freed != 0 || err != nil {
 		t.Errorf("sweep = %d bytes, %v, want none", freed, err)
 	}
-	s.pins.end()
+	s.pins.finishSweep()
 	if lost, err := s.Lost(t.Context(), id); len(lost) != 0 || err != nil {
 		t.Errorf("the bundle has lost %d chunks: %v", len(lost), err)
 	}
@@ -89,13 +89,13 @@ func TestSweep_BundleCommittedMeanwhile(t *testing.T) {
 func TestEvict_BundleNeededMeanwhile(t *testing.T) {
 	s := openStore(t, Config{})
 	id := commit(t, upload(t, s, "a file"))
-	s.pins.begin()
-	defer s.pins.end()
+	s.pins.startSweep()
+	defer s.pins.finishSweep()
 	p, err := s.evictor.plan(t.Context(), evictAll)
 	if err != nil || len(p.victims) != 1 {
 		t.Fatalf("plan has %d victims, %v", len(p.victims), err)
 	}
-	s.note("com.acme.shop/beta", needs{given: []digest.Digest{id}})
+	s.setNeeds("com.acme.shop/beta", needs{given: []digest.Digest{id}})
 	kept, err := s.evictor.removeRecords(t.Context(), p.victims)
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("removeRecords keeps %d, %v, want 1", len(kept), err)

@@ -13,10 +13,10 @@ import (
 const (
 	partSize    = bundle.MaxChunk
 	listEntries = partSize / digest.Size // digests in a full list
-	inlineParts = 16                     // an object of up to 4 MiB has its parts in its record
+	inlineParts = 16                     // the record of an object of up to 4 MiB contains the digests of its parts
 )
 
-// parts is how many parts the object has.
+// parts returns the number of parts of the object.
 func (o *object) parts() int64 { return (o.Size + partSize - 1) / partSize }
 
 func (o *object) check() error {
@@ -30,7 +30,7 @@ func (o *object) check() error {
 	return nil
 }
 
-// objectWriter cuts a stream into the parts of an object. The zero value with put is ready; it is used once.
+// objectWriter splits a stream into the parts of an object. Only put must be set. It can be used only once.
 type objectWriter struct {
 	// put stores one part, and pins it first. plain is only valid until it returns.
 	put    func(plain []byte) (digest.Digest, error)
@@ -38,7 +38,7 @@ type objectWriter struct {
 	parts  []digest.Digest
 }
 
-// write reads r to its end and returns the object. It holds one part at a time.
+// write reads r to its end and returns the object. It holds one part in memory at a time.
 func (w *objectWriter) write(ctx context.Context, r io.Reader) (object, error) {
 	w.hasher = digest.NewHasher()
 	buffer := make([]byte, partSize)
@@ -79,8 +79,8 @@ func (w *objectWriter) write(ctx context.Context, r io.Reader) (object, error) {
 	return o, nil
 }
 
-// readPart fills the buffer, or reads to the end of r, where the part is the last one. [io.ReadFull] would not do: it
-// tells a short last part by the error by which a source tells that it was cut, and what was cut is no object.
+// readPart fills the buffer, or reads to the end of r, and reports whether it is the last part. [io.ReadFull] is
+// unsuitable: for a short last part it returns the same error as a source that was truncated.
 func readPart(r io.Reader, buffer []byte) (n int, last bool, err error) {
 	for n < len(buffer) {
 		m, err := r.Read(buffer[n:])
@@ -110,7 +110,7 @@ func splitDigests(b []byte) []digest.Digest {
 	return digests
 }
 
-// open returns the object with all its parts known.
+// open returns the object. It reads the lists of its parts, if it has any.
 func (b *blobs) open(o object) (*Object, error) {
 	parts := o.Parts
 	for _, list := range o.Lists {
@@ -129,20 +129,21 @@ func (b *blobs) open(o object) (*Object, error) {
 // Object is a large sequence of bytes in the store: a derived representation, or an encoded index. It is immutable and
 // safe for concurrent use.
 //
-// Every part is verified when it is read. A part that is gone or damaged is [ErrNotFound]; the object is then dropped
-// if it is derived, so that it can be made again. An object may be evicted while it is read, with the same error.
+// Every part is verified when it is read. For a missing or damaged part the error is [ErrNotFound], and a derived
+// object is then removed, so that it can be made again. If an object is evicted while it is read, the error is the
+// same.
 type Object struct {
 	blobs  *blobs
 	size   int64
 	digest digest.Digest
 	parts  []digest.Digest
-	lost   func() // is called when a part cannot be had; may be nil
+	lost   func() // called if a part is missing or damaged; may be nil
 }
 
 // Size returns the length in bytes.
 func (o *Object) Size() int64 { return o.size }
 
-// Digest returns the digest of the whole.
+// Digest returns the digest of the whole object.
 func (o *Object) Digest() digest.Digest { return o.digest }
 
 // part returns the bytes of part i, in the memory of r.
@@ -182,15 +183,15 @@ func (o *Object) ReadAt(p []byte, offset int64) (n int, err error) {
 	return n, nil
 }
 
-// Reader returns a reader at the start of the object. Close it.
+// Reader returns a reader at the start of the object. The caller has to close it.
 func (o *Object) Reader() *ObjectReader {
 	r := &ObjectReader{pieces: o.inPieces()}
 	r.PieceReader = bundle.ReadPieces(&r.pieces)
 	return r
 }
 
-// ObjectReader reads an [Object] and holds one part of it. It is an [io.Reader], [io.Seeker], [io.WriterTo] and
-// [io.Closer], and not safe for concurrent use.
+// ObjectReader reads an [Object], with one part of it in memory. It is an [io.Reader], [io.Seeker], [io.WriterTo] and
+// [io.Closer], and is not safe for concurrent use.
 type ObjectReader struct {
 	bundle.PieceReader
 
@@ -203,18 +204,18 @@ var (
 	_ io.ReaderAt       = (*Object)(nil)
 )
 
-// Close gives back what the reader holds. It is idempotent, never fails, and the reader may be used again.
+// Close releases the memory of the reader. It is idempotent, never fails, and the reader may be used again.
 func (r *ObjectReader) Close() error {
 	r.pieces.close()
 	return nil
 }
 
-// objectPieces is an object by its parts. Close it.
+// objectPieces implements [bundle.Pieces] for an object. It must be closed.
 type objectPieces struct {
 	object *Object
 	reader Reader
-	plain  []byte // of the part loaded
-	loaded int64
+	plain  []byte // of the loaded part
+	loaded int64  // -1: none
 }
 
 func (o *Object) inPieces() objectPieces {
@@ -227,7 +228,7 @@ func (p *objectPieces) Size() int64 { return p.object.size }
 // Piece implements [bundle.Pieces].
 func (p *objectPieces) Piece(offset int64) ([]byte, error) {
 	if i := offset / partSize; i != p.loaded {
-		p.loaded = -1 // its memory is about to be used again
+		p.loaded = -1 // its memory is about to be reused
 		plain, err := p.object.part(&p.reader, i)
 		if err != nil {
 			return nil, err

@@ -19,21 +19,21 @@ type victim struct {
 	used    int64
 }
 
-// live is the rank of what must stay: what a record that stays refers to, and what is pinned, of which no pass should
-// expect any room. The rank of a victim is its place among the victims, counted from 1; a blob that
-// nothing refers to has rank 0.
+// live is the rank of blobs that must not be removed: those of records that stay, and pinned ones, from which a pass
+// must not expect any room. The rank of a victim is its position among the victims, starting at 1; an unreferenced blob
+// has rank 0.
 const live = math.MaxInt32
 
-// plan holds 16 bytes for each blob: the beginning of its name, its size, and the rank of the record that refers to it
-// and would be removed last. Two blobs with the same 8 bytes are taken for one, which can only keep garbage.
+// plan needs 16 bytes for each blob: a prefix of its digest, its size, and the highest rank of the records that refer
+// to it. Two blobs with the same prefix of 8 bytes are treated as one, which can only retain garbage.
 type plan struct {
 	names   []uint64 // ascending
 	sizes   []uint32
 	ranks   []int32
-	victims []victim // the first is worth least
+	victims []victim // the least valuable first
 }
 
-// plan finds out what refers to each blob.
+// plan finds which records refer to each blob.
 func (e *evictor) plan(ctx context.Context, scope evictScope) (*plan, error) {
 	p := &plan{}
 	err := e.blobs.each(ctx, digest.Digest{}, func(d digest.Digest, size int64) bool {
@@ -63,7 +63,7 @@ func (e *evictor) plan(ctx context.Context, scope evictScope) (*plan, error) {
 	return p, nil
 }
 
-// split tells records that may go from those that stay.
+// split adds the records that may be removed to the plan, and returns the others.
 func (e *evictor) split(p *plan, scope evictScope) (stay []victim) {
 	needed, known := e.signed.needed(e.keep), e.signed.known()
 	var bundles []victim
@@ -108,13 +108,13 @@ func (p *plan) mark(d digest.Digest, rank int32) {
 	}
 }
 
-// garbage reports whether d is a blob of the plan that goes with the first victims.
+// garbage reports whether d is a blob of the plan that can be removed together with the first victims.
 func (p *plan) garbage(d digest.Digest, victims int) bool {
 	i, found := slices.BinarySearch(p.names, prefix(d))
 	return found && p.ranks[i] <= int32(victims)
 }
 
-// choose returns how many victims must go.
+// choose returns how many victims must be removed.
 func (p *plan) choose(wanted, needed int64) int {
 	freed := make([]int64, len(p.victims)+1)
 	for i, rank := range p.ranks {
@@ -134,8 +134,8 @@ func (p *plan) choose(wanted, needed int64) int {
 	return len(p.victims)
 }
 
-// refs calls do for every blob that a record refers to. A blob that cannot be read refers to nothing: what it referred
-// to is lost with it, unless the record says it in another way.
+// refs calls do for every blob that a record refers to. References in a blob that cannot be read are lost with it,
+// unless they can be found in another way.
 func (e *evictor) refs(ctx context.Context, v victim, do func(digest.Digest)) error {
 	if v.derived != nil {
 		_, err := e.objectRefs(&v.derived.record.Object, do)

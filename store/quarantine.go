@@ -8,18 +8,18 @@ import (
 	"brink/digest"
 )
 
-// maxQuarantine bounds how many damaged blobs are remembered; all of them are counted.
+// maxQuarantine limits how many damaged blobs are listed; all are counted.
 const maxQuarantine = 1000
 
-// Damage is one blob that was found damaged and set aside.
+// Damage is a blob that was found damaged and is in quarantine.
 type Damage struct {
 	Digest digest.Digest `json:"digest"`
 	Found  time.Time     `json:"found"`
 	Reason string        `json:"reason"`
 }
 
-// quarantine remembers damaged blobs, the newest first to go when there are too many. They are written to meta by the
-// upkeep goroutine, not by the reader who found them.
+// quarantine records damaged blobs, up to a maximum. The upkeep goroutine saves the list, not the reader that found the
+// damage.
 type quarantine struct {
 	log *slog.Logger
 	now func() time.Time
@@ -38,11 +38,11 @@ func (q *quarantine) add(d digest.Digest, reason error) {
 		q.dirty = true
 	}
 	q.mu.Unlock()
-	q.log.Error("damaged blob set aside", "digest", d, "reason", reason)
+	q.log.Error("damaged blob quarantined", "digest", d, "reason", reason)
 }
 
-// take returns the list if it has changed since it was taken last.
-func (q *quarantine) take() ([]Damage, bool) {
+// changed returns the list, and whether it has changed since the last call.
+func (q *quarantine) changed() ([]Damage, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	dirty := q.dirty

@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// quota counts bytes: those that blobs take, and those that were promised to somebody who is going to write. It also
-// watches the disk, because a promise that the disk cannot keep ends in a crash, see Config.MinFree.
+// quota counts the bytes of stored blobs and the bytes that are reserved for writes. It also checks the disk, because a
+// reservation that exceeds the free space would cause a crash, see Config.MinFree.
 type quota struct {
 	dir       string
 	limit     int64 // bytes
-	high, low int64 // bytes: eviction begins above the first and ends below the second
+	high, low int64 // bytes: eviction starts above the first and stops below the second
 	minFree   int64
 	freeSpace func(dir string) (uint64, error)
 	log       *slog.Logger
@@ -24,22 +24,22 @@ type quota struct {
 	mu       sync.Mutex
 	stored   int64
 	count    int64         // blobs
-	reserved int64         // promised and not yet written
-	bundles  int           // reservations for bundles under way
-	made     chan struct{} // closed when bundles is 0 again; nil before the first
+	reserved int64         // not yet written
+	bundles  int           // reservations for bundles in progress
+	done     chan struct{} // closed when bundles is 0 again; nil before the first
 
-	turn   chan struct{} // holds one: of the bundles
-	reason string        // why the store is read-only; empty when it is not
+	turn   chan struct{} // a lock of capacity 1, held by the bundle that makes room
+	reason string        // why the store is read-only; empty if it is not
 }
 
-// evictPasses bounds how often a bundle has room made.
+// evictPasses bounds how often room is made for one bundle.
 const evictPasses = 3
 
-// reserve promises n bytes. It evicts what the scope allows when they would go above the high watermark. It returns
-// ErrQuota, or ErrReadOnly. What was promised must be given back with release, or become bytes with settle.
+// reserve reserves n bytes. If they would exceed the high watermark, it evicts what the scope allows. It returns
+// ErrQuota, or ErrReadOnly. The caller must release the reservation, also after writing.
 //
-// Bundles make room one after the other, so that none takes what was made for another. Derived content waits meanwhile,
-// and does not use the last of the quota.
+// Bundles make room one at a time, so that none takes the room made for another. Derived content waits meanwhile, and
+// stays below the high watermark.
 func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
 	if err := q.writable(n); err != nil {
 		return err
@@ -47,27 +47,27 @@ func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
 	limit := q.high
 	if scope == evictAll {
 		limit = q.limit
-		done, err := q.makeRoom(ctx)
+		release, err := q.acquireTurn(ctx)
 		if err != nil {
 			return err
 		}
-		defer done()
+		defer release()
 	} else if err := q.waitForBundles(ctx); err != nil {
 		return err
 	}
-	if q.take(n, q.high) {
+	if q.tryReserve(n, q.high) {
 		return nil
 	}
 	if n > q.limit {
-		return fmt.Errorf("%w: %d bytes wanted, the quota is %d", ErrQuota, n, q.limit)
+		return fmt.Errorf("%w: %d bytes needed, the quota is %d", ErrQuota, n, q.limit)
 	}
-	// A pass keeps what was pinned while it ran. That may have been let go of meanwhile, and derived content that is being
-	// written, which is pinned as well, does not keep a bundle out.
+	// A pass skips what is pinned while it runs. Pins may have been released meanwhile, and derived content that is being
+	// written, which is pinned too, must not keep a bundle out.
 	for range evictPasses {
 		if err := q.evict(ctx, n, scope); err != nil {
 			return err
 		}
-		if q.take(n, limit) {
+		if q.tryReserve(n, limit) {
 			return nil
 		}
 		if scope != evictAll {
@@ -77,14 +77,14 @@ func (q *quota) reserve(ctx context.Context, n int64, scope evictScope) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return fmt.Errorf("%w: %d bytes wanted, %d of %d are used and %d promised", ErrQuota, n, q.stored, q.limit, q.reserved)
+	return fmt.Errorf("%w: %d bytes needed, %d of %d are used and %d reserved", ErrQuota, n, q.stored, q.limit, q.reserved)
 }
 
-// makeRoom waits until no other bundle makes room, and has derived content wait until done is called.
-func (q *quota) makeRoom(ctx context.Context) (done func(), err error) {
+// acquireTurn waits until no other bundle makes room. Derived content waits until release is called.
+func (q *quota) acquireTurn(ctx context.Context) (release func(), err error) {
 	q.mu.Lock()
 	if q.bundles == 0 {
-		q.made = make(chan struct{})
+		q.done = make(chan struct{})
 	}
 	q.bundles++
 	q.mu.Unlock()
@@ -92,7 +92,7 @@ func (q *quota) makeRoom(ctx context.Context) (done func(), err error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if q.bundles--; q.bundles == 0 {
-			close(q.made)
+			close(q.done)
 		}
 	}
 	select {
@@ -107,20 +107,20 @@ func (q *quota) makeRoom(ctx context.Context) (done func(), err error) {
 // waitForBundles waits until no bundle makes room.
 func (q *quota) waitForBundles(ctx context.Context) error {
 	q.mu.Lock()
-	waiting, made := q.bundles > 0, q.made
+	waiting, done := q.bundles > 0, q.done
 	q.mu.Unlock()
 	if !waiting {
 		return nil
 	}
 	select {
-	case <-made:
+	case <-done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (q *quota) take(n, limit int64) bool {
+func (q *quota) tryReserve(n, limit int64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.stored+q.reserved+n > limit {
@@ -130,14 +130,14 @@ func (q *quota) take(n, limit int64) bool {
 	return true
 }
 
-// release gives n promised bytes back.
+// release releases a reservation of n bytes.
 func (q *quota) release(n int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.reserved -= n
 }
 
-// grow accounts for blobs that were written, or with negative numbers removed.
+// grow accounts for written blobs, or with negative numbers for removed ones.
 func (q *quota) grow(bytes, blobs int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -145,15 +145,15 @@ func (q *quota) grow(bytes, blobs int64) {
 	q.count += blobs
 }
 
-// over is how many bytes would have to go so that at most target are stored or promised.
+// over returns by how many bytes the stored and reserved bytes exceed target.
 func (q *quota) over(target int64) int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.stored + q.reserved - target
 }
 
-// writable looks at the disk and returns ErrReadOnly when writing n more bytes, after all that was promised, would
-// leave less than the margin free.
+// writable returns ErrReadOnly if writing n more bytes, in addition to all reservations, would leave less than the
+// margin free on disk.
 func (q *quota) writable(n int64) error {
 	free, err := q.freeSpace(q.dir)
 	q.mu.Lock()
@@ -163,7 +163,7 @@ func (q *quota) writable(n int64) error {
 	case err != nil:
 		q.reason = err.Error()
 	case free < uint64(want):
-		q.reason = fmt.Sprintf("disk of %s has %d bytes free, %d are wanted: %d to keep free, %d to write",
+		q.reason = fmt.Sprintf("disk of %s has %d bytes free, %d are needed: %d as margin, %d for writes",
 			q.dir, free, want, q.minFree, want-q.minFree)
 	default:
 		q.reason = ""
@@ -172,7 +172,7 @@ func (q *quota) writable(n int64) error {
 	case before == "" && q.reason != "":
 		q.log.Error("store is read-only", "reason", q.reason)
 	case before != "" && q.reason == "":
-		q.log.Info("store can be written again", "free", free)
+		q.log.Info("store is writable again", "free", free)
 	}
 	if q.reason != "" {
 		return fmt.Errorf("%w: %s", ErrReadOnly, q.reason)
@@ -180,26 +180,26 @@ func (q *quota) writable(n int64) error {
 	return nil
 }
 
-// roomForUpkeep reports whether the disk has room for small writes of our own: deletions, times of use, compaction.
+// roomForUpkeep reports whether the disk has space for small internal writes: deletions, times of use, compaction.
 func (q *quota) roomForUpkeep() bool { return q.roomFor(q.minFree / 2) }
 
-// room reports whether the disk has n bytes left, and room for upkeep.
+// room reports whether the disk has n bytes free, and space for upkeep.
 func (q *quota) room(n int64) bool { return q.roomForUpkeep() && q.roomFor(n) }
 
-// roomFor reports whether the disk has n bytes left, at least.
+// roomFor reports whether the disk has at least n bytes free.
 func (q *quota) roomFor(n int64) bool {
 	free, err := q.freeSpace(q.dir)
 	return err == nil && free >= uint64(n)
 }
 
-// readOnly returns why the store is read-only, or nothing when it is not.
+// readOnly returns why the store is read-only, empty if it is not.
 func (q *quota) readOnly() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.reason
 }
 
-// blobs is how many there are.
+// blobs returns the number of blobs.
 func (q *quota) blobs() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -10,24 +10,23 @@ import (
 	"brink/store/internal/database"
 )
 
-// Reader reads chunks one after the other, each into the memory of the one before; between two it may hold a file of
-// the value log open. Use [Store.Reader], and close it. It is not safe for concurrent use.
+// Reader reads chunks one after the other, and reuses its memory for each. It may keep a file of the value log open
+// between calls. Use [Store.Reader]; the caller has to close it. It is not safe for concurrent use.
 type Reader struct {
 	blobs   *blobs
 	buffers *buffers // nil until the first chunk
 }
 
-// buffers are what a Reader reads into. They are used again by others: memory that is new costs as much time as reading
-// into it.
+// buffers is the memory of a Reader. It is pooled, because allocating memory takes as long as reading into it.
 type buffers struct {
 	log   database.LogReader
-	plain []byte // decoded last
+	plain []byte // the last decoded chunk
 }
 
 // Reader returns a reader of chunks.
 func (s *Store) Reader() *Reader { return &Reader{blobs: s.blobs} }
 
-// Chunk returns what [Store.Chunk] does, but it is only valid until the next call or Close.
+// Chunk is like [Store.Chunk], but the bytes are valid only until the next call or Close.
 func (r *Reader) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -39,17 +38,17 @@ func (r *Reader) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
 	return plain, err
 }
 
-// Frame returns what [Store.Frame] does, but it is only valid until the next call or Close.
+// Frame is like [Store.Frame], but the bytes are valid only until the next call or Close.
 func (r *Reader) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error) {
 	if err := ctx.Err(); err != nil {
 		return bundle.Frame{}, err
 	}
-	r.take()
+	r.acquire()
 	return r.blobs.sealed(&r.buffers.log, d)
 }
 
-// take sees to it that there are buffers.
-func (r *Reader) take() {
+// acquire acquires buffers, if the reader has none.
+func (r *Reader) acquire() {
 	if r.buffers == nil {
 		r.buffers, _ = r.blobs.readers.Get().(*buffers)
 	}
@@ -60,7 +59,7 @@ func (r *Reader) take() {
 
 // plain returns the verified bytes of d, valid until the next call or Close.
 func (r *Reader) plain(d digest.Digest) ([]byte, error) {
-	r.take()
+	r.acquire()
 	f, err := r.blobs.frame(&r.buffers.log, d, false)
 	if err != nil {
 		return nil, r.blobs.failed(d, err)
@@ -69,13 +68,13 @@ func (r *Reader) plain(d digest.Digest) ([]byte, error) {
 	if err != nil {
 		return nil, r.blobs.failed(d, fmt.Errorf("%w: %w", ErrDamaged, err))
 	}
-	if f.Encoding != bundle.Raw { // otherwise it is the frame itself
+	if f.Encoding != bundle.Raw { // otherwise plain is in the frame
 		r.buffers.plain = plain
 	}
 	return plain, nil
 }
 
-// Close gives back what the reader holds. It is idempotent, and the reader may be used again.
+// Close releases the buffers. It is idempotent, and the reader may be used again.
 func (r *Reader) Close() {
 	if r.buffers != nil {
 		r.buffers.log.Close()
@@ -84,11 +83,12 @@ func (r *Reader) Close() {
 	}
 }
 
-// Has reports whether there is a chunk of that name whose envelope looks right. It does not read all of it.
+// Has reports whether there is a chunk d whose envelope has a valid header. It does not verify the rest.
 func (s *Store) Has(d digest.Digest) (bool, error) { return s.blobs.has(d) }
 
-// Chunk returns the plain bytes of a chunk, verified; the caller owns them. A chunk that is not here is [ErrNotFound].
-// A damaged one is set aside and counted, and is [ErrNotFound] and [ErrDamaged]. Size may be 0 when it is not known.
+// Chunk returns the verified plain bytes of a chunk; the caller owns them. It returns [ErrNotFound] for a missing
+// chunk, and both [ErrNotFound] and [ErrDamaged] for a damaged one, which it quarantines and counts. c.Size may be 0 if
+// it is unknown.
 func (s *Store) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
 	r := s.Reader()
 	defer r.Close()
@@ -96,8 +96,8 @@ func (s *Store) Chunk(ctx context.Context, c bundle.Chunk) ([]byte, error) {
 	return slices.Clone(plain), err
 }
 
-// Frame returns a chunk as it is stored, ready to be sent, verified by the checksum that was made when its plain bytes
-// were verified; the caller owns it. Errors are those of [Store.Chunk].
+// Frame returns a chunk as it is stored, ready to be sent. It is verified by a checksum, which was computed when its
+// plain bytes were verified. The caller owns the frame. Errors are those of [Store.Chunk].
 func (s *Store) Frame(ctx context.Context, d digest.Digest) (bundle.Frame, error) {
 	if err := ctx.Err(); err != nil {
 		return bundle.Frame{}, err

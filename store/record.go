@@ -13,31 +13,31 @@ import (
 	"brink/store/internal/database"
 )
 
-// Records in meta lie under a kind, a slash and a name. A value begins with the digest of the key and the payload
-// together, so that one found under a foreign key is found out, too; the payload follows.
+// The key of a record in meta consists of a kind with a slash and a name. The value is the digest of key and payload,
+// which also detects a value under a wrong key, followed by the payload.
 const (
-	bundleKind     = "bundle/"     // and a bundle id; JSON of bundleRecord
-	intentKind     = "intent/"     // and a bundle id; the signed intent as it came
-	derivedKind    = "derived/"    // and a DerivedKey; JSON of derivedRecord
-	manifestKind   = "manifest/"   // app/channel; the signed envelope as it came
-	trustKind      = "trust/"      // org; the signed envelope as it came
-	versionKind    = "trusts/"     // org/version, see Store.PutTrustVersion; the signed envelope as it came
-	stateKind      = "state/"      // and a key of PutState; its value
-	usedKind       = "used/"       // the key of a bundle or derived record; seconds since 1970, big endian
-	quarantineKind = "quarantine/" // JSON of []Damage; count/ is the database's own
+	bundleKind     = "bundle/"     // name: bundle ID; payload: JSON of bundleRecord
+	intentKind     = "intent/"     // bundle ID; the signed intent as received
+	derivedKind    = "derived/"    // DerivedKey; JSON of derivedRecord
+	manifestKind   = "manifest/"   // app/channel; the signed envelope as received
+	trustKind      = "trust/"      // org; the signed envelope as received
+	versionKind    = "trusts/"     // org/version, see Store.PutTrustVersion; the signed envelope as received
+	stateKind      = "state/"      // key of PutState; its value
+	usedKind       = "used/"       // key of a bundle or derived record; seconds since 1970, big endian
+	quarantineKind = "quarantine/" // no name; JSON of []Damage. The database itself uses count/
 )
 
-// MaxRecord bounds the records kept in meta, signed ones and others, in bytes. A transaction holds two of them
-// and little more.
+// MaxRecord limits the size of records in meta, signed and others, in bytes. A transaction can hold two of them and
+// little more.
 const MaxRecord = 512 << 10
 
-// sealRecord returns payload as it is stored under key.
+// sealRecord returns the value of a record.
 func sealRecord(key string, payload []byte) []byte {
 	sum := recordSum(key, payload)
 	return append(sum[:], payload...)
 }
 
-// openRecord returns the payload of a value that was found under key. It shares memory with value.
+// openRecord verifies the value under key and returns its payload, which shares memory with value.
 func openRecord(key string, value []byte) ([]byte, error) {
 	if len(value) < digest.Size {
 		return nil, fmt.Errorf("record %s: %w: %d bytes", key, ErrDamaged, len(value))
@@ -54,15 +54,15 @@ func recordSum(key string, payload []byte) digest.Digest {
 	return digest.Sum(append(append(append(b, key...), 0), payload...))
 }
 
-// records is the database of records. Its invariant: it returns what was written under a key, or says that it cannot.
+// records is the database of records. The invariant: it returns what was written under a key, or an error.
 type records struct {
 	db  *database.DB
 	log *slog.Logger
 
-	// changing is held by those who change signed, bundle or derived records or states, from before they look at what
-	// there is until all that is in memory says what was written.
+	// changing must be held while signed, bundle or derived records or states are changed, from before the current ones
+	// are read until everything in memory is updated.
 	changing sync.Mutex
-	bad      atomic.Int64 // found that cannot be read
+	bad      atomic.Int64 // number of unreadable records found
 }
 
 // get returns the payload of the record, ErrNotFound, or ErrDamaged. The caller owns the bytes.
@@ -89,8 +89,8 @@ func getRecord(txn database.Txn, key string) ([]byte, error) {
 	return openRecord(key, value)
 }
 
-// each calls do for every record of a kind, in order of names: with its name and its payload, or with the reason why it
-// cannot be read. do owns the bytes and must not call the records again. It stops at the first error of do.
+// each calls do for every record of a kind, in order of names, with its payload or the error of reading it. do owns the
+// bytes and must not call the records again. each stops at the first error of do.
 func (r *records) each(kind string, do func(name string, payload []byte, err error) error) error {
 	return r.db.Each([]byte(kind), nil, func(item database.Item) error {
 		key := string(item.Key())
@@ -102,8 +102,8 @@ func (r *records) each(kind string, do func(name string, payload []byte, err err
 	})
 }
 
-// all calls do with every record of a kind, in order of names, until do returns false. It reads the names first: do may
-// call the store.
+// all calls do for every record of a kind, in order of names, until do returns false. It reads all names first, so do
+// may call the store.
 func (r *records) all(kind string, do func(name string, raw []byte, err error) bool) error {
 	var names []string
 	err := r.each(kind, func(name string, _ []byte, _ error) error {
@@ -125,13 +125,13 @@ func (r *records) all(kind string, do func(name string, raw []byte, err error) b
 	return nil
 }
 
-// unreadable counts and logs a record that cannot be read.
+// unreadable counts and logs an unreadable record.
 func (r *records) unreadable(key string, reason error) {
 	r.bad.Add(1)
 	r.log.Error("record cannot be read", "record", key, "reason", reason)
 }
 
-// used reads the times of use, by the keys of the records that were used.
+// used loads the times of use, by the keys of the used records.
 func (r *records) used() (map[string]int64, error) {
 	used := make(map[string]int64)
 	err := r.each(usedKind, func(name string, payload []byte, err error) error {
@@ -143,14 +143,13 @@ func (r *records) used() (map[string]int64, error) {
 	return used, err
 }
 
-// change is what one transaction does.
+// change is the content of one transaction.
 type change struct {
 	put    map[string][]byte // payloads by key
 	remove []string          // keys
 }
 
-// acknowledge makes a change durable. It is all there on return, whatever happens to the process or the machine. The
-// caller holds changing.
+// acknowledge makes a change atomically. On return it is durable. The caller must hold changing.
 func (r *records) acknowledge(c change) error {
 	if err := r.db.Commit(c.apply); err != nil {
 		return fmt.Errorf("write records: %w", err)
@@ -158,7 +157,7 @@ func (r *records) acknowledge(c change) error {
 	return nil
 }
 
-// keep makes a change that nobody was promised, a time of use for example.
+// keep makes a change without syncing it, such as one to times of use.
 func (r *records) keep(c change) error { return r.db.Update(c.apply) }
 
 func (c change) apply(txn database.Txn) error {
@@ -182,8 +181,8 @@ func putRecord(txn database.Txn, key string, payload []byte) error {
 	return txn.Set([]byte(key), sealRecord(key, payload))
 }
 
-// object is a sequence of bytes cut into parts of bundle.MaxChunk that are blobs; the last part may be shorter. An
-// object of many parts has lists: blobs that hold the digests of its parts, one after the other.
+// object is a sequence of bytes that is stored as blobs: parts of bundle.MaxChunk bytes; the last one may be shorter.
+// An object of many parts has lists, which are blobs with the concatenated digests of its parts.
 type object struct {
 	Size   int64         `json:"size"`
 	Digest digest.Digest `json:"digest"`
@@ -191,13 +190,13 @@ type object struct {
 	Lists  digest.List   `json:"lists,omitempty"` // instead of Parts
 }
 
-// bundleRecord is what is known about a bundle that was committed.
+// bundleRecord describes a committed bundle.
 type bundleRecord struct {
 	Size      int64         `json:"size"` // bytes of the archive
 	SHA256    digest.SHA256 `json:"sha256"`
 	Files     int           `json:"files"`
 	Index     object        `json:"index"`   // the encoded index
-	Chunks    object        `json:"chunks"`  // the digests of all distinct chunks, one after the other
+	Chunks    object        `json:"chunks"`  // the concatenated digests of all distinct chunks
 	CreatedAt int64         `json:"created"` // seconds since 1970
 }
 
@@ -207,7 +206,7 @@ type derivedRecord struct {
 	CreatedAt int64  `json:"created"` // seconds since 1970
 }
 
-// decodeRecord reads the JSON of a record.
+// decodeRecord decodes the JSON of a record and checks it.
 func decodeRecord[T bundleRecord | derivedRecord](payload []byte) (T, error) {
 	var record T
 	err := json.Unmarshal(payload, &record)
@@ -235,5 +234,5 @@ func encodeRecord[T bundleRecord | derivedRecord](record T) []byte {
 	return payload
 }
 
-// names returns the blobs that the record of the object names itself.
+// names returns the blobs to which the record of the object refers directly.
 func (o *object) names() []digest.Digest { return slices.Concat(o.Parts, o.Lists) }

@@ -14,22 +14,22 @@ import (
 	"brink/store/internal/database"
 )
 
-// scrubPause is the time between two passes of the scrubber: a small store is not read all day long.
+// scrubPause is the time between two passes of the scrubber, so that a small store is not read all the time.
 const scrubPause = time.Hour
 
-// scrubber reads all blobs, over and over, at a bounded rate. It sets aside what is damaged, as any reader would, but
-// before a device waits for it. Its invariant: a pass counts only when it has read every blob that was there from its
-// beginning to its end.
+// scrubber reads all blobs repeatedly at a limited rate, and quarantines damaged ones, as any reader would, but before
+// a device needs them. The invariant: a pass is complete only if it has read every blob that existed during the whole
+// pass.
 type scrubber struct {
 	blobs *blobs
-	rate  int64 // bytes a second
+	rate  int64 // bytes per second
 	log   *slog.Logger
 	now   func() time.Time
 
-	began atomic.Int64 // when the last complete pass did, seconds since 1970; 0 when there was none
+	began atomic.Int64 // start of the last complete pass, seconds since 1970; 0: none
 }
 
-// passed returns when the last complete pass began, the zero time when there was none.
+// passed returns when the last complete pass started, the zero time if there was none.
 func (s *scrubber) passed() time.Time {
 	at := s.began.Load()
 	if at <= 0 {
@@ -43,7 +43,7 @@ func (s *scrubber) run(ctx context.Context) {
 	limit := rate.NewLimiter(rate.Limit(s.rate), bundle.MaxFrame+envelopeOverhead)
 	var first digest.Digest
 	for i := range first {
-		first[i] = byte(rand.Uint32()) // or a process that is restarted often would only ever see the beginning
+		first[i] = byte(rand.Uint32()) // otherwise, with frequent restarts, later blobs would never be read
 	}
 	var log database.LogReader
 	for {
@@ -64,7 +64,7 @@ func (s *scrubber) run(ctx context.Context) {
 				return read(d)
 			})
 		}
-		log.Close() // or a file that is removed would stay on the disk all through the pause
+		log.Close() // otherwise a removed file would occupy the disk during the pause
 		if ctx.Err() != nil {
 			return
 		}

@@ -13,26 +13,26 @@ import (
 	"brink/digest"
 )
 
-// signed is what others have signed: channel manifests, and trust documents with their versions, byte for byte as they
-// came. It knows which bundles the channels need.
+// signed stores signed documents byte for byte as received: channel manifests, and trust documents in all versions. It
+// tracks which bundles the channels need.
 //
-// Its invariant: a manifest is put only when the bundles that it needs are complete, and whoever holds records.changing
-// finds the needs of every manifest that can be read.
+// The invariant: a manifest is stored only if the bundles that it needs are complete, and while records.changing is
+// held, needs is up to date for every readable manifest.
 type signed struct {
 	records *records
 	quota   *quota
 	bundles *bundles
 
 	mu      sync.RWMutex
-	needs   map[string]needs // by app/channel; changed with records.changing held as well
-	blind   int              // manifests that cannot be read, whose needs nobody knows
-	changes int64            // counts what may make another eviction pass worth while
+	needs   map[string]needs // by app/channel; records.changing must also be held to change it
+	blind   int              // number of unreadable manifests, whose needs are unknown
+	changes int64            // counts changes after which another eviction pass may free more
 }
 
-// needs are the bundles that a channel manifest names: of its releases and of their attachments.
+// needs are the bundles of a channel manifest: those of its releases and their attachments.
 type needs struct {
-	given  []digest.Digest   // to some device now
-	before [][]digest.Digest // by release that was served, newest first
+	given  []digest.Digest   // served to some device now
+	before [][]digest.Digest // of earlier releases, newest first
 }
 
 func needsOf(m *channel.Manifest) needs {
@@ -43,7 +43,7 @@ func needsOf(m *channel.Manifest) needs {
 	return n
 }
 
-// load reads all manifests.
+// load loads all manifests.
 func (s *signed) load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,8 +63,8 @@ func (s *signed) load() error {
 	})
 }
 
-// note sets what a channel needs. The caller holds records.changing.
-func (s *signed) note(channel string, n needs) {
+// setNeeds sets what a channel needs. The caller must hold records.changing.
+func (s *signed) setNeeds(channel string, n needs) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++
@@ -74,7 +74,7 @@ func (s *signed) note(channel string, n needs) {
 	s.needs[channel] = n
 }
 
-// needed returns the bundles that the channels need, with keep releases before the one served.
+// needed returns the bundles that the channels need, including up to keep earlier releases of each.
 func (s *signed) needed(keep int) map[digest.Digest]bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -92,7 +92,7 @@ func (s *signed) needed(keep int) map[digest.Digest]bool {
 	return all
 }
 
-// known reports whether all is known that the channels need: every manifest can be read.
+// known reports whether every manifest is readable, so that all needs are known.
 func (s *signed) known() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -106,12 +106,12 @@ func (s *signed) generation() int64 {
 	return s.changes
 }
 
-// PutManifest replaces the manifest of a channel. m is what raw was verified to be; raw is kept byte for byte. expect
-// is the digest of the raw bytes that it replaces, zero when there are none: otherwise [ErrConflict], unless raw is
-// there already. It returns [ErrMissingBundle] when a bundle that m needs (see [channel.Manifest.Needs]) is not
-// complete here. On return it is durable.
+// PutManifest replaces the manifest of a channel. m must be parsed from raw, which is stored byte for byte. expect is
+// the digest of the raw bytes that it replaces, zero if there are none; it returns [ErrConflict] if that is wrong,
+// unless raw is already stored. It returns [ErrMissingBundle] if a bundle that m needs (see [channel.Manifest.Needs])
+// is not complete in the store. On return the manifest is durable.
 //
-// Whether m may be trusted and is newer is for the caller to know: the store checks no signature.
+// The caller must have verified m and checked that it is newer: the store does not verify signatures.
 func (s *signed) PutManifest(ctx context.Context, raw []byte, m *channel.Manifest, expect digest.Digest) error {
 	if signed := m.Raw(); signed != nil && !bytes.Equal(signed, raw) {
 		return fmt.Errorf("put manifest of %s/%s: %w: it was not read from these bytes", m.App, m.Channel, ErrMismatch)
@@ -121,18 +121,18 @@ func (s *signed) PutManifest(ctx context.Context, raw []byte, m *channel.Manifes
 	defer s.records.changing.Unlock()
 	for id := range m.Needs() {
 		if err := s.bundles.complete(ctx, id); err != nil {
-			return fmt.Errorf("put manifest of %s: %s: %w", name, whatHas(m, id), err)
+			return fmt.Errorf("put manifest of %s: %s: %w", name, ownerOf(m, id), err)
 		}
 	}
 	if err := s.replace(manifestKind+name, raw, expect); err != nil {
 		return fmt.Errorf("put manifest of %s: %w", name, err)
 	}
-	s.note(name, needsOf(m))
+	s.setNeeds(name, needsOf(m))
 	return nil
 }
 
-// whatHas tells people which release of the manifest has the bundle.
-func whatHas(m *channel.Manifest, id digest.Digest) string {
+// ownerOf describes which release of the manifest has the bundle, for error messages.
+func ownerOf(m *channel.Manifest, id digest.Digest) string {
 	for r := range m.Given() {
 		if r.Bundle == id {
 			return "release " + r.Version
@@ -146,7 +146,7 @@ func whatHas(m *channel.Manifest, id digest.Digest) string {
 	return "a release"
 }
 
-// countBlind counts the manifests that cannot be read. The caller holds records.changing.
+// countBlind counts the unreadable manifests. The caller must hold records.changing.
 func (s *signed) countBlind() (n int) {
 	err := s.records.each(manifestKind, func(_ string, payload []byte, err error) error {
 		if err == nil {
@@ -158,7 +158,7 @@ func (s *signed) countBlind() (n int) {
 		return nil
 	})
 	if err != nil {
-		n++ // nobody knows, and nothing needed may be evicted
+		n++ // unknown: prevent eviction of bundles
 	}
 	return n
 }
@@ -168,8 +168,8 @@ func (s *signed) Manifest(app, channel string) ([]byte, error) {
 	return s.records.get(manifestKind + app + "/" + channel)
 }
 
-// Manifests calls do with the raw manifest of every channel, or with the reason why it cannot be read, in the order of
-// apps and channels, until do returns false. do owns the bytes and may call the store.
+// Manifests calls do with the raw manifest of every channel or the error of reading it, sorted by app and channel,
+// until do returns false. do owns the bytes and may call the store.
 func (s *signed) Manifests(do func(app, channel string, raw []byte, err error) bool) error {
 	return s.records.all(manifestKind, func(name string, raw []byte, err error) bool {
 		app, channel, _ := strings.Cut(name, "/")
@@ -177,8 +177,8 @@ func (s *signed) Manifests(do func(app, channel string, raw []byte, err error) b
 	})
 }
 
-// replace compares and sets a signed record. A damaged one is replaced by whoever knows its digest no better than
-// "none". The caller holds records.changing.
+// replace compares and sets a signed record. To replace a damaged one, expect must be zero. The caller must hold
+// records.changing.
 func (s *signed) replace(key string, raw []byte, expect digest.Digest) error {
 	if len(raw) == 0 || len(raw) > MaxRecord {
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(raw))

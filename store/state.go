@@ -10,26 +10,26 @@ import (
 	"brink/digest"
 )
 
-// Bounds of states: the bytes of a key and of a value, and the states and bytes that one call of PutState may have.
+// Limits of states: the bytes of a key and of a value, and the number of states and of bytes in one call of PutState.
 const (
 	MaxStateKey    = 512
 	MaxState       = 64 << 10
 	MaxStates      = 4096
-	MaxStatesBytes = 768 << 10 // a transaction holds some 1.2 MB, keys and all, see database.Records
+	MaxStatesBytes = 768 << 10 // a transaction can hold about 1.2 MB including keys, see database.Records
 )
 
-// states are what a node itself has to remember and nobody signs. Its invariant: what one PutState has put is durable
-// together or not at all.
+// states are unsigned records of the node itself. The invariant: the states of one PutState are durable together or not
+// at all.
 type states struct {
 	records *records
 	quota   *quota
 }
 
-// PutState keeps what a node itself has to remember and nobody signs: a value for each key, in place of what was under
-// it; a nil value removes it. All of it is durable on return, or none. The values are copied.
+// PutState stores unsigned records of the node itself: it sets the value of each key, and a nil value removes the key.
+// The call is atomic, and durable on return. The values are copied.
 //
-// A key is a kind, a slash and a name ("stats/com.acme.shop"), of at most [MaxStateKey] bytes; kinds are a-z and -. It
-// returns [ErrTooLarge] for more than the bounds allow, and [ErrReadOnly] while the disk has too little room.
+// A key is a kind, a slash and a name ("stats/com.acme.shop"), of at most [MaxStateKey] bytes; kinds consist of a-z
+// and -. It returns [ErrTooLarge] if a limit is exceeded, and [ErrReadOnly] while the disk has too little free space.
 func (s *states) PutState(ctx context.Context, states map[string][]byte) error {
 	c := change{put: make(map[string][]byte, len(states))}
 	total := 0
@@ -68,7 +68,7 @@ func (s *states) PutState(ctx context.Context, states map[string][]byte) error {
 	return nil
 }
 
-// State returns what PutState kept under key, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
+// State returns the value that PutState stored under key, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
 func (s *states) State(key string) ([]byte, error) {
 	value, err := s.records.get(stateKind + key)
 	if errors.Is(err, ErrDamaged) {
@@ -77,16 +77,16 @@ func (s *states) State(key string) ([]byte, error) {
 	return value, err
 }
 
-// States yields the states whose keys begin with prefix, in the order of keys. One that is damaged is passed over,
-// logged, and counted in [Stats]; the next PutState of its key mends it. The body of the loop owns the values and may
-// call the store. A store that is closed yields nothing more.
+// States yields the states whose keys start with prefix, in the order of keys. A damaged one is skipped, logged, and
+// counted in [Stats]; the next PutState of its key repairs it. The body of the loop owns the values and may call the
+// store. After Close nothing more is yielded.
 func (s *states) States(prefix string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		err := s.records.all(stateKind+prefix, func(rest string, value []byte, err error) bool {
 			switch {
 			case err == nil:
 				return yield(prefix+rest, value)
-			case !errors.Is(err, ErrNotFound): // which one is that was removed meanwhile
+			case !errors.Is(err, ErrNotFound): // it was not removed in the meantime
 				s.records.unreadable(stateKind+prefix+rest, err)
 			}
 			return true

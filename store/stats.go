@@ -10,31 +10,30 @@ import (
 	"time"
 )
 
-// Stats is what there is to know about a store at one moment. Counters begin when the store is opened, unless they say
-// otherwise.
+// Stats are the statistics of a store. Counters start at zero when the store is opened, unless documented otherwise.
 type Stats struct {
 	Bundles        int       `json:"bundles"`
 	Derived        int       `json:"derived"`
 	Blobs          int64     `json:"blobs"`
 	Stored         int64     `json:"stored"`   // bytes that count against the quota
-	Reserved       int64     `json:"reserved"` // bytes promised to what is coming in
+	Reserved       int64     `json:"reserved"` // bytes reserved for writes
 	Quota          int64     `json:"quota"`
-	Disk           int64     `json:"disk"` // bytes of the disk that the folder takes
-	Free           uint64    `json:"free"` // bytes that the disk has left
+	Disk           int64     `json:"disk"` // bytes on disk that the folder occupies
+	Free           uint64    `json:"free"` // free bytes on disk
 	ReadOnly       string    `json:"readOnly,omitempty"`
-	Damaged        int64     `json:"damaged"`              // blobs set aside
-	Quarantine     []Damage  `json:"quarantine,omitempty"` // those of earlier runs among them
+	Damaged        int64     `json:"damaged"`              // quarantined blobs
+	Quarantine     []Damage  `json:"quarantine,omitempty"` // including those of earlier runs
 	BadRecords     int64     `json:"badRecords"`
 	EvictedBundles int64     `json:"evictedBundles"`
 	EvictedDerived int64     `json:"evictedDerived"`
 	EvictedBlobs   int64     `json:"evictedBlobs"`
 	EvictedBytes   int64     `json:"evictedBytes"`
 	Rewritten      int64     `json:"rewritten"`          // files of the value log
-	Poisoned       bool      `json:"poisoned,omitempty"` // disk space comes back only after a restart
-	Scrubbed       time.Time `json:"scrubbed,omitzero"`  // when the last complete pass began
+	Poisoned       bool      `json:"poisoned,omitempty"` // disk space cannot be freed before a restart
+	Scrubbed       time.Time `json:"scrubbed,omitzero"`  // start of the last complete scrub
 }
 
-// Stats returns the figures of now. It looks at the files of the folder, a few dozen for each GB.
+// Stats returns the current statistics. It examines the files of the folder, a few dozen per GB.
 func (s *Store) Stats() (Stats, error) {
 	var stats Stats
 	stats.Bundles, stats.Derived = s.bundles.catalog.size(), s.derived.catalog.size()
@@ -57,7 +56,7 @@ func (s *Store) Stats() (Stats, error) {
 	return stats, err
 }
 
-// ReadOnly returns why nothing can be written now, or nothing when it can.
+// ReadOnly returns why the store is read-only, empty if it is not.
 func (s *Store) ReadOnly() string { return s.quota.readOnly() }
 
 // Poisoned reports whether a read has failed in such a way that no disk space comes back before a restart.
@@ -71,8 +70,8 @@ func encodeDamage(list []Damage) []byte {
 	return payload
 }
 
-// diskBlocks is how many bytes of the disk the files below dir take. It is not the sum of their sizes: the logs are
-// sparse files, twice as long as they ever become.
+// diskBlocks returns how many bytes on disk the files below dir occupy. That is not the sum of their sizes: the logs
+// are sparse files, twice as long as their maximum content.
 func diskBlocks(dir string) (total int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		var info fs.FileInfo
@@ -80,7 +79,7 @@ func diskBlocks(dir string) (total int64, err error) {
 			info, err = entry.Info()
 		}
 		if errors.Is(err, os.ErrNotExist) {
-			return nil // it was removed while we looked
+			return nil // it was removed in the meantime
 		}
 		if err == nil {
 			total += allocated(info)

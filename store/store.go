@@ -1,18 +1,17 @@
-// Package store keeps what a node has: chunks, bundles, signed records, and content derived from them. It is
-// content-addressed and lies in one folder, in two databases, see package database.
+// Package store stores the data of a node: chunks, bundles, signed records, and content derived from them. It is
+// content-addressed and uses one folder with two databases, see package database.
 //
-// The life of one bundle: [Store.Ingest] has room promised for what is missing and pins the rest, [Ingest.Put] verifies
-// one chunk after the other, and [Ingest.Commit] rebuilds the archive from them, compares it with the index, and makes
-// the bundle durable. From then on [Store.Bundle] returns its index and [Store.Chunk] its bytes, verified each time
-// they leave the disk. When room is wanted, unreferenced blobs go first, then derived content, then bundles that no
-// channel manifest needs; [Store.Ingest] heals what was damaged.
+// The life of one bundle: [Store.Ingest] reserves space for missing chunks and pins the others, [Ingest.Put] verifies
+// and stores one chunk after the other, and [Ingest.Commit] rebuilds the archive from them, compares it with the index,
+// and makes the bundle durable. From then on [Store.Bundle] returns its index and [Store.Chunk] its bytes, verified
+// each time they are read from disk. When space is needed, unreferenced blobs are evicted first, then derived content,
+// then bundles that no channel manifest needs. Another ingest of a damaged bundle repairs it.
 //
-// The invariant: a byte that does not match its digest is never returned. Content has one door in and is verified
-// there; it is verified again when it is read; and what is found damaged is set aside and reported as not there, so
-// that it can be brought in again. What Commit, PutManifest, PutTrust or PutState has acknowledged survives kill -9 and
-// power loss.
+// The invariant: a byte that does not match its digest is never returned. All content is verified when it is stored and
+// when it is read. A damaged blob is quarantined and reported as missing, so that it can be stored again. Whatever
+// Commit, PutManifest, PutTrust or PutState has acknowledged survives kill -9 and power loss.
 //
-// Reads share no lock with writes but those inside the database. All methods are safe for concurrent use.
+// Reads share no locks with writes except those inside the database. All methods are safe for concurrent use.
 package store
 
 import (
@@ -34,10 +33,11 @@ import (
 
 // Store is an open data folder. Use [Open].
 //
-// Its state belongs to its parts, each with its invariant. The store itself has the folder and the goroutines; it opens
-// the parts and closes them.
+// Its state is in its parts, each with its own invariant. The Store itself owns the folder and the goroutines, and
+// opens and closes the parts.
 //
-// Locks are taken in this order: evictor.sweeping, an Ingest's own, records.changing, pins.mu, blobs.writing, the rest.
+// Locks are acquired in this order: evictor.sweeping, those of an Ingest, records.changing, pins.mu, blobs.writing,
+// others.
 type Store struct {
 	bundles
 	derived
@@ -54,19 +54,19 @@ type Store struct {
 	evictor  *evictor
 	scrubber *scrubber
 
-	context context.Context // of the goroutines; done when Close begins
+	context context.Context // of the goroutines; done when Close starts
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 	closing sync.Once
 	closed  error
 }
 
-// upkeepInterval is how often times of use are written and a full disk is looked at again. A crash loses no more.
+// upkeepInterval is how often times of use are saved and a full disk is checked again. A crash loses no older ones.
 const upkeepInterval = 30 * time.Second
 
-// Open opens a data folder, or makes a new one, and starts the work in the background. It reads all keys: about a
-// second for each million of blobs. It returns [ErrFormat], [ErrLocked], [ErrCorrupt], or [ErrReadOnly] when the disk
-// has no room at all. Close the result.
+// Open opens a data folder, or creates one, and starts the background work. It reads all keys, which takes about one
+// second per million blobs. It returns [ErrFormat], [ErrLocked], [ErrCorrupt], or [ErrReadOnly] if the disk is full.
+// The caller has to close the Store.
 func Open(config Config) (_ *Store, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -82,7 +82,7 @@ func Open(config Config) (_ *Store, err error) {
 	s := &Store{config: config, lock: lock, pins: newPins()}
 	s.context, s.stop = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("open store: %w", errors.Join(err, s.shut()))
+		return nil, fmt.Errorf("open store: %w", errors.Join(err, s.closeAll()))
 	}
 	s.work.Go(func() { s.evictor.reclaim(s.context) })
 	s.work.Go(func() { s.upkeep(s.context) })
@@ -100,14 +100,14 @@ func (s *Store) open() error {
 		turn: make(chan struct{}, 1),
 	}
 	s.sick = &quarantine{log: c.Logger, now: c.Now}
-	// With less than this on the disk a store is not opened; with less than Config.MinFree, it is opened and read-only.
+	// A store is not opened with less free space than this, and is read-only with less than Config.MinFree.
 	if need := min(c.MinFree/2, database.OpenMargin); !s.quota.roomFor(need) {
 		return fmt.Errorf("%w: disk of %s has less than %d bytes free", ErrReadOnly, c.Dir, need)
 	}
 	chunks := filepath.Join(c.Dir, chunksDir)
 	db, err := database.Open(database.Config{
 		Dir: chunks, Kind: database.Blobs, Quota: c.Quota, Room: s.quota.room, Logger: c.Logger,
-		Hint: "to go on, move " + chunks + " aside: publishing the releases again brings their chunks back",
+		Hint: "to recover, move " + chunks + " away and publish the releases again, which restores their chunks",
 	})
 	if err != nil {
 		return err
@@ -116,22 +116,22 @@ func (s *Store) open() error {
 	meta := filepath.Join(c.Dir, metaDir)
 	db, err = database.Open(database.Config{
 		Dir: meta, Kind: database.Records, Room: s.quota.room, Logger: c.Logger,
-		Hint: "to go on, restore it, or move " + meta +
-			" aside and publish every channel again, --above what devices have seen",
+		Hint: "to recover, restore " + meta + " from a backup, or move it away and publish every channel again, " +
+			"--above the sequence that devices have seen",
 	})
 	if err != nil {
 		return err
 	}
 	s.records = &records{db: db, log: c.Logger}
 	s.assemble()
-	if err := syncDir(c.Dir); err != nil { // the folders of both databases are in it from now on
+	if err := syncDir(c.Dir); err != nil { // it contains the folders of both databases now
 		return err
 	}
 	if err := s.load(); err != nil {
 		return err
 	}
 	if payload, err := s.records.get(quarantineKind); err == nil {
-		_ = json.Unmarshal(payload, &s.sick.list) // for people to read; nothing depends on it
+		_ = json.Unmarshal(payload, &s.sick.list) // for display only
 	}
 	err = s.blobs.each(s.context, digest.Digest{}, func(_ digest.Digest, size int64) bool {
 		s.quota.grow(size, 1)
@@ -140,11 +140,11 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	_ = s.quota.writable(0) // sets what ReadOnly says
+	_ = s.quota.writable(0) // sets the result of ReadOnly
 	return nil
 }
 
-// assemble makes the parts that work on the databases.
+// assemble creates the parts that use the databases.
 func (s *Store) assemble() {
 	c := &s.config
 	s.bundles = bundles{records: s.records, blobs: s.blobs, now: c.Now, closing: s.context}
@@ -162,7 +162,7 @@ func (s *Store) assemble() {
 	s.scrubber = &scrubber{blobs: s.blobs, rate: c.ScrubRate, log: c.Logger, now: c.Now}
 }
 
-// load reads all records.
+// load loads all records.
 func (s *Store) load() error {
 	used, err := s.records.used()
 	if err != nil {
@@ -177,7 +177,7 @@ func (s *Store) load() error {
 	return s.signed.load()
 }
 
-// upkeep does what nobody waits for.
+// upkeep does periodic background work until ctx is done.
 func (s *Store) upkeep(ctx context.Context) {
 	ticker := time.NewTicker(upkeepInterval)
 	defer ticker.Stop()
@@ -187,22 +187,23 @@ func (s *Store) upkeep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		_ = s.quota.writable(0) // notices a disk that has room again, and logs it
-		if err := s.keep(); err != nil {
+		_ = s.quota.writable(0) // detects and logs when the disk has space again
+		if err := s.saveUpkeep(); err != nil {
 			s.config.Logger.Warn("upkeep failed", "reason", err)
 		}
 	}
 }
 
-// keep writes what is worth keeping but was promised to nobody: times of use, what was set aside, what was dropped.
-func (s *Store) keep() error {
+// saveUpkeep writes data whose durability was not promised: times of use, the quarantine, and removals of dropped
+// objects.
+func (s *Store) saveUpkeep() error {
 	if !s.quota.roomForUpkeep() {
 		return nil
 	}
 	put := make(map[string][]byte)
 	s.bundles.catalog.unwritten(put)
 	s.derived.catalog.unwritten(put)
-	const batch = 4096 // a transaction has bounds
+	const batch = 4096 // the size of transactions is limited
 	keys := make([]string, 0, len(put))
 	for key := range put {
 		keys = append(keys, key)
@@ -213,18 +214,18 @@ func (s *Store) keep() error {
 			c.put[usedKind+key] = put[key]
 		}
 		if err := s.records.keep(c); err != nil {
-			return fmt.Errorf("write times of use: %w", err)
+			return fmt.Errorf("save times of use: %w", err)
 		}
 	}
-	if list, changed := s.sick.take(); changed {
+	if list, changed := s.sick.changed(); changed {
 		if err := s.records.keep(change{put: map[string][]byte{quarantineKind: encodeDamage(list)}}); err != nil {
-			return fmt.Errorf("write quarantine: %w", err)
+			return fmt.Errorf("save quarantine: %w", err)
 		}
 	}
 	return s.removeDropped()
 }
 
-// bounded returns a context that also ends when another does.
+// bounded returns a context that is also cancelled when another is done.
 func bounded(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(other, cancel)
@@ -234,13 +235,13 @@ func bounded(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// GCReport says what [Store.GC] gave back, in bytes.
+// GCReport is what [Store.GC] has freed, in bytes.
 type GCReport struct {
-	Evicted int64 `json:"evicted"` // of unreferenced blobs
-	Disk    int64 `json:"disk"`    // of the disk; less than 0 when others wrote more meanwhile
+	Evicted int64 `json:"evicted"` // in unreferenced blobs
+	Disk    int64 `json:"disk"`    // on disk; negative if more was written at the same time
 }
 
-// GC removes all blobs that nothing refers to and gives disk space back. It takes seconds and more.
+// GC removes all unreferenced blobs and frees disk space. It takes seconds or longer.
 func (s *Store) GC(ctx context.Context) (GCReport, error) {
 	var report GCReport
 	before, err := diskBlocks(s.config.Dir)
@@ -253,26 +254,26 @@ func (s *Store) GC(ctx context.Context) (GCReport, error) {
 	ctx, cancel := bounded(ctx, s.context)
 	defer cancel()
 	if err := s.blobs.db.Reclaim(ctx); err != nil {
-		return report, fmt.Errorf("give disk space back: %w", err)
+		return report, fmt.Errorf("free disk space: %w", err)
 	}
 	after, err := diskBlocks(s.config.Dir)
 	report.Disk = before - after
 	return report, err
 }
 
-// Close stops the background work, waits for it, and closes the folder. Calls under way end with [ErrClosed] or finish.
-// It is idempotent.
+// Close stops the background work, waits for it, and closes the folder. Concurrent calls finish or return [ErrClosed].
+// Close is idempotent.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.stop()
 		s.work.Wait()
-		s.closed = errors.Join(s.keep(), s.shut())
+		s.closed = errors.Join(s.saveUpkeep(), s.closeAll())
 	})
 	return s.closed
 }
 
-// shut closes what open has opened.
-func (s *Store) shut() error {
+// closeAll closes everything that open has opened.
+func (s *Store) closeAll() error {
 	s.stop()
 	var errs []error
 	if s.records != nil {

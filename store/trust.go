@@ -9,7 +9,7 @@ import (
 	"brink/digest"
 )
 
-// PutTrust replaces the trust document of an org, under the rules of [Store.PutManifest].
+// PutTrust replaces the trust document of an org, in the same way as [Store.PutManifest].
 func (s *signed) PutTrust(ctx context.Context, org string, raw []byte, expect digest.Digest) error {
 	if err := channel.CheckOrg(org); err != nil {
 		return fmt.Errorf("put trust document: %w", err)
@@ -28,14 +28,14 @@ func (s *signed) PutTrust(ctx context.Context, org string, raw []byte, expect di
 // Trust returns the raw trust document of an org, [ErrNotFound], or [ErrDamaged]. The caller owns the bytes.
 func (s *signed) Trust(org string) ([]byte, error) { return s.records.get(trustKind + org) }
 
-// Trusts calls do with every trust document, under the rules of [Store.Manifests].
+// Trusts calls do with every trust document, in the same way as [Store.Manifests].
 func (s *signed) Trusts(do func(org string, raw []byte, err error) bool) error {
 	return s.records.all(trustKind, do)
 }
 
-// PutTrustVersion keeps one version of an org's trust document for good, beside the one in force: those who slept
-// through several replacements need each of them. It returns [ErrConflict] when another document is kept as that
-// version. On return it is durable.
+// PutTrustVersion stores one version of an org's trust document permanently, in addition to the one in force, because
+// devices that missed several versions need each of them. It returns [ErrConflict] if another document is stored as
+// that version. On return it is durable.
 func (s *signed) PutTrustVersion(ctx context.Context, org string, version uint64, raw []byte) error {
 	if err := channel.CheckOrg(org); err != nil {
 		return fmt.Errorf("put trust document: %w", err)
@@ -51,8 +51,8 @@ func (s *signed) PutTrustVersion(ctx context.Context, org string, version uint64
 	return nil
 }
 
-// TrustVersion returns one version of an org's trust document that was kept, [ErrNotFound], or [ErrDamaged]. The caller
-// owns the bytes.
+// TrustVersion returns a stored version of an org's trust document, [ErrNotFound], or [ErrDamaged]. The caller owns the
+// bytes.
 func (s *signed) TrustVersion(org string, version uint64) ([]byte, error) {
 	if err := channel.CheckOrg(org); err != nil {
 		return nil, errors.Join(err, ErrNotFound)

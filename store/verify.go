@@ -8,32 +8,32 @@ import (
 	"brink/store/internal/database"
 )
 
-// Report says what [Store.Verify] found.
+// Report is the result of [Store.Verify].
 type Report struct {
 	Blobs      int64              `json:"blobs"`
 	Bytes      int64              `json:"bytes"`                // of frames read
 	Damaged    []digest.Digest    `json:"damaged,omitempty"`    // blobs, at most maxQuarantine of them
-	Incomplete []IncompleteBundle `json:"incomplete,omitempty"` // bundles that are to be published or filled again
-	Records    []string           `json:"records,omitempty"`    // signed records and states that cannot be read
-	Tables     []string           `json:"tables,omitempty"`     // databases whose own check failed
+	Incomplete []IncompleteBundle `json:"incomplete,omitempty"` // bundles that must be published or fetched again
+	Records    []string           `json:"records,omitempty"`    // unreadable signed records and states
+	Tables     []string           `json:"tables,omitempty"`     // databases with damaged tables
 }
 
-// IncompleteBundle is a bundle that has lost chunks, or its index.
+// IncompleteBundle is a bundle that has lost chunks or its index.
 type IncompleteBundle struct {
 	ID      digest.Digest `json:"id"`
 	Lost    int           `json:"lost"`              // chunks
-	NoIndex bool          `json:"noIndex,omitempty"` // what else is lost cannot be told
+	NoIndex bool          `json:"noIndex,omitempty"` // the index is lost, so lost chunks are unknown
 }
 
-// OK reports whether nothing is wrong.
+// OK reports whether no damage was found.
 func (r *Report) OK() bool {
 	return len(r.Damaged)+len(r.Incomplete)+len(r.Records)+len(r.Tables) == 0
 }
 
-// Verify reads everything once: all blobs, all bundles' lists of chunks, all signed records and states, and the tables
-// of both databases. Damaged blobs are set aside as ever. progress, if not nil, is called after each blob with what was
-// done and what there was at the start, in blobs. The error says why it could not go on; what was found is in the
-// report.
+// Verify reads everything once: all blobs, the lists of chunks of all bundles, all signed records and states, and the
+// tables of both databases. It quarantines damaged blobs. progress, if not nil, is called after each blob with the
+// number of blobs done and in total. Damage is not an error but part of the report; an error means that Verify did not
+// finish.
 func (s *Store) Verify(ctx context.Context, progress func(done, total int64)) (*Report, error) {
 	report := &Report{}
 	total := s.quota.blobs()

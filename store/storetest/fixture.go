@@ -1,5 +1,4 @@
-// Package storetest has what tests of a store need: bundles to put in, and a suite that every way to open a store must
-// pass.
+// Package storetest provides test data for stores, and a test suite that every kind of store must pass.
 package storetest
 
 import (
@@ -58,7 +57,7 @@ func From(t testing.TB, folder fs.FS) *Bundle {
 	return b
 }
 
-// Random bundles files with size bytes in all that do not compress, and one small text; equal seeds give equal bundles.
+// Random bundles files with size incompressible bytes in total, and one small text. It is deterministic for each seed.
 func Random(t testing.TB, seed uint64, size int) *Bundle {
 	t.Helper()
 	files := map[string][]byte{"index.html": fmt.Appendf(nil, "<title>%d</title>", seed)}
@@ -70,7 +69,7 @@ func Random(t testing.TB, seed uint64, size int) *Bundle {
 	return New(t, files)
 }
 
-// Noise returns n bytes that do not compress; equal seeds give equal bytes.
+// Noise returns n incompressible bytes. It is deterministic for each seed.
 func Noise(seed uint64, n int) []byte {
 	var key [32]byte
 	for i := range 8 {
@@ -81,7 +80,7 @@ func Noise(seed uint64, n int) []byte {
 	return data
 }
 
-// Publish brings a bundle in, sending what is missing, and commits it.
+// Publish puts the missing chunks of a bundle and commits it.
 func Publish(ctx context.Context, s *store.Store, b *Bundle, intent []byte) error {
 	in, err := s.Ingest(ctx, store.IngestRequest{Index: b.Index, Intent: intent})
 	if err != nil {
@@ -107,7 +106,7 @@ func MustPublish(t testing.TB, s *store.Store, b *Bundle) {
 	}
 }
 
-// Key returns a key that signs; equal seeds give equal keys.
+// Key returns the key that signs manifests. It is always the same.
 func Key(t testing.TB) channel.PrivateKey {
 	t.Helper()
 	key, err := channel.NewKey(rand.NewChaCha8([32]byte{7}))
@@ -117,7 +116,7 @@ func Key(t testing.TB) channel.PrivateKey {
 	return key
 }
 
-// Manifest returns a signed manifest of a channel that serves the first bundle, and served the others before.
+// Manifest returns a signed manifest of a channel that serves the first bundle and has the others in its history.
 func Manifest(t testing.TB, app, name string, sequence uint64, bundles ...*Bundle) ([]byte, *channel.Manifest) {
 	t.Helper()
 	m := channel.NewManifest("acme", app, name)
@@ -134,7 +133,7 @@ func Manifest(t testing.TB, app, name string, sequence uint64, bundles ...*Bundl
 	return Sign(t, m)
 }
 
-// Sign returns a manifest signed, and as it is read again.
+// Sign signs a manifest, and returns the signed bytes and the manifest parsed from them.
 func Sign(t testing.TB, m *channel.Manifest) ([]byte, *channel.Manifest) {
 	t.Helper()
 	raw, err := channel.SignManifest(m, Key(t))
@@ -148,7 +147,7 @@ func Sign(t testing.TB, m *channel.Manifest) ([]byte, *channel.Manifest) {
 	return raw, parsed
 }
 
-// Attached returns a release of a bundle under a version, with others attached by kind.
+// Attached returns a release of a bundle with other bundles as attachments, by kind.
 func Attached(b *Bundle, version string, attachments map[string]*Bundle) channel.Release {
 	r := Release(b, version)
 	for _, kind := range slices.Sorted(maps.Keys(attachments)) {
@@ -160,7 +159,7 @@ func Attached(b *Bundle, version string, attachments map[string]*Bundle) channel
 	return r
 }
 
-// Release returns a release of a bundle under a version.
+// Release returns a release of a bundle.
 func Release(b *Bundle, version string) channel.Release {
 	raw := b.Index.Encode()
 	return channel.Release{

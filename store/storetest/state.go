@@ -53,7 +53,7 @@ func states(t *testing.T, s *store.Store) {
 	}
 }
 
-// CheckStates fails the test unless the states whose keys begin with prefix are these.
+// CheckStates fails the test unless want are the states whose keys start with prefix.
 func CheckStates(t testing.TB, s *store.Store, prefix string, want map[string][]byte) {
 	t.Helper()
 	got := map[string][]byte{}

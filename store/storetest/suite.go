@@ -14,7 +14,7 @@ import (
 	"brink/store"
 )
 
-// Run checks that a store keeps what package store promises. open returns an empty store and closes it when t ends.
+// Run tests that a store does what package store documents. open returns an empty store and closes it when t ends.
 func Run(t *testing.T, open func(t *testing.T, c store.Config) *store.Store) {
 	for _, test := range []struct {
 		name string
@@ -77,7 +77,7 @@ func committedBundle(t *testing.T, s *store.Store) {
 	}
 }
 
-// CheckBundle fails the test unless the bundle is in the store, byte for byte.
+// CheckBundle fails the test unless the store has the bundle, byte for byte.
 func CheckBundle(t testing.TB, s *store.Store, b *Bundle) {
 	t.Helper()
 	got, err := s.Bundle(b.ID())

@@ -10,9 +10,9 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// The settings of both databases. The measurements are of badger v4.9.6 on two cores: 5 times a live set of 170 MB in
-// blobs of 16 to 128 KiB is written while random ones are deleted, 10 % of the live set at a time, and reclaim.go runs
-// after each deletion. "disk" is allocated blocks over live bytes at the end.
+// The settings of both databases. They were measured with badger v4.9.6 on two cores: 5 times a live set of 170 MB in
+// blobs of 16 to 128 KiB is written while random ones are deleted, 10 % of the live set at a time, with a Reclaim after
+// each deletion. "disk" is the ratio of allocated blocks to live bytes at the end.
 //
 //	memtable 1 MiB, files 16 MiB, ratio 0.3: disk 1.17, 148 rewrites, worst put 35 ms   <- chosen
 //	memtable 256 KiB:                        disk 1.15, 147 rewrites, worst put 35 ms
@@ -21,11 +21,11 @@ import (
 //	files 64 MiB, live set 870 MB:           disk 1.14, 171 rewrites, worst put 117 ms
 //	780,000 blobs of 256 B to 2 KiB:         disk 1.32; with the levels below of 10 instead of 1 MiB: disk 1.25
 //
-// Without the forced flush of reclaim.go, a memtable of 64 KiB ended at 1.38 even when the oldest were deleted, and
-// Badger's defaults keep all that was ever written.
+// Without the forced flush of Reclaim, the ratio with a memtable of 64 KiB was 1.38 even if the oldest blobs were
+// deleted, and with Badger's defaults no space was ever freed.
 //
-// Never make a memtable smaller: a log written with a larger one no longer fits when it is replayed, and Badger ends
-// the process ("Arena too small").
+// Never reduce the size of a memtable: a log written with a larger one does not fit when it is replayed, and Badger
+// terminates the process ("Arena too small").
 const (
 	blobsMemTable   = 1 << 20
 	recordsMemTable = 8 << 20
@@ -34,8 +34,9 @@ const (
 	discardRatio = 0.3
 )
 
-// LogFileSize is the unit in which disk space comes back: small enough that the file being written and the files
-// below the discard ratio do not matter beside the quota, large enough that 1 TB takes no more than 16,000 files.
+// LogFileSize returns the size of value log files, the unit in which disk space is freed: small enough that the current
+// file and files below the discard ratio are negligible compared to the quota, large enough that 1 TB needs at most
+// 16,000 files.
 func LogFileSize(quota int64) int64 {
 	const smallest, largest = 4 << 20, 64 << 20
 	return max(smallest, min(quota/16, largest))
@@ -43,27 +44,27 @@ func LogFileSize(quota int64) int64 {
 
 func blobsOptions(dir string, quota int64) badger.Options {
 	return commonOptions(dir).
-		// All values go to the value log: then the tree holds keys and pointers only, its compactions are cheap, and the
-		// footprint of a blob is known to the byte. But the threshold must not be below 21: Badger (v4.9.6) ends each
-		// transaction in the memtable's log with an entry whose value is a number in decimal; if that goes to the value
-		// log, the log cannot be replayed, and all that was not yet in a table is gone after a crash.
+		// All values go to the value log: then the tree contains only keys and pointers, its compactions are cheap, and the
+		// footprint of a blob is known exactly. But the threshold must not be below 21: Badger (v4.9.6) terminates each
+		// transaction in the memtable's log with an entry whose value is a decimal number; if that goes to the value log,
+		// the memtable's log cannot be replayed, and everything that was not yet in a table is lost in a crash.
 		WithValueThreshold(32).
 		WithValueLogFileSize(LogFileSize(quota)).
 		WithMemTableSize(blobsMemTable).
-		// Only compaction counts garbage, so it must not wait: one table on level 0 is enough.
+		// Only compaction counts garbage, so it must not be delayed: one table on level 0 triggers it.
 		WithNumLevelZeroTables(1).
 		WithNumLevelZeroTablesStall(8).
 		// Below 10 MiB of keys, about 140,000 blobs, the tree has a single level and every tombstone meets its value.
 		WithBaseLevelSize(10 << 20).
 		WithBaseTableSize(2 << 20).
 		WithNumMemtables(2).
-		// Process death does not lose what is in a memory map; Commit syncs explicitly before it acknowledges.
+		// A killed process does not lose what it wrote to a memory map; Sync and Commit sync explicitly.
 		WithSyncWrites(false)
 }
 
 func recordsOptions(dir string) badger.Options {
 	return commonOptions(dir).
-		WithValueThreshold(1 << 20). // more than a transaction holds: nothing goes to the value log, so nothing is lost in it
+		WithValueThreshold(1 << 20). // more than a transaction can hold, so that nothing goes to the value log
 		WithValueLogFileSize(4 << 20).
 		WithMemTableSize(recordsMemTable).
 		WithNumMemtables(2).
@@ -73,20 +74,20 @@ func recordsOptions(dir string) badger.Options {
 
 func commonOptions(dir string) badger.Options {
 	return badger.DefaultOptions(dir).
-		// Frames are compressed already, and without compression Badger needs no block cache: the page cache does.
+		// Frames are compressed already, and without compression Badger needs no block cache besides the page cache.
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
-		WithDetectConflicts(false). // writers are ordered by locks of ours
+		WithDetectConflicts(false). // the locks of package store serialize writers
 		WithNumCompactors(2).
 		WithMetricsEnabled(false).     // they are process-wide
-		WithBypassLockGuard(true).     // the data folder has a lock of its own
-		WithVerifyValueChecksum(false) // Badger would swallow the result; the envelope has its own
+		WithBypassLockGuard(true).     // the data folder has its own lock
+		WithVerifyValueChecksum(false) // Badger would ignore the result; the envelope has a checksum
 }
 
-// badgerLog hands Badger's log to slog and listens for the one line that matters to us.
+// badgerLog passes Badger's log to slog, and detects the message about a lock that is never released.
 type badgerLog struct {
 	log     *slog.Logger
-	leaking func() // is called when a read has left a lock behind, see DB.poisoned
+	leaking func() // called when a read has not released a lock, see DB.poisoned
 }
 
 func (l badgerLog) Errorf(format string, args ...any) {

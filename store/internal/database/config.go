@@ -5,39 +5,39 @@ import (
 	"log/slog"
 )
 
-// Kind is what a database holds, by which it is tuned.
+// Kind is the kind of data in a database, which determines its settings.
 type Kind int
 
 const (
 	// Blobs are values of up to 1 MiB under keys of digest.Size bytes. They are durable after Sync.
 	Blobs Kind = iota
-	// Records are small values under keys of any length. Each change is durable on return. A transaction holds some
-	// 1.2 MB, keys and all: Badger allows 15 % of the memtable.
+	// Records are small values under keys of any length. Each change is durable on return. A transaction can hold about
+	// 1.2 MB including keys: Badger allows 15 % of the memtable.
 	Records
 )
 
 // OpenMargin is how many bytes Badger may write when it opens: the memtables that it replays, and a compaction of them.
-// There must be as many, for a write that finds no room ends the process.
+// They must be free, because Badger terminates the process if a write fails for lack of space.
 const OpenMargin = 32 << 20
 
-// Config says where a database lies and what it is for. Dir must be set.
+// Config is the configuration of a [DB]. Dir must be set.
 type Config struct {
-	// Dir is the folder. It is made when it does not exist. It must be on a local file system, because the files in it are
-	// mapped into memory, and no other process may use it.
+	// Dir is the folder, created if it does not exist. It must be on a local file system, because its files are mapped
+	// into memory, and no other process may use it.
 	Dir  string
 	Kind Kind
-	// Quota is how many bytes blobs take at most, from which the length of the files follows that they lie in.
+	// Quota is the maximum number of bytes of blobs, which determines the size of value log files.
 	Quota int64
-	// Hint says what an operator does about a database that cannot be opened. It ends the text of that error.
+	// Hint says how to recover from a database that cannot be opened. It is appended to the text of that error.
 	Hint string
-	// Room reports whether the disk has room for n bytes beside what Badger writes by itself; nil means always. Badger
-	// writes through memory maps, where a full disk ends the process, so this is asked before it is made to write much.
+	// Room reports whether the disk has space for n bytes, besides what Badger writes by itself; nil means always. It is
+	// called before large writes: Badger writes through memory maps, where a full disk terminates the process.
 	Room func(n int64) bool
-	// Logger takes what an operator should know; nil means nowhere.
+	// Logger receives messages for operators; nil discards them.
 	Logger *slog.Logger
 }
 
-// Validate reports everything that is wrong with the configuration, joined.
+// Validate returns an error with everything that is wrong with the Config.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Dir == "" {

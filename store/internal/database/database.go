@@ -1,22 +1,22 @@
-// Package database keeps values under keys in one folder: Badger, without its traps. Nobody else imports Badger, reads
-// its files or knows how they are laid out.
+// Package database is a key-value database in one folder: Badger, with protection from its pitfalls. No other package
+// imports Badger or knows the format of its files.
 //
-// The life of one call: [Open] looks at every file before Badger does, mends what can be made good, and refuses the
-// rest as [ErrCorrupt]. [DB.Update] writes, and [DB.Sync] and [DB.Commit] make durable; [DB.Read] finds a value, and a
-// [LogReader] reads it from its file. What was deleted takes up the disk until [DB.Reclaim]. [DB.Close] waits for all
-// of them.
+// The life of one call: [Open] checks every file before Badger opens it, repairs what can be repaired, and otherwise
+// returns [ErrCorrupt]. [DB.Update] writes, and [DB.Sync] and [DB.Commit] make durable; [DB.Read] finds a value, and a
+// [LogReader] reads it from its file. Deleted values occupy the disk until [DB.Reclaim]. [DB.Close] waits for
+// concurrent calls.
 //
-// The invariant: damage, whatever file it is in, costs what lies at that place and is an error; it costs neither the
-// process nor what lies beside it. What Commit has acknowledged is there when the folder is opened again, or the folder
-// does not open. That a value is the one that was put is for the caller to check: Badger may give an empty one for what
-// it cannot read, and nobody here knows what a value means.
+// The invariant: damage in any file loses only the damaged data and is reported as an error; it neither terminates the
+// process nor loses other data. Whatever Commit has acknowledged exists when the folder is opened again, or opening
+// fails. Callers must verify values themselves: Badger may return an empty value for one that it cannot read, and this
+// package does not know the format of values.
 //
-// The traps that it hides, each told where its guard is: tables and logs that end the process (preflight.go), logs that
-// are cut at the first damaged entry (valuelog.go, head.go), faults in memory maps, locks that a failed read leaves
-// behind, and logs that a sync leaves out (database.go), maps that stop a processor (logreader.go), space that never
-// comes back and files that are removed too early (reclaim.go), and settings with which logs cannot be replayed
-// (badger.go). One is left to callers: a full disk ends the process, so they leave a margin and tell of it by
-// [Config].Room.
+// The pitfalls, described where they are handled: tables and logs that terminate the process (preflight.go), logs that
+// are truncated at the first damaged entry (valuelog.go, head.go), faults in memory maps, locks that a failed read does
+// not release, and logs that are not synced (database.go), memory maps that block a processor (logreader.go), space
+// that is never freed and files that are removed too early (reclaim.go), and settings with which logs cannot be
+// replayed (badger.go). One is left to callers: a full disk terminates the process, so they must leave a margin and
+// implement [Config].Room.
 package database
 
 import (
@@ -33,27 +33,27 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// DB is a Badger that cannot take the process with it: what panics in it, or faults in a memory map of a file that has
-// become shorter, comes out as [ErrDamaged], and a call after Close as [ErrClosed]. It is safe for concurrent use where
-// nothing else is said. Use [Open].
+// DB is a Badger database that does not terminate the process: after a panic in Badger, or a fault in the memory map of
+// a truncated file, calls return [ErrDamaged]; after Close they return [ErrClosed]. It is safe for concurrent use
+// unless documented otherwise. Use [Open].
 type DB struct {
 	config Config
 	dir    string
 	log    *slog.Logger
 
-	// life is held shared by every call and alone by close: Badger unmaps its files, so nobody may be inside.
+	// life is held for reading by every call and for writing by Close: Badger unmaps its files, so no call may run then.
 	life   sync.RWMutex
 	closed bool
 	badger *badger.DB
 
-	// rewriting is held shared by writers and alone while a value log file is rewritten, which begins by reading the
-	// highest version in the memtable without the lock of the writer (badger v4.9.6, DB.MaxVersion): a data race. So
-	// writers wait for the rewriting of one file, a tenth of a second or so; readers do not.
+	// rewriting is held for reading by writers, and for writing while a value log file is rewritten. Otherwise there would
+	// be a data race, because Badger reads the highest version in the memtable without the writer's lock (v4.9.6,
+	// DB.MaxVersion). So writers wait while a file is rewritten, about a tenth of a second; readers do not.
 	rewriting sync.RWMutex
 
-	// poisoned is set when a read failed in a way that leaves the read lock of a value log file locked for ever (badger
-	// v4.9.6, value.go: Read returns no callback after "Invalid read", or does not return at all). Whoever wants that
-	// file alone then waits for ever, so there must be no more value log collection, and no orderly close either.
+	// poisoned is set when a read failed in a way that never releases the read lock of a value log file (badger v4.9.6,
+	// value.go: Read returns no callback after "Invalid read", or does not return at all). Locking that file for writing
+	// would then block forever, so value log collection and closing Badger are no longer possible.
 	poisoned atomic.Bool
 
 	head *head // of Records, nil otherwise
@@ -62,8 +62,8 @@ type DB struct {
 	rewritten  atomic.Int64 // files
 }
 
-// Open opens a database, or makes a new one. What Badger would not survive is mended first. What cannot be mended is
-// [ErrCorrupt], and so are records that were committed and are gone. Close the result.
+// Open opens a database, or creates one. It first repairs damage that Badger would not survive. It returns [ErrCorrupt]
+// for damage that cannot be repaired, and if committed records are lost. The caller has to close the DB.
 func Open(c Config) (*DB, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -86,7 +86,7 @@ func Open(c Config) (*DB, error) {
 	return db, nil
 }
 
-// open opens what preflight finds sound.
+// open runs preflight and opens Badger.
 func (db *DB) open() (err error) {
 	o := blobsOptions(db.dir, db.config.Quota)
 	if db.config.Kind == Records {
@@ -110,15 +110,15 @@ func (db *DB) open() (err error) {
 	return err
 }
 
-// View reads. do must not call the database again, and must not keep what it is shown.
+// View calls do with a read-only transaction. do must not call the database again, and must not retain what it reads.
 func (db *DB) View(do func(Txn) error) error {
 	return db.guard(func() error {
 		return db.badger.View(func(txn *badger.Txn) error { return do(Txn{badger: txn, dir: db.dir}) })
 	})
 }
 
-// Update writes. do must not call the database again. What do reads may have been changed by another Update before its
-// own changes are made, so whoever reads before they write keeps others out.
+// Update calls do with a read-write transaction. do must not call the database again. Conflicts are not detected:
+// another Update may change what do has read, so callers that read before they write must exclude others.
 func (db *DB) Update(do func(Txn) error) error {
 	return db.guard(func() error {
 		db.rewriting.RLock()
@@ -127,9 +127,9 @@ func (db *DB) Update(do func(Txn) error) error {
 	})
 }
 
-// Read calls do with the item of key, and again when do finds its value damaged: value log collection may remove the
-// file after Badger looked the pointer up and before it is followed (v4.9.6), which looks like an empty value. It
-// returns ErrNotFound, or what do returns. do must not call the database again.
+// Read calls do with the item of key, and again if do returns ErrDamaged: value log collection may remove the file
+// after Badger has looked up the pointer and before it reads the value (v4.9.6), which then seems to be empty. Read
+// returns ErrNotFound, or the error of do. do must not call the database again.
 func (db *DB) Read(key []byte, do func(Item) error) (err error) {
 	for range 3 {
 		err = db.View(func(txn Txn) error {
@@ -146,7 +146,7 @@ func (db *DB) Read(key []byte, do func(Item) error) (err error) {
 	return err
 }
 
-// Has reports whether there is something under key, without looking at its value.
+// Has reports whether key exists, without reading its value.
 func (db *DB) Has(key []byte) (bool, error) {
 	err := db.View(func(txn Txn) error {
 		_, err := txn.Get(key)
@@ -158,8 +158,8 @@ func (db *DB) Has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// Each calls do for each item whose key begins with prefix, from the key first on, in the order of keys. It stops at
-// the first error of do and returns it. do must not call the database again. While it works, no file of the value log
+// Each calls do for each item whose key starts with prefix, from the key first on, in the order of keys. It stops at
+// the first error of do and returns it. do must not call the database again. While it runs, no file of the value log
 // can be removed.
 func (db *DB) Each(prefix, first []byte, do func(Item) error) error {
 	return db.View(func(txn Txn) error {
@@ -177,7 +177,7 @@ func (db *DB) Each(prefix, first []byte, do func(Item) error) error {
 	})
 }
 
-// VerifyTables compares the checksums of all tables.
+// VerifyTables verifies the checksums of all tables.
 func (db *DB) VerifyTables() error {
 	return db.guard(func() error { return db.badger.VerifyChecksum() })
 }
@@ -185,7 +185,8 @@ func (db *DB) VerifyTables() error {
 // Dir returns the folder.
 func (db *DB) Dir() string { return db.dir }
 
-// Poisoned reports whether a read has left a lock behind: until the database is opened again, no disk space comes back.
+// Poisoned reports whether a failed read has not released a lock: then no disk space can be freed until the database is
+// opened again.
 func (db *DB) Poisoned() bool { return db.poisoned.Load() }
 
 func (db *DB) guard(do func() error) (err error) {
@@ -205,11 +206,11 @@ func (db *DB) guard(do func() error) (err error) {
 	return do()
 }
 
-// Sync makes all that Update has written durable.
+// Sync makes everything that Update has written durable.
 //
-// Badger's own Sync covers the log of the current memtable and the current value log file. A value log file is synced
-// when it is finished, but the log of a memtable that waits to be flushed is not, so those are synced here by name. One
-// that is gone meanwhile has been flushed, and tables are synced before their log is removed.
+// Badger's own Sync syncs the log of the current memtable and the current value log file. Earlier value log files are
+// synced when they are full, but the logs of memtables that wait to be flushed are not, so Sync syncs them by name. If
+// one does not exist any more, it has been flushed, and its table was synced before that.
 func (db *DB) Sync() error { return db.guard(db.syncFiles) }
 
 func (db *DB) syncFiles() error {
@@ -228,9 +229,9 @@ func (db *DB) syncFiles() error {
 	return syncDir(db.dir)
 }
 
-// Close closes the database. Without room for what Badger writes then, or when it is poisoned, all is made durable but
-// Badger is left as it is, until the process ends: what is in its logs is replayed when the folder is opened again.
-// Calls under way are waited for. It is idempotent.
+// Close waits for concurrent calls and closes the database. If it is poisoned, or the disk has no space for what Badger
+// writes on Close, everything is made durable, but Badger stays open until the process exits; its logs are replayed
+// when the folder is opened again. Close is idempotent.
 func (db *DB) Close() error {
 	leave := !db.config.Room(0) || db.poisoned.Load()
 	var err error
@@ -244,15 +245,15 @@ func (db *DB) Close() error {
 	}
 	db.closed = true
 	if leave {
-		db.log.Warn("database is left open until the process ends", "dir", db.dir, "damaged", db.poisoned.Load())
+		db.log.Warn("database stays open until the process exits", "dir", db.dir, "damaged", db.poisoned.Load())
 	} else {
 		err = db.badger.Close()
 	}
 	return errors.Join(err, db.head.close())
 }
 
-// uncompacted is how many tables wait for their first compaction, with the memtables that are yet to become tables: of
-// the files that Badger keeps for memtables, all but the one that is written to.
+// uncompacted returns how many tables wait for their first compaction, including memtables that are to become tables:
+// all of the files for memtables except the current one.
 func (db *DB) uncompacted() (n int, err error) {
 	err = db.guard(func() error {
 		memtables, err := filesOf(db.dir, ".mem")
@@ -274,7 +275,7 @@ func filesOf(dir, extension string) (paths []string, err error) {
 	return paths, err
 }
 
-// syncFile makes what was written to a file durable.
+// syncFile makes the contents of a file durable.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -4,8 +4,8 @@ package database
 
 import "os"
 
-// On other systems the program builds and a database works, for trying things out: values are read as Badger shows
-// them, and files keep their holes.
+// On other systems a database works for development: values are read through Badger, and sparse files are not
+// truncated.
 
 const readsLog = false
 

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readsLog is whether LogReader reads files: what was written to a map of a file has to be seen by who reads the file,
-// and the file must be free to be removed meanwhile.
+// readsLog says whether LogReader reads files. This requires that read(2) returns what was written to a memory map, and
+// that an open file can be removed.
 const readsLog = true
 
-// dataEnd returns where the last hole of a file begins, or its size when it does not end in a hole or nobody knows.
+// dataEnd returns where the last hole of a file starts, or its size if it does not end in a hole or that is unknown.
 func dataEnd(f *os.File, size int64) int64 {
 	for at := int64(0); at < size; {
 		data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
-			return at // no data from here on
+			return at // no more data
 		}
 		if err != nil {
 			return size
@@ -30,7 +30,7 @@ func dataEnd(f *os.File, size int64) int64 {
 	return size
 }
 
-// syncDir makes durable which files a folder has.
+// syncDir makes the entries of a folder durable.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {

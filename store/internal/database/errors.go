@@ -3,13 +3,13 @@ package database
 import "errors"
 
 var (
-	// ErrCorrupt is returned when a database is so damaged that it cannot be opened, or when records that were committed
-	// are gone. The text around it says what an operator does about it.
+	// ErrCorrupt is returned if a database is too damaged to be opened, or if committed records are lost. The error text
+	// says how to recover.
 	ErrCorrupt = errors.New("data folder is corrupt")
-	// ErrNotFound is returned for a key that nothing is under.
+	// ErrNotFound is returned for a key that does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrDamaged is returned for what cannot be read, or is not what was written.
+	// ErrDamaged is returned for data that cannot be read, or differs from what was written.
 	ErrDamaged = errors.New("damaged")
-	// ErrClosed is returned by every method once Close was called.
+	// ErrClosed is returned by every method after Close was called.
 	ErrClosed = errors.New("store is closed")
 )

@@ -10,15 +10,15 @@ import (
 	"brink/digest"
 )
 
-// head remembers, outside of a database of records, how many transactions were acknowledged. Badger cuts its log at the
-// first entry that it cannot read and says nothing; what was committed later is then gone, and an older version of a
-// record comes to light again. A database that was rolled back in that way must not be used as if nothing had happened.
+// head stores the number of acknowledged transactions outside of a database of records. Badger silently truncates its
+// log at the first entry that it cannot read; later commits are then lost, and older versions of records reappear. A
+// database that was rolled back in this way must not be used.
 //
-// The file has 16 bytes: the number, big endian, and the first 8 bytes of the digest of those. It is written after the
-// transaction and before anybody is told that it was committed, so it is never ahead of a sound database.
+// The file has 16 bytes: the number, big endian, and the first 8 bytes of the digest of that. It is written after the
+// transaction and before Commit returns, so the number is never higher than that in an undamaged database.
 //
-// In the database the number lies under countKey, changed in the same transaction: the digest of key, a zero byte and
-// number, and then the number, 8 bytes, big endian.
+// In the database the number is stored under countKey in the same transaction: the digest of key, a zero byte and
+// number, followed by the number, 8 bytes, big endian.
 type head struct {
 	file *os.File
 }
@@ -28,8 +28,8 @@ const (
 	countKey = "count/"
 )
 
-// Commit is Update for what somebody is told of: it is durable on return, whatever happens to the process or the
-// machine, and a database that has lost it does not open. Calls come one after the other, and only to [Records].
+// Commit is Update with a durable result: on return it survives kill -9 and power loss, and a database that has lost it
+// does not open. It is only for [Records], and must not be called concurrently.
 func (db *DB) Commit(do func(Txn) error) error {
 	var n uint64
 	err := db.Update(func(txn Txn) error {
@@ -49,7 +49,7 @@ func (db *DB) Commit(do func(Txn) error) error {
 	return db.head.write(n)
 }
 
-// count returns how many transactions were committed.
+// count returns the number of committed transactions.
 func (t Txn) count() (uint64, error) {
 	item, err := t.Get([]byte(countKey))
 	if errors.Is(err, ErrNotFound) {
@@ -82,7 +82,7 @@ func openCount(value []byte) (uint64, error) {
 	return n, nil
 }
 
-// openHead compares the file with what the database holds.
+// openHead opens the file and compares its number with that in the database.
 func (db *DB) openHead() error {
 	var committed uint64
 	err := db.View(func(txn Txn) (err error) {
@@ -102,10 +102,10 @@ func (db *DB) openHead() error {
 		sum := digest.Sum(raw[:8])
 		switch acknowledged := binary.BigEndian.Uint64(raw[:8]); {
 		case [8]byte(sum[:8]) != [8]byte(raw[8:]):
-			db.log.Warn("the count of acknowledged records is damaged, counting begins again", "file", path)
+			db.log.Warn("the count of acknowledged transactions is damaged, replacing it", "file", path)
 		case acknowledged > committed:
-			err := fmt.Errorf("%w: %d transactions were acknowledged and %s holds %d: the newest signed records are lost. "+
-				"Move that folder aside to fetch all records again, or remove %s to go on with what there is",
+			err := fmt.Errorf("%w: %d transactions were acknowledged, but %s has %d: the newest signed records are lost. "+
+				"Move that folder away to fetch all records again, or remove %s to continue without the lost ones",
 				ErrCorrupt, acknowledged, db.dir, committed, path)
 			return errors.Join(err, file.Close())
 		}

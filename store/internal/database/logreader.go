@@ -12,31 +12,31 @@ import (
 	"brink/digest"
 )
 
-// LogReader reads values by read(2) from the files of the value log, in place of the memory map through which Badger
-// shows them, and keeps the file and its memory from one value to the next. The zero value is ready; it is not safe for
-// concurrent use. Close it.
+// LogReader reads values from the files of the value log with read(2), instead of Badger's memory map, and reuses the
+// file and its memory for the next value. The zero value is ready to use. It is not safe for concurrent use. The caller
+// has to close it.
 //
-// Of a page of the map that is not in memory Go's scheduler knows nothing: its processor stops for all goroutines until
-// the disk has answered. And the kernel reads around it, up to read_ahead_kb: 8 MiB for a chunk of 64 KiB, on a machine
-// where that is set so. In a file that is read it sees which bytes are wanted and that one chunk follows the other, as
-// they do in one file of a bundle, and reads ahead only then. From a cold disk, beside the map and all else alike,
-// files of 5 MB went from 421 to 498 MB/s (with a read_ahead_kb of 128, from 266 to 449), and p99 of 64 KiB from 54 to
+// Go's scheduler does not know about page faults in a memory map: the processor blocks for all goroutines until the
+// disk has answered. In addition, the kernel reads around the fault, up to read_ahead_kb: 8 MiB for a chunk of 64 KiB
+// on a machine with such a setting. With read(2) it knows which bytes are needed, detects sequential chunks of a
+// bundle's file, and reads ahead only then. From a cold disk, compared to the memory map, the throughput of files of 5
+// MB increased from 421 to 498 MB/s (with a read_ahead_kb of 128, from 266 to 449), and p99 of 64 KiB fell from 54 to
 // 23 ms; the scrubber no longer reads 37 times what it checks. From the page cache there is no difference.
 type LogReader struct {
-	// Mapped has values read as Badger shows them. Where a value lies is not Badger's to tell, so nothing may be removed
-	// because of what was read otherwise.
+	// Mapped makes it read values through Badger. The position of a value is not part of Badger's API, so nothing may be
+	// removed because of a value that was read without Mapped.
 	Mapped bool
 
 	file   *os.File
 	number uint32 // of the file
-	entry  []byte // read last
+	entry  []byte // the last one read
 }
 
-// logPointer is where an entry lies in the value log, as Badger (v4.9.6, structs.go) has it in memory.
+// logPointer is the position of an entry in the value log, in Badger's format in memory (v4.9.6, structs.go).
 type logPointer struct{ number, length, offset uint32 }
 
-// pointerOf returns where the value of an item lies. Badger tells nobody, so it is not ok when the field has another
-// name one day.
+// pointerOf returns the position of the value of an item. That is not part of Badger's API: it returns false if the
+// field does not exist in a later version.
 func pointerOf(item *badger.Item) (p logPointer, ok bool) {
 	field := reflect.ValueOf(item).Elem().FieldByName("vptr")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[[]byte]() || field.Len() != 12 {
@@ -50,8 +50,8 @@ func pointerOf(item *badger.Item) (p logPointer, ok bool) {
 	}, true
 }
 
-// Value returns the value of item, which is valid until the next call. Nothing is checked but that it could be read;
-// if not, it is ErrDamaged.
+// Value returns the value of item, which is valid until the next call. It returns ErrDamaged if the value cannot be
+// read, but does not verify it.
 func (r *LogReader) Value(item Item) ([]byte, error) {
 	p, ok := pointerOf(item.badger)
 	if !ok || !readsLog || r.Mapped || r.open(item.dir, p.number) != nil { // it was collected, or no descriptor is left
@@ -59,8 +59,8 @@ func (r *LogReader) Value(item Item) ([]byte, error) {
 		r.entry, err = item.Copy(r.entry)
 		return r.entry, err
 	}
-	const most = 1 << 20 // no blob is as long, and a damaged length no reason to make room for it
-	if p.length > most {
+	const limit = 1 << 20 // more than any blob, so that a damaged length does not cause a large allocation
+	if p.length > limit {
 		return nil, fmt.Errorf("%w: an entry of %d bytes", ErrDamaged, p.length)
 	}
 	r.entry = slices.Grow(r.entry[:0], int(p.length))[:p.length]
@@ -70,7 +70,7 @@ func (r *LogReader) Value(item Item) ([]byte, error) {
 	return entryValue(r.entry), nil
 }
 
-// open opens a file of the value log unless it is the one that is open.
+// open opens a file of the value log, unless it is open already.
 func (r *LogReader) open(dir string, number uint32) (err error) {
 	if r.file != nil && r.number == number {
 		return nil
@@ -92,9 +92,9 @@ func (r *LogReader) Close() {
 	}
 }
 
-// entryValue returns the value in the entry of a blob, empty if there is none. Nothing else is looked at.
+// entryValue returns the value in the entry of a blob, empty if there is none. It does not verify the entry.
 func entryValue(entry []byte) []byte {
-	const lead = 3 // flags, and the length of the key
+	const lead = 3 // flags and the length of the key
 	if len(entry) < lead {
 		return nil
 	}

@@ -18,17 +18,18 @@ import (
 	"github.com/dgraph-io/ristretto/v2/z"
 )
 
-// preflight looks at the files of a database before Badger does, because Badger (v4.9.6) does not survive some damage:
-// it opens tables in goroutines of its own, where a damaged one is a panic that nobody can recover, and it ends the
-// process in others. What can be made good is made good; anything else is ErrCorrupt. No other process has the folder.
+// preflight checks the files of a database before Badger opens them, because Badger (v4.9.6) does not survive some
+// damage: it opens tables in its own goroutines, where a damaged one causes a panic that cannot be recovered, and in
+// other cases it terminates the process. preflight repairs what can be repaired, and otherwise returns ErrCorrupt. No
+// other process may use the folder.
 //
-//	MANIFEST     a damaged length reads like a torn tail, and all tables added after it would be deleted
+//	MANIFEST     a damaged length looks like a torn tail, and all tables added after it would be deleted
 //	*.sst        a damaged footer or block panics in a goroutine of Open
-//	*.mem *.vlog an empty file, left by a crash between creat and ftruncate, keeps the database from opening, and so does
+//	*.mem *.vlog an empty file, left by a crash between creat and ftruncate, prevents opening the database, and so does
 //	             a key number in the first 8 bytes, which is always 0 without encryption
-//	DISCARD      a garbled file number makes value log collection loop for ever with a lock held; it holds statistics
-//	last *.vlog  is cut at the first damaged entry, see valuelog.go
-//	KEYREGISTRY  holds nothing without encryption, and is made anew
+//	DISCARD      a damaged file number makes value log collection loop forever with a lock held; it contains statistics
+//	last *.vlog  is truncated at the first damaged entry, see valuelog.go
+//	KEYREGISTRY  is empty without encryption, and is created again
 func preflight(o badger.Options, log *slog.Logger) error {
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 		return err
@@ -39,7 +40,7 @@ func preflight(o badger.Options, log *slog.Logger) error {
 			return err
 		}
 		for _, path := range paths {
-			if err := mendHeader(path, log); err != nil {
+			if err := repairHeader(path, log); err != nil {
 				return err
 			}
 		}
@@ -56,8 +57,8 @@ func preflight(o badger.Options, log *slog.Logger) error {
 	return shieldLog(o.Dir)
 }
 
-// mendHeader removes an empty log and clears a key number.
-func mendHeader(path string, log *slog.Logger) error {
+// repairHeader removes an empty log, and clears a key number.
+func repairHeader(path string, log *slog.Logger) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func mendHeader(path string, log *slog.Logger) error {
 	case n == 0:
 		return os.Remove(path)
 	case key != [8]byte{}:
-		log.Warn("mended the header of a damaged log", "file", path)
+		log.Warn("repaired the header of a damaged log", "file", path)
 		_, err = f.WriteAt(make([]byte, n), 0)
 	}
 	return err
@@ -77,8 +78,8 @@ func mendHeader(path string, log *slog.Logger) error {
 // discardFile is where Badger counts the garbage of each value log file.
 const discardFile = "DISCARD"
 
-// discards yields the entries of the statistics of garbage: file number and bytes of garbage, 8 bytes each and big
-// endian, up to the first number 0.
+// discards yields the entries of the statistics of garbage: file number and bytes of garbage, 8 bytes each, big endian,
+// up to the first number 0.
 func discards(raw []byte) iter.Seq2[uint64, uint64] {
 	return func(yield func(number, discard uint64) bool) {
 		for ; len(raw) >= 16; raw = raw[16:] {
@@ -90,7 +91,7 @@ func discards(raw []byte) iter.Seq2[uint64, uint64] {
 	}
 }
 
-// soundDiscards reports whether statistics can be right when newest is the highest number of a file.
+// soundDiscards reports whether statistics are plausible if newest is the highest file number.
 func soundDiscards(raw []byte, newest uint64) bool {
 	sound := len(raw) > 0 && len(raw)%(1<<20) == 0
 	last := uint64(0)
@@ -101,7 +102,7 @@ func soundDiscards(raw []byte, newest uint64) bool {
 	return sound
 }
 
-// checkDiscard removes the statistics of garbage when they cannot be right.
+// checkDiscard removes implausible statistics of garbage.
 func checkDiscard(dir string, log *slog.Logger) error {
 	path := filepath.Join(dir, discardFile)
 	raw, err := os.ReadFile(path)
@@ -118,7 +119,7 @@ func checkDiscard(dir string, log *slog.Logger) error {
 	if soundDiscards(raw, newest) {
 		return nil
 	}
-	log.Warn("removed damaged statistics; some garbage will stay on disk", "file", path)
+	log.Warn("removed damaged statistics; some garbage will remain on disk", "file", path)
 	return os.Remove(path)
 }
 
@@ -128,7 +129,7 @@ func checkTables(o badger.Options) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		tables, err := filesOf(o.Dir, ".sst")
 		if len(tables) > 0 {
-			return fmt.Errorf("%w: MANIFEST is gone", ErrCorrupt)
+			return fmt.Errorf("%w: MANIFEST is missing", ErrCorrupt)
 		}
 		return err
 	}
@@ -151,8 +152,8 @@ func checkTables(o badger.Options) error {
 	return nil
 }
 
-// checkTail tells a record that was torn when the machine died, after which there is nothing, from a damaged one, after
-// which there are others.
+// checkTail returns an error if the first record after end is damaged and others follow it. If none follow, the record
+// was torn in a crash, which is not an error.
 func checkTail(f *os.File, end int64) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == end {
@@ -168,8 +169,8 @@ func checkTail(f *os.File, end int64) error {
 	return nil
 }
 
-// holdsRecord reports whether there is a record of the MANIFEST anywhere behind the first byte of tail: 4 bytes of
-// length, 4 of CRC-32C, and as many as the length says.
+// holdsRecord reports whether there is a record of the MANIFEST anywhere after the first byte of tail: 4 bytes of
+// length, 4 bytes of CRC-32C, and the content.
 func holdsRecord(tail []byte) bool {
 	for at := 1; at+8 < len(tail); at++ {
 		length := uint64(binary.BigEndian.Uint32(tail[at:]))

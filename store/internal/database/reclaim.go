@@ -9,22 +9,22 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Badger gives disk space back in four steps, and none of them follows from the one before: a deletion is a tombstone
-// in the memtable; the memtable becomes a table only when it is full; compaction, when a tombstone meets its value
-// there, counts the value as garbage of its value log file; and a file is rewritten only when it is asked to and enough
-// of it is garbage. A database that deletes and waits stays as large as all that was ever written (five times the live
-// set with Badger's defaults). So Reclaim fills the memtable up and has files rewritten until no more is gained.
+// Badger frees disk space in four steps, none of which triggers the next: a deletion writes a tombstone to the
+// memtable; the memtable becomes a table only when it is full; compaction, when a tombstone meets its value, counts the
+// value as garbage of its value log file; and a file is rewritten only on request, and only if enough of it is garbage.
+// A database that only deletes never shrinks (five times the live set with Badger's defaults). So Reclaim fills up the
+// memtable, and rewrites files until nothing more is freed.
 //
-// With the settings of badger.go the disk stays below 1.5 times the live bytes, see TestStore_DiskShrinks.
+// With the settings in badger.go, disk usage stays below 1.5 times the live bytes, see TestStore_DiskShrinks.
 
-// reclaimRounds bounds how often the steps are repeated: a second one finds what the compaction of the first had not
-// counted yet, and rewriting makes garbage of its own.
+// reclaimRounds limits how often the steps are repeated: a second round finds what the compaction of the first had not
+// counted yet, and rewriting produces garbage too.
 const reclaimRounds = 4
 
-// settle bounds the wait for compaction. What it has not counted by then is found after the next sweep.
-const settle = 10 * time.Second
+// compactionTimeout limits the wait for compaction. Garbage that is counted later is found after the next sweep.
+const compactionTimeout = 10 * time.Second
 
-// Reclaim gives disk space back that deleted blobs took, as much as can be had now. It takes seconds and more.
+// Reclaim frees the disk space of deleted blobs, as far as possible now. It takes seconds or longer.
 func (db *DB) Reclaim(ctx context.Context) error {
 	db.reclaiming.Lock()
 	defer db.reclaiming.Unlock()
@@ -33,12 +33,12 @@ func (db *DB) Reclaim(ctx context.Context) error {
 		case db.poisoned.Load():
 			return errors.New("a damaged value log file cannot be rewritten before the next start")
 		case !db.config.Room(LogFileSize(db.config.Quota) + 2*blobsMemTable):
-			return errors.New("the disk has no room to rewrite a file")
+			return errors.New("the disk has not enough space to rewrite a value log file")
 		}
 		if err := db.flush(); err != nil {
 			return err
 		}
-		if err := db.settle(ctx); err != nil {
+		if err := db.waitForCompaction(ctx); err != nil {
 			return err
 		}
 		rewritten, err := db.rewrite(ctx)
@@ -50,12 +50,12 @@ func (db *DB) Reclaim(ctx context.Context) error {
 	return nil
 }
 
-// Rewritten is how many files of the value log were rewritten since the database was opened.
+// Rewritten returns how many files of the value log were rewritten since the database was opened.
 func (db *DB) Rewritten() int64 { return db.rewritten.Load() }
 
-// flush turns the memtable into a table. Badger has no call for it, but a memtable is full when its log is, and a key
-// may be long: tombstones of keys that no blob has fill it without touching the value log, and the compaction that
-// follows drops them.
+// flush turns the memtable into a table. Badger has no call for it, but a memtable is full when its log is full, and
+// keys may be long: tombstones of nonexistent keys fill it without using the value log, and the following compaction
+// removes them.
 func (db *DB) flush() error {
 	const keySize = 32 << 10
 	key := make([]byte, keySize)
@@ -70,12 +70,12 @@ func (db *DB) flush() error {
 	return nil
 }
 
-// settle waits until the full memtable is a table and no table is left on level 0. Badger tells nobody, so it has to be
-// asked.
-func (db *DB) settle(ctx context.Context) error {
-	ticker := time.NewTicker(25 * time.Millisecond) // half of the interval at which Badger looks for work
+// waitForCompaction waits until the full memtable is a table and no table is left on level 0. Badger does not notify,
+// so it has to poll.
+func (db *DB) waitForCompaction(ctx context.Context) error {
+	ticker := time.NewTicker(25 * time.Millisecond) // half the interval of Badger's compactors
 	defer ticker.Stop()
-	end := time.NewTimer(settle)
+	end := time.NewTimer(compactionTimeout)
 	defer end.Stop()
 	for calm := 0; calm < 3; {
 		select {
@@ -97,9 +97,9 @@ func (db *DB) settle(ctx context.Context) error {
 	return nil
 }
 
-// rewriteOne rewrites the value log file with the most garbage and removes it, once what was sound in it is durable
-// elsewhere. Badger removes the file at once, synced or not, and a machine that dies then takes acknowledged blobs with
-// it; but not while an iterator is open.
+// rewriteOne rewrites the value log file with the most garbage, and removes it after its live values are durable
+// elsewhere. Badger would remove the file at once, before the sync, so that a power loss could lose acknowledged blobs;
+// but it does not remove files while an iterator is open.
 func (db *DB) rewriteOne() error {
 	txn := db.badger.NewTransaction(false)
 	o := badger.DefaultIteratorOptions
@@ -110,7 +110,7 @@ func (db *DB) rewriteOne() error {
 	db.rewriting.Unlock()
 	if err == nil {
 		if err := db.syncFiles(); err != nil {
-			db.poisoned.Store(true) // and leave the iterator open: the file must stay
+			db.poisoned.Store(true) // and leave the iterator open, so that the file is not removed
 			return err
 		}
 	}
@@ -119,12 +119,12 @@ func (db *DB) rewriteOne() error {
 	return err
 }
 
-// rewrite rewrites value log files until none has enough garbage, and returns how many.
+// rewrite rewrites value log files until none has enough garbage, and returns their number.
 func (db *DB) rewrite(ctx context.Context) (n int, err error) {
-	mended := make(map[uint64]bool)
+	repaired := make(map[uint64]bool)
 	for ctx.Err() == nil && !db.poisoned.Load() {
-		if err := db.mendLogs(mended); err != nil {
-			return n, fmt.Errorf("mend value log: %w", err)
+		if err := db.repairLogs(repaired); err != nil {
+			return n, fmt.Errorf("repair value log: %w", err)
 		}
 		err := db.guard(db.rewriteOne)
 		switch {

@@ -18,19 +18,20 @@ import (
 	"brink/digest"
 )
 
-// A value log file of Badger (v4.9.6, structs.go and memtable.go): 20 bytes of header, 8 of them a key number that is 0
-// without encryption; then entries: flags (2 bytes), lengths of key and value and time of expiry (uvarints), key,
-// value, CRC-32C of all before it (4 bytes, big endian). Keys end with 8 bytes of version.
+// The format of Badger's value log files (v4.9.6, structs.go and memtable.go): 20 bytes of header, 8 of them a key
+// number that is 0 without encryption; then entries: flags (2 bytes), lengths of key and value and time of expiry
+// (uvarints), key, value, CRC-32C of everything before it (4 bytes, big endian). Keys end with 8 bytes of version.
 //
-// Badger reads such a file from its start in two cases, and both stop silently at the first entry whose CRC is wrong:
-// the newest file is cut there when the database is opened, and a file that is rewritten loses all that comes after. So
-// a single bit would cost up to a file of sound blobs. shieldLog and mendLogs keep it at one blob.
+// Badger reads such a file from its start in two cases, and both silently stop at the first entry with a wrong CRC: the
+// newest file is truncated there when the database is opened, and a file that is rewritten loses everything after it.
+// So a single flipped bit could lose a whole file of undamaged blobs. shieldLog and repairLogs limit the loss to one
+// blob.
 const (
 	valueLogHeader = 20
 	versionSize    = 8
 )
 
-// logPath is where the file of the value log with that number lies.
+// logPath returns the path of the value log file with the number.
 func logPath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%06d.vlog", number))
 }
@@ -52,9 +53,9 @@ func valueLogFiles(dir string) (paths map[uint64]string, newest uint64, err erro
 	return paths, newest, nil
 }
 
-// shieldLog puts an empty file after the newest, so that it is the empty one that Badger examines and cuts. Badger
-// removes such files by itself. The file before it keeps its length, which after a crash is twice what it should be:
-// sparse, but garbage is counted in shares of that length, so it is cut after its last data.
+// shieldLog adds an empty file after the newest one, so that Badger examines and truncates the empty one. Badger
+// removes such files by itself. After a crash, the file before it is sparse and twice as long as it should be. Because
+// garbage is counted in shares of that length, shieldLog truncates it after its last data.
 func shieldLog(dir string) error {
 	paths, newest, err := valueLogFiles(dir)
 	if err != nil || newest == 0 {
@@ -74,8 +75,8 @@ func shieldLog(dir string) error {
 			return err
 		}
 	}
-	// A process that died has left what it wrote in memory of the system. The next one finds those blobs, commits a
-	// bundle that consists of them, and syncs no file but its own.
+	// A killed process may have left data in the page cache. The next process finds those blobs and commits a bundle with
+	// them, but syncs only the files that it writes.
 	if err := f.Sync(); err != nil {
 		return err
 	}
@@ -84,10 +85,10 @@ func shieldLog(dir string) error {
 	return os.WriteFile(logPath(dir, newest+1), header, 0o640)
 }
 
-// mendLogs mends those files of the value log that Badger may choose to rewrite. done remembers them by number. The
-// newest file is none of them, and must not be mapped: Badger cuts it when it begins the next one, and a read of the map
-// beyond its new end would look like damage.
-func (db *DB) mendLogs(done map[uint64]bool) error {
+// repairLogs repairs the value log files that Badger may choose to rewrite. done contains those that were repaired. The
+// newest file is not one of them and must not be mapped: Badger truncates it when it starts the next one, and reading the
+// map beyond the new end would look like damage.
+func (db *DB) repairLogs(done map[uint64]bool) error {
 	return db.guard(func() error {
 		raw, err := os.ReadFile(filepath.Join(db.dir, discardFile))
 		if err != nil {
@@ -102,7 +103,7 @@ func (db *DB) mendLogs(done map[uint64]bool) error {
 			info, err := os.Stat(path)
 			if err == nil && number < newest && !done[number] && float64(discard) >= discardRatio*float64(info.Size()) {
 				done[number] = true
-				err = db.mendLog(path)
+				err = db.repairLog(path)
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
@@ -112,9 +113,10 @@ func (db *DB) mendLogs(done map[uint64]bool) error {
 	})
 }
 
-// mendLog puts an entry without meaning in place of what is damaged in a file that nobody writes to. It writes through
-// a shared map, as Badger does, so Badger sees the change. A fault in the map is for the caller to recover.
-func (db *DB) mendLog(path string) error {
+// repairLog overwrites damaged entries with meaningless ones in a file that is not written to any more. It writes
+// through a shared memory map, as Badger does, so that Badger sees the change. The caller must recover from faults in
+// the map.
+func (db *DB) repairLog(path string) error {
 	f, err := z.OpenMmapFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -122,15 +124,15 @@ func (db *DB) mendLog(path string) error {
 	if len(f.Data) <= valueLogHeader {
 		return f.Close(-1)
 	}
-	if mended := mendEntries(f.Data[valueLogHeader:]); mended > 0 {
-		db.log.Warn("mended a damaged value log file", "file", path, "places", mended)
+	if repaired := repairEntries(f.Data[valueLogHeader:]); repaired > 0 {
+		db.log.Warn("repaired a damaged value log file", "file", path, "places", repaired)
 	}
 	return f.Close(-1) // which syncs
 }
 
-// mendEntries closes the gaps between the entries that it can read, and returns how many there were. What follows the
-// last one is left alone.
-func mendEntries(data []byte) (mended int) {
+// repairEntries fills the gaps between readable entries, and returns their number. It does not change what follows the
+// last readable entry.
+func repairEntries(data []byte) (repaired int) {
 	for at := 0; at < len(data); {
 		n := entryLength(data[at:])
 		if n > 0 {
@@ -142,19 +144,19 @@ func mendEntries(data []byte) (mended int) {
 			next++
 		}
 		if next == len(data) {
-			return mended
+			return repaired
 		}
 		if fillGap(data[at:next]) {
-			mended++
+			repaired++
 		}
 		at = next
 	}
-	return mended
+	return repaired
 }
 
-// entryLength returns the length of the entry of a blob that data begin with, or 0 if they do not.
+// entryLength returns the length of the entry of a blob at the start of data, or 0 if there is none.
 func entryLength(data []byte) int {
-	const lead = 3 // two bytes of flags, the second of which is ours and 0, and the length of the key
+	const lead = 3 // two bytes of flags, the second of which is 0 here, and the length of the key
 	if len(data) < lead || data[1] != 0 || data[2] != digest.Size+versionSize {
 		return 0
 	}
@@ -172,7 +174,7 @@ func entryLength(data []byte) int {
 	return end + crc32.Size
 }
 
-// fillGap makes one entry of a key that no blob has, as long as the gap is.
+// fillGap fills the gap with one entry of a nonexistent key. It returns false if the gap is too short.
 func fillGap(gap []byte) bool {
 	const version = "\xff\xff\xff\xff\xff\xff\xff\xff" // 0: Badger writes versions inverted
 	for key := digest.Size + versionSize; key < 2*digest.Size; key++ {
@@ -194,5 +196,5 @@ func fillGap(gap []byte) bool {
 	return false
 }
 
-// castagnoli is the polynomial of Badger's checksums. It is never changed.
+// castagnoli is the table for Badger's checksums.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // a table that is never changed

@@ -21,13 +21,13 @@ func TestMendEntries_LosesOne(t *testing.T) {
 		ends = append(ends, len(data))
 	}
 	sound := bytes.Clone(data)
-	if n := mendEntries(sound); n != 0 || !bytes.Equal(sound, data) {
+	if n := repairEntries(sound); n != 0 || !bytes.Equal(sound, data) {
 		t.Fatalf("%d places of sound data were mended", n)
 	}
 	for i := range ends[2] {
 		bad := bytes.Clone(data)
 		bad[i] ^= 0x20
-		if n := mendEntries(bad); n != 1 {
+		if n := repairEntries(bad); n != 1 {
 			t.Fatalf("byte %d: %d places mended, want 1", i, n)
 		}
 		start := 0
@@ -62,12 +62,12 @@ func FuzzMendEntries(f *testing.F) {
 		n := 0
 		cost.Check(t, len(before), func() {
 			data = bytes.Clone(before)
-			n = mendEntries(data)
+			n = repairEntries(data)
 		})
 		if n == 0 && !bytes.Equal(before, data) {
 			t.Error("changed without saying so")
 		}
-		if mendEntries(data) != 0 {
+		if repairEntries(data) != 0 {
 			t.Error("mended twice")
 		}
 	})
@@ -98,7 +98,7 @@ func anyEntry(data []byte) int {
 
 // The newest file is written to, and Badger cuts it when it begins the next: a map of it faults then, which looked like
 // damage and kept disk space from coming back until the next start.
-func TestDB_MendsNoFileThatIsWrittenTo(t *testing.T) {
+func TestDB_RepairsNoFileInUse(t *testing.T) {
 	db := openDB(t, Config{})
 	put(t, db, bytes.Repeat([]byte{1}, 128<<10))
 	_, newest, err := valueLogFiles(db.Dir())
@@ -115,7 +115,7 @@ func TestDB_MendsNoFileThatIsWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := map[uint64]bool{}
-	if err := db.mendLogs(done); err != nil || len(done) > 0 {
-		t.Errorf("mendLogs = %v, and it read %v", err, done)
+	if err := db.repairLogs(done); err != nil || len(done) > 0 {
+		t.Errorf("repairLogs = %v, and it read %v", err, done)
 	}
 }
