@@ -1,12 +1,11 @@
-// Package guest is how a protocol of other devices joins a node: the updaters of other services, which apps have
-// shipped already and which ask this node in their place.
+// Package guest connects foreign update protocols to a node: those of other services, whose plugins apps already
+// contain and which use this node instead of the service.
 //
-// The life of one guest: it is made with the [Edge], which is all that it sees of the node. Its routes join the table.
-// Before a release comes into force, it says which representations its devices will ask for. Its handlers translate
-// what a device asks to a decision of package channel and back.
+// The life of one guest: it is created with the [Edge], its only access to the node. Its routes are added to the table.
+// Before a release comes into force, it lists the representations that its devices will ask for. Its handlers translate
+// requests for package channel, and decisions back.
 //
-// The invariant: a guest can be removed by deleting its folder and its line in the list of guests, and nothing else
-// knows of it.
+// The invariant: nothing depends on a guest, which can be removed by deleting its folder and its line in package node.
 package guest
 
 import (
@@ -27,26 +26,26 @@ import (
 	"brink/node/tally"
 )
 
-// Guest is a protocol of other devices.
+// Guest is a foreign update protocol.
 type Guest interface {
-	// Routes returns what its devices ask.
+	// Routes returns the routes of the protocol.
 	Routes() []serve.Route
 	// Wants returns the representations that its devices will ask for when m is in force. It may read indexes.
 	Wants(m *channel.Manifest) []represent.Derivation
-	// IsVersion reports whether its devices name something as their version that no channel has served, and that counts
-	// all the same.
+	// IsVersion reports whether its devices may report version although no channel has served it, so that statistics
+	// count it by name.
 	IsVersion(version string) bool
 }
 
 // Choices are the channels that devices have chosen for themselves, see package choices.
 type Choices interface {
-	// Chosen returns the channel that a device has chosen, or "". It waits for nothing.
+	// Chosen returns the channel that a device has chosen, or "". It does not block.
 	Chosen(app, device string) string
-	// Choose keeps a choice; "" takes it back. It is durable on return.
+	// Choose stores a choice; "" withdraws it. It is durable on return.
 	Choose(app, device, name string) error
 }
 
-// Edge is what a guest sees of the node.
+// Edge is the access of a guest to the node.
 type Edge struct {
 	Context context.Context // ends when the node does
 	State   *force.State
@@ -54,20 +53,21 @@ type Edge struct {
 	Server  *represent.Server
 	Files   serve.Handler // answers with the file of a bundle: the first two names are its digest and its path
 	Choices Choices
-	// Check counts that a device asked, and Event what it reports. Both wait for nothing.
+	// Check counts a check for updates. It does not block.
 	Check func(app, version string, outcome tally.Outcome, device string)
+	// Event counts an event that a device reports. It does not block.
 	Event func(tally.Event)
 
-	PublicURL string // by which devices reach the node; empty: what each request names
+	PublicURL string // by which devices reach the node; empty: as in each request
 	OwnURL    string // of the listener
 	Secure    bool   // the listener speaks TLS
-	Builders  int    // how many things may be built at the same time
+	Builders  int    // how many representations may be built at the same time
 	Logger    *slog.Logger
 	Now       func() time.Time
 }
 
-// BaseURL returns the URL of the node as a device sees it, without a slash at its end: the one that is configured, or
-// the one that the request came to. What a request says of itself leads only its own sender somewhere.
+// BaseURL returns the URL of the node for a device, without a trailing slash: the configured one, or that of the
+// request. A request with a forged Host affects only its own answer.
 func (e *Edge) BaseURL(r *serve.Request) string {
 	if e.PublicURL != "" {
 		return strings.TrimRight(e.PublicURL, "/")

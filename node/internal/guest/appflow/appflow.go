@@ -1,5 +1,5 @@
-// Package appflow is the guest that answers the plugins of Ionic Appflow: package plugin knows their protocol, this one
-// hands requests and answers over.
+// Package appflow is the guest for the plugins of Ionic Appflow. Package plugin implements their protocol; this package
+// connects it to the node.
 package appflow
 
 import (
@@ -25,7 +25,7 @@ import (
 	"brink/store"
 )
 
-// Root is where the protocol begins: what a device is told as its host.
+// Root is the root path of the protocol, with which the host of the plugin is configured.
 const Root = "/appflow"
 
 // Guest answers the plugins.
@@ -33,11 +33,11 @@ type Guest struct {
 	guest.Edge
 
 	plugin *plugin.Appflow
-	making singleflight.Group  // lists of files, by bundle
-	slots  *semaphore.Weighted // lists of files that are made at the same time
+	builds singleflight.Group  // of lists of files, by bundle
+	slots  *semaphore.Weighted // bounds the lists of files that are built at the same time
 }
 
-// New returns the guest. The apps are by the ID that they have in Appflow.
+// New returns the guest. The apps are by their ID in Appflow.
 func New(edge guest.Edge, apps map[string]string) (*Guest, error) {
 	g := &Guest{Edge: edge, slots: semaphore.NewWeighted(int64(edge.Builders))}
 	var err error
@@ -72,20 +72,20 @@ func (g *Guest) Routes() []serve.Route {
 	}
 }
 
-// nowhere answers what the protocol does not have. It has a route because a device can read only answers that
-// other origins may read.
+// nowhere answers all other paths. It has a route so that the answer has the CORS fields without which a device could
+// not read it.
 func nowhere(*serve.Request) error {
 	return serve.Problem(protocol.CodeNotFound, "There is nothing at this path", "the host ends in "+Root)
 }
 
-// answer has the errors of a handler answered in the shape that the plugins read.
+// answer returns a handler that answers errors in the form of the protocol.
 func (g *Guest) answer(do serve.Handler) serve.Handler {
 	return func(r *serve.Request) error {
 		err := do(r)
 		if err == nil {
 			return nil
 		}
-		p := r.Fail(err, "appflow", g.Logger) // logs, and sets what goes with the status
+		p := r.Fail(err, "appflow", g.Logger) // logs, and sets the fields for the status
 		if p.Code == protocol.CodeInternal {
 			p.Message = "The node failed to answer"
 		}
@@ -94,7 +94,7 @@ func (g *Guest) answer(do serve.Handler) serve.Handler {
 	}
 }
 
-// identity names a request among all of this process.
+// identity returns an ID of a request that is unique in this process.
 func identity(r *serve.Request) string { return strconv.FormatUint(r.ID(), 16) }
 
 func write(r *serve.Request, a plugin.Answer) {
@@ -120,8 +120,8 @@ func (g *Guest) check(r *serve.Request) error {
 	return nil
 }
 
-// redirect answers GET /appflow/apps/{id}/snapshots/{bundle}/{form}: the URLs that check-device gives. Devices
-// use the query of a list of files for the files in it, so it goes along.
+// redirect answers GET /appflow/apps/{id}/snapshots/{bundle}/{form}, the URLs in answers to check-device. Devices
+// append the query of a list of files to its files, so the redirect keeps it.
 func (g *Guest) redirect(r *serve.Request) error {
 	id, err := digest.Parse(r.Names[1])
 	if err != nil {
@@ -148,7 +148,7 @@ func (g *Guest) getList(r *serve.Request) error {
 		return serve.Problem(protocol.CodeUnknownBundle, "Snapshot not found", "")
 	}
 	what := serve.Headers{ContentType: "application/json", Vary: semantics.VaryCoding, Cache: semantics.CacheForever}
-	for range 2 { // one that turns out to be damaged is dropped by the store, and made again
+	for range 2 { // the store drops a damaged list, which is then built again
 		var rep serve.Representation
 		if rep, err = g.list(id); err != nil {
 			return err
@@ -160,11 +160,11 @@ func (g *Guest) getList(r *serve.Request) error {
 	return err
 }
 
-// listKind is the kind of a list of files in the store. A change of the list's form is a new kind.
+// listKind is the kind of a list of files in the store. A change of its format needs a new kind.
 const listKind = "appflow.1"
 
-// list returns the list of files of a bundle. It is made once, however many wait for it, and kept: by the store, or in
-// the hot set while the store takes nothing.
+// list returns the list of files of a bundle. It is built once for all that wait for it, and cached: in the store, or
+// in the hot set while the store is full or read-only.
 func (g *Guest) list(id digest.Digest) (serve.Representation, error) {
 	b, err := g.Bundles.Bundle(id)
 	if err != nil {
@@ -173,12 +173,12 @@ func (g *Guest) list(id digest.Digest) (serve.Representation, error) {
 	key := store.DerivedKey{Source: id, Kind: listKind}
 	object, err := g.Server.Store.Derived(key)
 	if errors.Is(err, store.ErrNotFound) {
-		var made any
-		made, err, _ = g.making.Do(id.String(), func() (any, error) { return g.keep(key, b.Index) })
-		object, _ = made.(*store.Object)
+		var built any
+		built, err, _ = g.builds.Do(id.String(), func() (any, error) { return g.buildList(key, b.Index) })
+		object, _ = built.(*store.Object)
 	}
 	if errors.Is(err, store.ErrQuota) || errors.Is(err, store.ErrReadOnly) {
-		return g.hold(key, b.Index)
+		return g.buildInMemory(key, b.Index)
 	}
 	if err != nil {
 		return serve.Representation{}, err
@@ -186,8 +186,8 @@ func (g *Guest) list(id digest.Digest) (serve.Representation, error) {
 	return g.Server.Object(object), nil
 }
 
-// keep makes a list of files and stores it.
-func (g *Guest) keep(key store.DerivedKey, ix *bundle.Index) (*store.Object, error) {
+// buildList builds a list of files and stores it.
+func (g *Guest) buildList(key store.DerivedKey, ix *bundle.Index) (*store.Object, error) {
 	if err := g.slots.Acquire(g.Context, 1); err != nil {
 		return nil, err
 	}
@@ -195,16 +195,16 @@ func (g *Guest) keep(key store.DerivedKey, ix *bundle.Index) (*store.Object, err
 	reader, writer := io.Pipe()
 	var writing sync.WaitGroup
 	defer writing.Wait()
-	defer func() { _ = reader.Close() }() // always nil; ends a writer whose reader gave up
+	defer func() { _ = reader.Close() }() // always nil; ends the writer if the store stopped reading
 	writing.Go(func() {
 		_ = writer.CloseWithError(g.writeList(writer, ix)) // always nil
 	})
 	return g.Server.Store.PutDerived(g.Context, key, reader)
 }
 
-// hold makes a list of files and keeps it in RAM, for as long as it is wanted.
-func (g *Guest) hold(key store.DerivedKey, ix *bundle.Index) (serve.Representation, error) {
-	name := digest.Sum([]byte(key.String())) // of the key: what it names is not known before it is made
+// buildInMemory returns a list of files from the hot set, or builds it there.
+func (g *Guest) buildInMemory(key store.DerivedKey, ix *bundle.Index) (serve.Representation, error) {
+	name := digest.Sum([]byte(key.String())) // the digest of the key, because that of the list is not known yet
 	whole := g.Server.Hot.Find(name)
 	if whole == nil {
 		var err error

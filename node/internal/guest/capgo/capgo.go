@@ -1,5 +1,5 @@
-// Package capgo is the guest that answers Capgo's plugin: package plugin knows its protocol, this one hands requests
-// and answers over.
+// Package capgo is the guest for Capgo's plugin. Package plugin implements its protocol; this package connects it to
+// the node.
 package capgo
 
 import (
@@ -25,10 +25,10 @@ import (
 	"brink/store"
 )
 
-// DefaultRoot is the path below which the plugin is answered, unless another is configured.
+// DefaultRoot is the default path below which requests of the plugin are answered.
 const DefaultRoot = "/capgo"
 
-// BuiltIn is the version that the plugin names when a device runs what its native app came with.
+// BuiltIn is the version that the plugin reports when a device runs the built-in.
 const BuiltIn = "builtin"
 
 // Guest answers the plugin.
@@ -60,14 +60,14 @@ func New(edge guest.Edge, root string) (*Guest, error) {
 // IsVersion implements [guest.Guest].
 func (g *Guest) IsVersion(version string) bool { return version == BuiltIn }
 
-// CheckRoot returns what is wrong with a path below which the plugin is to be answered, beside others that are taken.
+// CheckRoot returns an error if a path cannot be the root of the guest, because it is malformed or below one in taken.
 func CheckRoot(path string, taken ...string) error {
 	if path == "/" {
 		return nil
 	}
 	for _, root := range taken {
 		if strings.HasPrefix(path+"/", root+"/") {
-			return fmt.Errorf("path %q for Capgo's plugin is taken", path)
+			return fmt.Errorf("path %q for Capgo's plugin is already in use", path)
 		}
 	}
 	if !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || strings.ContainsAny(path, "%?#\\") ||
@@ -107,7 +107,7 @@ func (g *Guest) health(r *serve.Request) error {
 	return nil
 }
 
-// answer has a handler of package plugin answer, with bodies of at most limit bytes.
+// answer returns a handler that calls do of package plugin, with bodies of at most limit bytes.
 func (g *Guest) answer(limit int64, do func(plugin.Request) plugin.Answer) serve.Handler {
 	return func(r *serve.Request) error {
 		in := plugin.Request{
@@ -166,7 +166,7 @@ func (g *Guest) Brotli(id digest.Digest, f *bundle.File) (size int64, known bool
 	return object.Size(), true
 }
 
-// Wants implements [guest.Guest]: files as brotli, if the publisher has such devices in mind.
+// Wants implements [guest.Guest]: files as brotli, if the release has a zip, as releases for such devices do.
 func (g *Guest) Wants(m *channel.Manifest) (list []represent.Derivation) {
 	if m.Release.Attachment(protocol.AttachmentZip) == nil {
 		return nil
@@ -184,15 +184,15 @@ func (g *Guest) Wants(m *channel.Manifest) (list []represent.Derivation) {
 	return list
 }
 
-// brotliWait bounds how long a device waits for a file that it was told of as brotli and that was dropped since. Its
-// own limit is 20 seconds for most apps.
+// brotliWait bounds how long a device waits for a brotli file that it was offered and that was dropped since. The
+// device itself waits 20 seconds in most apps.
 const brotliWait = 15 * time.Second
 
-// cacheUntouched is for bytes that a device decodes itself: nobody on the way may encode them otherwise.
+// cacheUntouched is for bytes that a device decodes itself: proxies must not change their encoding.
 const cacheUntouched = semantics.CacheForever + ", no-transform"
 
-// getFile answers GET /capgo/files/{bundle}/{path}: a file of a bundle, or with .br behind its path the same as
-// brotli. The plugin takes what comes as it is, so there is no Content-Encoding whatever it accepts.
+// getFile answers GET /capgo/files/{bundle}/{path} with a file of a bundle, or with .br appended to its path, as
+// brotli. The plugin ignores Content-Encoding, so there is none whatever it accepts.
 func (g *Guest) getFile(r *serve.Request) error {
 	id, err := r.Digest()
 	if err != nil {
@@ -211,11 +211,11 @@ func (g *Guest) getFile(r *serve.Request) error {
 		return err
 	}
 	err = g.Server.Sender.Send(r, what, rep)
-	r.Response.Header.Del(fasthttp.HeaderVary) // it does not vary: there is this one form
+	r.Response.Header.Del(fasthttp.HeaderVary) // the answer does not depend on the request's fields
 	return err
 }
 
-// brotli returns a file as brotli, by its path with .br behind it.
+// brotli returns a file as brotli, by its path with .br appended.
 func (g *Guest) brotli(b *store.Bundle, name string) (serve.Representation, error) {
 	unknown := serve.Problem(protocol.CodeUnknownFile, fmt.Sprintf("bundle %s has no file %q", b.ID.Short(), name), "")
 	plain, ours := strings.CutSuffix(name, ".br")
@@ -237,7 +237,7 @@ func (g *Guest) brotli(b *store.Bundle, name string) (serve.Representation, erro
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return serve.Representation{}, serve.Problem(protocol.CodeUnavailable, "the file is not encoded yet", "ask again")
+		return serve.Representation{}, serve.Problem(protocol.CodeUnavailable, "the file is not encoded yet", "try again")
 	case err != nil:
 		return serve.Representation{}, err
 	case object.Size() == 0:

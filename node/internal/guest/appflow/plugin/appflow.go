@@ -1,16 +1,16 @@
-// Package plugin speaks the protocol by which Ionic Appflow's plugins ask for live updates: cordova-plugin-ionic, and
-// @capacitor/live-updates, the SDK of Capacitor apps and Portals. It turns what a device says into a [channel.Device],
-// lets [channel.Resolve] decide, and turns the decision back into what the plugin understands. It holds no rule about
-// who gets what, opens no socket and keeps no state but what it found out about bundles.
+// Package plugin implements the protocol of Ionic Appflow's plugins for live updates: cordova-plugin-ionic, and
+// @capacitor/live-updates, the SDK of Capacitor apps and Portals. It translates a request to a [channel.Device], lets
+// [channel.Resolve] decide, and translates the decision to an answer of the protocol. It has no rules about which
+// device gets what, opens no sockets, and has no state except a cache of facts about bundles.
 //
 // The life of one update: a device posts what it runs to check-device, and [Appflow.Check] answers with a snapshot and
-// a URL. Behind the URL is a redirect ([Appflow.Location]) to the list of the release's files: made by [WriteManifest]
-// for the Cordova plugin, the publisher's own signed one for the SDK, or a zip for versions that know nothing else. The
-// plugin compares the list with the one inside its native app, copies the native app's files and fetches what differs.
+// a URL. The URL redirects ([Appflow.Location]) to the list of the release's files: for the Cordova plugin the one of
+// [WriteManifest], for the SDK the publisher's own signed one, and for older versions a zip. The plugin compares the
+// list with the one in its native app, copies the native app's files and fetches those that differ.
 //
-// The invariant: a device gets the files of one release or an answer that says no, never an answer that would leave it
-// with files of two. So whatever a plugin could not fetch under its name, and whatever list does not fit the files
-// beside it, is refused when the device asks, not when half of the files are there.
+// The invariant: a device gets the files of one release or a refusal, never files of two releases. So a release with
+// file names that a plugin could not fetch, or with a list that does not match its files, is refused when the device
+// checks, not after half of the files were fetched.
 package plugin
 
 import (
@@ -26,8 +26,8 @@ import (
 	"brink/digest"
 )
 
-// Edge is what this room needs of a node. All methods may be called at the same time and are idempotent; what they
-// return belongs to the node and must not be changed.
+// Edge is what this package needs from the node. All methods may be called concurrently and are idempotent; their
+// results belong to the node and must not be changed.
 type Edge interface {
 	// Manifest returns the channel manifest in force, or nil. It does not block.
 	Manifest(app, channel string) *channel.Manifest
@@ -40,10 +40,10 @@ type Edge interface {
 	Read(id digest.Digest, f *bundle.File) ([]byte, error)
 }
 
-// Config says how the protocol is spoken.
+// Config configures an [Appflow].
 type Config struct {
-	// Apps are apps by the ID that they have in Appflow. An ID that is not in it is taken for the name of an app, so that
-	// devices may also ask for com.acme.shop by its name.
+	// Apps are apps by their ID in Appflow. Any other ID counts as the name of an app, so that devices may also use
+	// com.acme.shop as the ID.
 	Apps map[string]string
 	// Edge is the node; required.
 	Edge   Edge
@@ -57,7 +57,7 @@ const maxID = 128
 // Validate reports everything that is wrong with the Config and fills in defaults.
 func (c *Config) Validate() error {
 	if c.Edge == nil {
-		return errors.New("appflow: no edge given")
+		return errors.New("appflow: Edge is required")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -90,7 +90,7 @@ type Appflow struct {
 	judged map[digest.Digest]verdict
 }
 
-// New returns what answers devices. Nothing has to be closed.
+// New returns an Appflow. It need not be closed.
 func New(config Config) (*Appflow, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func New(config Config) (*Appflow, error) {
 	return &Appflow{config: config, judged: map[digest.Digest]verdict{}}, nil
 }
 
-// App returns the app that an ID stands for. Whether there is one of that name is another question.
+// App returns the name of the app with an ID. The app need not exist.
 func (a *Appflow) App(id string) string {
 	if app, known := a.config.Apps[id]; known {
 		return app

@@ -10,11 +10,11 @@ import (
 	"brink/protocol"
 )
 
-// defaultChannel is what Appflow calls the channel of an app that configures none.
+// defaultChannel is the default channel of Appflow, for apps that configure none.
 const defaultChannel = "Production"
 
-// request is what a plugin posts to check-device. What is left out, null, or of no use here is not read: the snapshot
-// says what the device runs, and the build number nothing beyond it.
+// request is the body that a plugin posts to check-device, without members that are not needed: the snapshot identifies
+// what the device runs, so the build number is redundant.
 type request struct {
 	Channel string `json:"channel_name"`
 	Device  struct {
@@ -27,14 +27,14 @@ type request struct {
 	Portals  json.RawMessage `json:"is_portals"` // sent by @capacitor/live-updates, and by no other plugin
 }
 
-// form is what a device wants a release as.
+// form is the form in which a device wants a release.
 type form string
 
 // The forms, as they stand in URLs.
 const (
 	formManifest form = "manifest"    // list of files for cordova-plugin-ionic 4.2 and later
 	formSigned   form = "manifest_v2" // the publisher's list for @capacitor/live-updates
-	formZip      form = "download"    // cordova-plugin-ionic before 4.2, and whoever is configured for it
+	formZip      form = "download"    // cordova-plugin-ionic before 4.2, and devices that are configured for it
 )
 
 func (r *request) form() form {
@@ -48,7 +48,7 @@ func (r *request) form() form {
 	}
 }
 
-// data is the part of an answer that plugins decide by. They want each member to be there.
+// data is the part of an answer that plugins evaluate. All members are required.
 type data struct {
 	Available    bool    `json:"available"`
 	Compatible   bool    `json:"compatible"`
@@ -59,7 +59,7 @@ type data struct {
 	Incompatible bool    `json:"incompatibleUpdateAvailable"` // there is one, for another version of the native app
 }
 
-// meta is the part of an answer that only has to be there.
+// meta is the part of an answer that is required, and that plugins ignore.
 type meta struct {
 	Status    int    `json:"status"`
 	RequestID string `json:"request_id"`
@@ -68,7 +68,7 @@ type meta struct {
 
 const metaVersion = "brink-1"
 
-// Answer is what a device is told: the HTTP status and a JSON body.
+// Answer is an answer to a device: the HTTP status and a JSON body.
 type Answer struct {
 	Status int
 	Body   []byte
@@ -78,12 +78,12 @@ type Answer struct {
 type Query struct {
 	ID      string // of the app, from the path
 	Base    string // URL of this protocol's root as the device sees it, without a slash at its end
-	Request string // identity of the request, for people who look for it in logs
+	Request string // ID of the request, to find it in logs
 	Body    []byte // at most protocol.MaxCheck bytes
 }
 
-// Check answers a device that asks whether there is something new. An error is a [*protocol.Problem] or one of the
-// Edge's; [Fail] makes the answer of it.
+// Check answers a check for updates. An error is a [*protocol.Problem] or one of the Edge's; [Fail] returns the answer
+// for it.
 func (a *Appflow) Check(q Query) (Answer, error) {
 	var in request
 	if err := json.Unmarshal(q.Body, &in); err != nil {
@@ -129,11 +129,11 @@ func (a *Appflow) follow(id string, in *request) (*channel.Manifest, error) {
 	}
 }
 
-// device returns what a device says about itself in the words of package channel.
+// device translates a request to a device of package channel.
 //
-// What it runs counts only if the channel serves that or has served it. One that comes from another channel, from
-// Appflow, or from a release that nobody remembers is taken to run a version that is below every release: plugins
-// expect to get what the channel has whenever it is not what they have.
+// The release that it runs counts only if the channel serves or has served it. A device that comes from another
+// channel, from Appflow, or from a forgotten release counts as running a version below all releases: plugins expect to
+// get the release of the channel whenever it differs from theirs.
 func device(m *channel.Manifest, in *request) channel.Device {
 	d := channel.Device{
 		ID:       in.Device.ID,
@@ -152,19 +152,20 @@ func device(m *channel.Manifest, in *request) channel.Device {
 	return d
 }
 
-// awaitsNative reports whether a device gets nothing because of the version of its native app alone.
+// awaitsNative reports whether a device gets no update only because of the version of its native app.
 func awaitsNative(m *channel.Manifest, reason channel.Reason) bool {
 	switch reason {
 	case channel.ReasonNativeTooOld, channel.ReasonNativeTooNew, channel.ReasonNativeUnknown:
 		return true
-	case channel.ReasonStep: // such a channel bounds no step, but the native version
+	case channel.ReasonStep: // StepNumber restricts the native version
 		return m.Rules.MaxStep == channel.StepNumber
 	default:
 		return false
 	}
 }
 
-// offer returns the bundle that a release is in the form that a device wants, or says why it cannot have it.
+// offer returns the bundle with a release in the form that a device wants, or the problem why the device cannot have
+// it.
 func (a *Appflow) offer(release *channel.Release, want form) (digest.Digest, error) {
 	id := release.Bundle
 	if want == formZip {
@@ -177,7 +178,7 @@ func (a *Appflow) offer(release *channel.Release, want form) (digest.Digest, err
 	}
 	v, err := a.judge(id)
 	if protocol.CodeOf(err) == protocol.CodeUnknownBundle {
-		// The channel names it, so this node has lost it: the device asks again later, and stays on what it runs.
+		// The channel names it, so this node has lost it: the device tries again later, and stays on its release.
 		return id, problem(503, protocol.CodeDamaged, "Version "+release.Version+" is not on this node")
 	}
 	if err != nil {
@@ -190,7 +191,7 @@ func problem(status int, code, message string) *protocol.Problem {
 	return &protocol.Problem{Status: status, Code: code, Message: message}
 }
 
-// Fail returns the answer that says no, in the shape that plugins read: they show the message, and some of them cannot
+// Fail returns the answer for a problem in the form that plugins read: they show the message, and some of them fail to
 // read an answer without type and event_id.
 func Fail(p *protocol.Problem, request string) Answer {
 	type problemBody struct {

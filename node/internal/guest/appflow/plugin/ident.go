@@ -11,10 +11,10 @@ import (
 // snapshotSize is how many bytes a snapshot's identity has: those of a UUID.
 const snapshotSize = 16
 
-// Snapshot returns the identity under which plugins know a bundle: the first 16 bytes of its digest as a UUID of
-// version 8 (RFC 9562, section 5.8), which is what Appflow's own snapshots look like and what plugins name folders by.
-// Equal files have equal snapshots on every node and for ever, so a plugin that has one never has to fetch it again. Of
-// the digest 122 bits remain: nobody finds two bundles that share them by chance.
+// Snapshot returns the ID of a bundle for plugins: the first 16 bytes of its digest as a UUID of version 8 (RFC 9562,
+// section 5.8). Appflow's own snapshots are UUIDs, and plugins name folders by them. Equal files have equal snapshots
+// on every node, so a plugin never fetches one twice. It has 122 bits of the digest: accidental collisions do not
+// occur.
 func Snapshot(bundle digest.Digest) string {
 	b := masked(bundle)
 	var text [36]byte
@@ -37,7 +37,7 @@ func masked(bundle digest.Digest) (b [snapshotSize]byte) {
 	return b
 }
 
-// parseSnapshot reads a UUID, in whatever case. Those that Appflow made are UUIDs too, and fit no bundle.
+// parseSnapshot parses a UUID in any case. Snapshots of Appflow are UUIDs too, and match no bundle.
 func parseSnapshot(text string) (b [snapshotSize]byte, ok bool) {
 	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
 		return b, false
@@ -50,10 +50,10 @@ func parseSnapshot(text string) (b [snapshotSize]byte, ok bool) {
 	return b, err == nil
 }
 
-// Build returns the number under which plugins show a bundle: 1 to 2³¹-1, so that it is exact in JavaScript and in a
-// 32-bit integer, and never the 0 that plugins take for no update. It is a pure function of the digest, and so the same
-// on every node. Two bundles may share a number, about one pair in 2³¹, and that does no harm: devices and this package
-// tell bundles apart by [Snapshot] alone, and the number is only shown.
+// Build returns the build number that plugins show for a bundle: 1 to 2³¹-1, so that it is exact in JavaScript and in a
+// 32-bit integer, and never 0, which means no update. It is a pure function of the digest, and so the same on every
+// node. Two bundles may have the same number, about one pair in 2³¹, which is harmless: devices and this package
+// identify bundles by [Snapshot] only.
 func Build(bundle digest.Digest) int64 {
 	const most = 1<<31 - 1
 	return int64(binary.BigEndian.Uint64(bundle[16:24])%most) + 1

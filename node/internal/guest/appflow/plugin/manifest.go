@@ -20,10 +20,9 @@ type Entry struct {
 	Integrity string `json:"integrity"`
 }
 
-// listed reports whether a file is in the list that is made for cordova-plugin-ionic. It leaves out what the CLI of
-// Ionic leaves out, whose list is the one in the native app: source maps, and the list itself. The last must not be in
-// it: a device would keep it, compare the next list with it, and copy the files of the native app all the same, which
-// has it run files of two releases.
+// listed reports whether a file is in the list for cordova-plugin-ionic. As in the list of Ionic's CLI, which is the
+// one in the native app, source maps and the list itself are not. The list itself must not be: a device would store it
+// and compare the next list with it, but copy the files of the native app, and so run files of two releases.
 func listed(path string) bool {
 	return path != ManifestFile && !strings.HasSuffix(path, "js.map") && !strings.HasSuffix(path, "css.map")
 }
@@ -33,8 +32,8 @@ func listed(path string) bool {
 // returns a reader of a file's verified content; each is read once, one after the other. It is a pure function of the
 // bundle.
 //
-// The integrity is what W3C Subresource Integrity (https://www.w3.org/TR/SRI/) has it: SHA-256, SHA-384 and SHA-512,
-// each in base64 behind its name, with a space between. Versions 4.2 to 5.1 of the plugin check it, later ones do not.
+// The integrity is that of W3C Subresource Integrity (https://www.w3.org/TR/SRI/): SHA-256, SHA-384 and SHA-512, each
+// in base64 after its name, separated by spaces. Versions 4.2 to 5.1 of the plugin check it, later ones do not.
 func WriteManifest(w io.Writer, ix *bundle.Index, open func(*bundle.File) io.Reader) error {
 	out := bufio.NewWriter(w)
 	separator := "[\n"
@@ -59,7 +58,7 @@ func WriteManifest(w io.Writer, ix *bundle.Index, open func(*bundle.File) io.Rea
 		if err != nil {
 			return err
 		}
-		out.WriteString(separator) //nolint:errcheck // the first error stays, and Flush tells it
+		out.WriteString(separator) //nolint:errcheck // Flush returns the first error
 		out.Write(line)            //nolint:errcheck // as above
 		separator = ",\n"
 	}

@@ -16,19 +16,18 @@ import (
 const MaxSigned = 32 << 20
 
 // signedList is live-update-manifest.json: a JWS in the general JSON form (RFC 7515, section 7.2.1). The payload is
-// base64url of a JSON array of [Entry]. Whether it is signed, and by whom, is between the publisher and the app: a node
-// has none of the keys, and sends the file byte for byte.
+// base64url of a JSON array of [Entry]. Signatures are not checked here: only the app has the keys, and the node sends
+// the file byte for byte.
 type signedList struct {
 	Payload *string `json:"payload"`
 }
 
-// errNoList is what CheckSigned returns for a file that is no list at all.
+// errNoList is returned by CheckSigned for a file that is not a list.
 var errNoList = errors.New(SignedFile + " is not what `appflow live-update generate-manifest` makes")
 
-// CheckSigned reports whether the publisher's list of files fits the bundle that it lies in: each file in it is there,
-// with that size, and where the list names a SHA-256, with that one. A list that was made before the last build would
-// have devices keep files of the release before. What the list says in a way that this package does not know is for the
-// device to judge.
+// CheckSigned returns an error if the publisher's list of files does not match the bundle that contains it: each listed
+// file must exist, with the same size, and with the same SHA-256 if the list has one. With a list that was made before
+// the last build, devices would keep files of the previous release. Payloads of another form are left to the device.
 func CheckSigned(raw []byte, ix *bundle.Index) error {
 	var list signedList
 	if err := json.Unmarshal(raw, &list); err != nil || list.Payload == nil {
@@ -41,7 +40,7 @@ func CheckSigned(raw []byte, ix *bundle.Index) error {
 	if !json.Valid(payload) {
 		return nil // another kind of payload
 	}
-	// One entry after the other: a list of them takes many times its bytes when they are empty.
+	// Decode entry by entry: empty entries take many times their bytes in memory.
 	entries := json.NewDecoder(bytes.NewReader(payload))
 	if open, err := entries.Token(); err != nil || open != json.Delim('[') {
 		return nil
@@ -60,7 +59,7 @@ func CheckSigned(raw []byte, ix *bundle.Index) error {
 	return first
 }
 
-// check reports whether the file is in the bundle as the list has it.
+// check returns an error if the file in the bundle differs from the entry.
 func (e *Entry) check(ix *bundle.Index) error {
 	f := ix.File(strings.TrimPrefix(e.Href, "./"))
 	switch {

@@ -8,7 +8,7 @@ import (
 	"brink/protocol"
 )
 
-// Names of files that mean something to plugins, at the root of a release.
+// Names of files with a meaning for plugins, at the root of a release.
 const (
 	// ManifestFile is the list of files that cordova-plugin-ionic knows; see [WriteManifest].
 	ManifestFile = "pro-manifest.json"
@@ -16,17 +16,17 @@ const (
 	SignedFile = "live-update-manifest.json"
 )
 
-// verdict is what was found out about a bundle: in which forms devices can have it. "" is for no fault.
+// verdict is the reasons why devices cannot have a bundle in a form; "" if they can.
 type verdict struct {
-	manifest string // why it cannot be listed for cordova-plugin-ionic
-	signed   string // why @capacitor/live-updates cannot have it
-	zip      string // why it is no zip
+	manifest string // as a list for cordova-plugin-ionic
+	signed   string // as the publisher's list for @capacitor/live-updates
+	zip      string // as a zip
 }
 
-// maxJudged bounds the verdicts that are kept. Few bundles are asked for at any time.
+// maxJudged bounds the cached verdicts. Few bundles are requested at any time.
 const maxJudged = 1024
 
-// refuse returns the problem that keeps a device from the bundle in the form that it wants, or nil.
+// refuse returns the problem why a device cannot have the bundle in the form that it wants, or nil.
 func (v verdict) refuse(want form, version string) error {
 	why := v.manifest
 	switch want {
@@ -46,7 +46,7 @@ func (v verdict) refuse(want form, version string) error {
 
 // judge returns the verdict on a bundle. The error is the Edge's.
 func (a *Appflow) judge(id digest.Digest) (verdict, error) {
-	ix, err := a.config.Edge.Index(id) // asked for each time: a verdict on what is gone is worth nothing
+	ix, err := a.config.Edge.Index(id) // even if the verdict is cached, because the bundle may be gone
 	if err != nil {
 		return verdict{}, err
 	}
@@ -64,7 +64,8 @@ func (a *Appflow) judge(id digest.Digest) (verdict, error) {
 		return verdict{}, err
 	}
 	if v.manifest != "" {
-		a.config.Logger.Warn("release is not for Appflow's Cordova plugin", "bundle", id.Short(), "reason", v.manifest)
+		a.config.Logger.Warn("release cannot be served to Appflow's Cordova plugin", "bundle", id.Short(),
+			"reason", v.manifest)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -75,7 +76,7 @@ func (a *Appflow) judge(id digest.Digest) (verdict, error) {
 	return v, nil
 }
 
-// unfetchable says which file of a bundle cordova-plugin-ionic would ask for under another name, and "" if none.
+// unfetchable returns the reason why cordova-plugin-ionic would request a file of the bundle under another name, or "".
 func unfetchable(ix *bundle.Index) string {
 	for i := range ix.Files {
 		if path := ix.Files[i].Path; listed(path) && !fetchable(path) {
@@ -95,7 +96,7 @@ func fetchable(path string) bool {
 	return !strings.Contains(first, ":") // it may be read as a scheme
 }
 
-// judgeSigned says why the SDK cannot have a bundle. The error is the Edge's.
+// judgeSigned returns the reason why the SDK cannot have a bundle, or "". The error is the Edge's.
 func (a *Appflow) judgeSigned(ix *bundle.Index) (string, error) {
 	f := ix.File(SignedFile)
 	switch {
@@ -109,14 +110,15 @@ func (a *Appflow) judgeSigned(ix *bundle.Index) (string, error) {
 		return "", err
 	}
 	if err := CheckSigned(raw, ix); err != nil {
-		a.config.Logger.Warn("release is not for Appflow's Capacitor SDK", "bundle", ix.Bundle().Short(), "error", err)
+		a.config.Logger.Warn("release cannot be served to Appflow's Capacitor SDK", "bundle", ix.Bundle().Short(),
+			"error", err)
 		return err.Error(), nil
 	}
 	return "", nil
 }
 
-// Location returns where the URL of a bundle leads that [Appflow.Check] gave to a device: a path below the root of this
-// protocol. name is the last segment of the URL. An error is a [*protocol.Problem] or one of the Edge's.
+// Location returns the target of a URL in an answer of [Appflow.Check]: a path below the root of this protocol. name is
+// the last segment of the URL. An error is a [*protocol.Problem] or one of the Edge's.
 func (a *Appflow) Location(id digest.Digest, name string) (string, error) {
 	file, want := "", form(name)
 	switch want {
@@ -136,6 +138,6 @@ func (a *Appflow) Location(id digest.Digest, name string) (string, error) {
 	return FilesPath(id) + file, v.refuse(want, "")
 }
 
-// FilesPath is the folder, below the root of this protocol, in which a bundle's files are, and the list that is made
-// of them: plugins ask for the files beside the list.
+// FilesPath returns the path, below the root of this protocol, of a bundle's files and the list of them: plugins
+// resolve the files relative to the list.
 func FilesPath(id digest.Digest) string { return "/bundles/" + id.String() + "/" }

@@ -1,17 +1,16 @@
-// Package plugin answers devices that run Capgo's updater plugin (@capgo/capacitor-updater): what there is for them,
-// what they may follow, what has happened to them. It speaks the plugin's protocol, version by version, and decides
-// nothing by itself.
+// Package plugin implements the protocol of Capgo's updater plugin (@capgo/capacitor-updater), in all its versions:
+// checks for updates, the choice of channels, and events. It decides nothing by itself.
 //
-// The life of one check: the body becomes an [info], or an answer that says what is wrong with it. [channel.Choose]
-// says which channel the device follows and [channel.Resolve] what it gets from it; the decision becomes one of Capgo's
-// words (see words.go), or a release. A release is served in the form that this version of the plugin takes: as a list
-// of files, or as one zip. The list is rendered once for all devices and kept while there is room.
+// The life of one check: the body is decoded to an [info], or refused. [channel.Choose] returns the channel that the
+// device follows and [channel.Resolve] the decision. The answer is one of Capgo's codes (see words.go), or a release. A
+// release is served in the form that this version of the plugin accepts: as a list of files, or as one zip. The list is
+// rendered once for all devices and cached while there is room.
 //
-// The invariants: no targeting logic lives here; an answer that has something for the device never has a member
-// "error", "kind" or null, which some versions take for a refusal; a list of files is complete or not sent at all;
-// nothing is kept for a device but the channel that an old plugin has chosen, and that is durable, bounded and expires.
+// The invariants: there is no targeting logic here; an answer with an update never has a member "error", "kind" or
+// null, which some versions treat as a refusal; a list of files is complete or not sent at all; nothing is stored for a
+// device except the channel that it has chosen with an old plugin, and that is durable, bounded and expires.
 //
-// Facts about the plugin come from its published sources, and were tried with its real Java code: see
+// Facts about the plugin are from its published sources, and were checked with its real Java code: see
 // e2e/capgo_test.go.
 package plugin
 
@@ -24,31 +23,31 @@ import (
 	"brink/digest"
 )
 
-// Edge is what the handlers need of the node. Its methods are called at the same time from many requests, and all but
-// Read only look into memory or make a small read of the disk.
+// Edge is what the handlers need from the node. Its methods are called concurrently, and all except Read only access
+// memory or do a small read from the disk.
 type Edge interface {
 	// Channels returns the manifests of an app that are in force, in the order of their names, and whether the node
-	// serves the app at all. What it returns is not changed afterwards, by nobody.
+	// serves the app at all. The result must not be changed.
 	Channels(app string) (list []*channel.Manifest, served bool)
 	// Index returns the index of a bundle that is complete here. Any error means that it is not.
 	Index(id digest.Digest) (*bundle.Index, error)
 	// Read returns the bytes of a file of a bundle. The caller owns them. It may block until they are read.
 	Read(id digest.Digest, f *bundle.File) ([]byte, error)
-	// Brotli returns how many bytes a file has as brotli, and 0 when it is not worth it. known is false while it has not
-	// been made yet; asking has it made. It does not block.
+	// Brotli returns the size of a file as brotli in bytes, or 0 if that is not worth it. If it has not been built yet,
+	// known is false, and it is built in the background. It does not block.
 	Brotli(id digest.Digest, f *bundle.File) (size int64, known bool)
 }
 
-// Choices keeps which channels the devices of old plugins have chosen; newer ones remember it themselves.
+// Choices stores which channels the devices of old plugins have chosen; newer plugins store it themselves.
 type Choices interface {
-	// Chosen returns the channel that a device has chosen, "" if none or if it was too long ago.
+	// Chosen returns the channel that a device has chosen, or "" if there is none or it has expired.
 	Chosen(app, device string) string
-	// Choose keeps the choice of a device; an empty channel removes it. It is idempotent, may block, and the choice is
-	// durable on return. An error means that nothing was kept: there are too many, or the disk is full.
+	// Choose stores the choice of a device; an empty channel removes it. It is idempotent, may block, and the choice is
+	// durable on return. An error means that nothing was stored: there are too many, or the disk is full.
 	Choose(app, device, channel string) error
 }
 
-// Event is something that has happened to a device, as it tells itself.
+// Event is an event that a device reports.
 type Event struct {
 	App        string
 	Version    string // what it is about: a version of the app, or a name that the app gave it; may be empty
@@ -60,7 +59,7 @@ type Event struct {
 	When       time.Time
 }
 
-// Check is one question of a device whether there is something new, and what came of it.
+// Check is one check of a device for updates, and its outcome.
 type Check struct {
 	App, Version, Device string // as in an Event
 	Kind                 channel.Kind
@@ -70,15 +69,15 @@ type Check struct {
 type Config struct {
 	Edge    Edge
 	Choices Choices
-	Checked func(Check) // takes a check that was decided; it must not block
-	Count   func(Event) // takes an event; it must not block
+	Checked func(Check) // counts a check; it must not block
+	Count   func(Event) // counts an event; it must not block
 	Now     func() time.Time
 }
 
 // Validate reports everything that is missing, and fills in Now.
 func (c *Config) Validate() error {
 	if c.Edge == nil || c.Choices == nil || c.Checked == nil || c.Count == nil {
-		return errors.New("capgo: all of the config but now is required")
+		return errors.New("capgo: Edge, Choices, Checked and Count are required")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -86,7 +85,7 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Server answers requests. It has no goroutines and needs no closing.
+// Server answers requests. It has no goroutines and need not be closed.
 type Server struct {
 	config   Config
 	rendered rendered
@@ -100,28 +99,28 @@ func New(config Config) (*Server, error) {
 	return &Server{config: config, rendered: rendered{most: maxKept, kept: map[subject]*answer{}}}, nil
 }
 
-// Request is one request as the handlers want it. Body and Query belong to the caller.
+// Request is one request. Body and Query belong to the caller.
 type Request struct {
 	Method string
-	Body   []byte                   // at most what the limits below say; the caller sees to that
-	Query  func(name string) string // "" for what is not there
+	Body   []byte                   // within the limits below, which the caller enforces
+	Query  func(name string) string // "" for absent parameters
 	Base   string                   // URL below which the files are served, without a slash at its end
 }
 
-// The most bytes that a body may have: a device tells little of itself, many events at once, and as many names of files
-// as a bundle has.
+// Limits of bodies in bytes: MaxInfo is for those about one device, MaxStats for many events, and MaxSizes for the
+// names of all files of a bundle.
 const (
 	MaxInfo  = 16 << 10
 	MaxStats = 1 << 20
 	MaxSizes = 16 << 20
 )
 
-// Answer is what is sent back: JSON, never to be cached.
+// Answer is an answer: JSON that must not be cached.
 type Answer struct {
 	Status int
 	Body   []byte // must not be changed
-	Gzip   []byte // the same as gzip for those who take it; nil: there is none
+	Gzip   []byte // Body as gzip, for clients that accept it; nil: there is none
 }
 
-// Health answers GET on the paths of checks and of events, by which Capgo's own servers are watched too.
+// Health answers GET on the paths of checks and events, which is the health check of Capgo's own servers.
 func (s *Server) Health() Answer { return say(200, status{Status: "ok"}) }

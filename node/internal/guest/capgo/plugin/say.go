@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// status is the answer that says no more than that it worked.
+// status is the answer to a request that succeeded.
 type status struct {
 	Status string `json:"status"`
 }
 
-// failure is an answer that says no. Where Kind is set, newer plugins go by it; older ones go by Error alone. Capgo's
-// servers put what else there is to say beside the two in answers with status 200, and below moreInfo in others.
+// failure is an answer with an error. Newer plugins evaluate Kind, if it is set; older ones only Error. As on Capgo's
+// servers, additional members are at the top level if the status is 200, and below moreInfo otherwise.
 type failure struct {
 	status int
 
@@ -22,13 +22,13 @@ type failure struct {
 	More    map[string]any `json:"moreInfo,omitempty"`
 }
 
-// kind says what a plugin from x.45 makes of an answer without an update.
+// kind tells plugins from x.45 on how to handle an answer without an update.
 type kind string
 
 const (
 	kindUpToDate kind = "up_to_date" // nothing to do, and no event
-	kindBlocked  kind = "blocked"    // nothing to do, and no event: it is the way the channel was set up
-	kindFailed   kind = "failed"     // the app is told that the update failed, and so are we by an event
+	kindBlocked  kind = "blocked"    // nothing to do, and no event: the channel is configured so
+	kindFailed   kind = "failed"     // the plugin reports a failed update to the app, and sends an event
 )
 
 // refuse returns the answer to a request that is malformed.
@@ -36,12 +36,12 @@ func refuse(code, message string) *failure {
 	return &failure{status: 400, Error: code, Message: message, More: map[string]any{}}
 }
 
-// decline returns an answer that says no to a request that is well formed.
+// decline returns the answer to a request that is well formed and not granted.
 func decline(code, message string) *failure {
 	return &failure{status: 200, Error: code, Message: message}
 }
 
-// with returns f with one more thing that it says.
+// with returns f with an additional member.
 func (f *failure) with(name string, value any) *failure {
 	if f.More == nil {
 		f.More = map[string]any{}
@@ -50,7 +50,7 @@ func (f *failure) with(name string, value any) *failure {
 	return f
 }
 
-// answer returns f as it is sent.
+// answer returns f as an Answer.
 func (f *failure) answer() Answer {
 	if f.status != 200 {
 		return say(f.status, f.whole())
@@ -61,8 +61,7 @@ func (f *failure) answer() Answer {
 	return say(200, f.flat())
 }
 
-// short returns what encode makes of flat when there is nothing more to say: most devices have nothing to do, and hear
-// this.
+// short returns the encoding of flat without additional members. It is fast, because it is the answer to most checks.
 func (f *failure) short() []byte {
 	b := appendString(append(make([]byte, 0, 128), `{"error":`...), f.Error)
 	if f.Kind != "" {
@@ -71,7 +70,7 @@ func (f *failure) short() []byte {
 	return append(appendString(append(b, `,"message":`...), f.Message), "}\n"...)
 }
 
-// flat returns what f says in one object.
+// flat returns f with all members at the top level.
 func (f *failure) flat() map[string]any {
 	flat := map[string]any{"error": f.Error, "message": f.Message}
 	for name, value := range f.More {
@@ -83,7 +82,7 @@ func (f *failure) flat() map[string]any {
 	return flat
 }
 
-// whole returns what f says, with moreInfo even when that is empty.
+// whole returns f with moreInfo, even if that is empty.
 func (f *failure) whole() map[string]any {
 	whole := map[string]any{"error": f.Error, "message": f.Message}
 	if f.More != nil {
@@ -95,7 +94,7 @@ func (f *failure) whole() map[string]any {
 // say returns what as an answer.
 func say(status int, what any) Answer { return Answer{Status: status, Body: encode(what)} }
 
-// encode returns what as JSON. Markup is left as it is: a device would be shown the escapes.
+// encode returns what as JSON. It does not escape HTML, because devices would show the escapes.
 func encode(what any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -117,7 +116,7 @@ func appendString(b []byte, text string) []byte {
 	return append(append(append(b, '"'), text...), '"')
 }
 
-// body returns what encode makes of u, which may have thousands of files.
+// body returns the encoding of u. It is fast, because u may have thousands of files.
 func (u *update) body() []byte {
 	room := 256 + len(u.URL) + len(u.Link) + len(u.Comment) + len(u.SessionKey) + len(u.Checksum)
 	for i := range u.Manifest {
