@@ -15,7 +15,7 @@ import (
 	"brink/protocol/capgo"
 )
 
-// subject is all that an answer with a release depends on. None of it is of one device alone.
+// subject is everything that an answer with a release depends on. None of it is specific to one device.
 type subject struct {
 	statement digest.Digest // of the channel manifest
 	version   string        // of the release
@@ -25,30 +25,30 @@ type subject struct {
 	text      bool // whether it takes a link and a comment
 }
 
-// answer is an answer with a release, or says why there is none.
+// answer is an answer with a release, or the reason why there is none.
 type answer struct {
 	body, gzip []byte
-	keyID      string // of the key that the release was encrypted for; empty: it was not, or it is not known
-	refusal    string // why the plugin cannot be given the release; empty: it can
-	unsettled  bool   // not all is known of it that there is to know
+	keyID      string // of the key that the release was encrypted for; empty: none or unknown
+	refusal    string // why the plugin cannot have the release; empty: it can
+	unsettled  bool   // whether a better answer is expected soon
 	until      time.Time
 }
 
-// Bounds of what is kept. Who asks under many names of the host can make a node forget, not grow.
+// Bounds of the cache. Requests with many names of the host can clear it, but not make it grow.
 const (
 	maxKept      = 32 << 20 // bytes
-	keptOverhead = 512      // bytes of an answer, about, beside its body: its key, and its place in the map
-	// settle is for how long an answer is kept that will soon be a better one.
+	keptOverhead = 512      // bytes of an answer besides its body, about: its key, and its entry in the map
+	// settle is how long an unsettled answer is cached.
 	settle = 2 * time.Second
 )
 
-// minGzip is the size in bytes from which an answer is sent as gzip too.
+// minGzip is the size in bytes from which an answer is also available as gzip.
 const minGzip = 1 << 10
 
-// maxEntries bounds the files of a list. A larger release goes out as a zip.
+// maxEntries bounds the files of a list. A larger release is sent as a zip.
 const maxEntries = capgo.MaxFiles
 
-// render makes the answer with a release. It encodes nothing but JSON, and gzip once for all devices.
+// render returns the answer with a release.
 func (s *Server) render(of subject, release *channel.Release) *answer {
 	a := &answer{}
 	u := update{Version: release.Version, URL: of.base + noZip}
@@ -81,7 +81,7 @@ func (s *Server) renderPlain(a *answer, u *update, of subject, release *channel.
 	}
 	if zip == nil && u.Manifest == nil {
 		a.refusal = "Cannot get bundle: it has no zip, and this plugin takes no list of files"
-		a.unsettled = true // what is not here may come
+		a.unsettled = true // the bundle may be fetched
 	}
 }
 
@@ -91,7 +91,7 @@ type zipFile struct {
 	file *bundle.File
 }
 
-// zip returns the zip of a release, nil if there is none here.
+// zip returns the zip of a release, or nil if there is none here.
 func (s *Server) zip(release *channel.Release) *zipFile {
 	attached := release.Attachment(protocol.AttachmentZip)
 	if attached == nil {
@@ -107,8 +107,8 @@ func (s *Server) zip(release *channel.Release) *zipFile {
 	return nil
 }
 
-// listable reports whether the plugin can be given the files one by one. A name that ends in .br would be taken for
-// brotli, and its end cut off.
+// listable reports whether the release can be sent as a list of files. The plugin would decode a file whose name ends
+// in .br as brotli, and remove the suffix.
 func listable(ix *bundle.Index) bool {
 	for i := range ix.Files {
 		if strings.HasSuffix(ix.Files[i].Path, brotliSuffix) {
@@ -118,10 +118,10 @@ func listable(ix *bundle.Index) bool {
 	return len(ix.Files) <= maxEntries
 }
 
-// brotliSuffix is by what the plugin knows brotli.
+// brotliSuffix is the suffix by which the plugin recognises brotli.
 const brotliSuffix = ".br"
 
-// entries returns the list of all files. It is unsettled while some of them are still to be encoded.
+// entries returns the list of all files. It is unsettled while some of them are not encoded yet.
 func (s *Server) entries(base string, ix *bundle.Index) (list []entry, unsettled bool) {
 	list = make([]entry, len(ix.Files))
 	id := ix.Bundle()
@@ -141,8 +141,8 @@ func (s *Server) entries(base string, ix *bundle.Index) (list []entry, unsettled
 	return list, unsettled
 }
 
-// renderSealed fills in a release that the publisher has encrypted. Its checksums are in one form only, which is the
-// publisher's choice, and cannot be made into the other here.
+// renderSealed fills in a release that the publisher has encrypted. Its checksums are in the form that the publisher
+// has chosen, and cannot be converted here.
 func (s *Server) renderSealed(a *answer, u *update, of subject, attached *channel.Attachment) {
 	sealed, err := s.sealed(attached.Bundle)
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *Server) renderSealed(a *answer, u *update, of subject, attached *channe
 	}
 }
 
-// sealed reads what belongs to an encrypted release, and checks it against what is here: nobody has looked at it
+// sealed reads the description of an encrypted release, and checks it against the bundle, which nothing has done
 // before.
 func (s *Server) sealed(id digest.Digest) (*capgo.Description, error) {
 	ix, err := s.config.Edge.Index(id)
@@ -187,12 +187,12 @@ func (s *Server) sealed(id digest.Digest) (*capgo.Description, error) {
 	return sealed, sealed.CheckIndex(ix)
 }
 
-// fileURL returns where a file of a bundle is fetched from.
+// fileURL returns the URL of a file of a bundle.
 func fileURL(base string, id digest.Digest, path string) string {
 	return base + "/files/" + id.String() + "/" + (&url.URL{Path: path}).EscapedPath()
 }
 
-// rendered keeps answers with releases.
+// rendered caches answers with releases.
 type rendered struct {
 	most int // bytes
 
@@ -200,10 +200,10 @@ type rendered struct {
 	kept  map[subject]*answer
 	bytes int
 
-	packing sync.Mutex // held while an answer is made into gzip: one at a time
+	packing sync.Mutex // held while an answer is compressed
 }
 
-// find returns an answer that is kept and still good, or nil.
+// find returns a cached answer that is still valid, or nil.
 func (r *rendered) find(of subject, now time.Time) *answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -213,15 +213,15 @@ func (r *rendered) find(of subject, now time.Time) *answer {
 	return nil
 }
 
-// keep keeps an answer, and all others as long as there is room.
-func (r *rendered) keep(of subject, a *answer, now time.Time) {
+// put caches an answer. If there is no room for it, it drops all others.
+func (r *rendered) put(of subject, a *answer, now time.Time) {
 	if a.unsettled {
 		a.until = now.Add(settle)
 	} else if len(a.body) >= minGzip && r.packing.TryLock() {
 		a.gzip = pack(a.body)
 		r.packing.Unlock()
 	} else if len(a.body) >= minGzip {
-		return // so that whoever comes next may try
+		return // so that the next request tries again
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -244,7 +244,7 @@ func pack(raw []byte) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	if _, err := w.Write(raw); err != nil {
-		panic("capgo: gzip: " + err.Error()) // a buffer takes everything
+		panic("capgo: gzip: " + err.Error()) // writing to a buffer never fails
 	}
 	if err := w.Close(); err != nil {
 		panic("capgo: gzip: " + err.Error())

@@ -7,8 +7,8 @@ import (
 	"brink/digest"
 )
 
-// Channel answers on the path by which devices choose their channel: GET lists the channels that a device may choose,
-// POST chooses one, PUT tells which it follows, and DELETE gives the choice up.
+// Channel answers on the path for the choice of a channel: GET lists the channels that a device may choose, POST
+// chooses one, PUT returns the one that it follows, and DELETE withdraws the choice.
 func (s *Server) Channel(r Request) Answer {
 	var f *fields
 	var n need
@@ -18,7 +18,7 @@ func (s *Server) Channel(r Request) Answer {
 		f, n = fromQuery(r.Query), need{asQuery: true}
 	case r.Method == "DELETE" && len(r.Body) == 0:
 		f, n = fromQuery(r.Query), need{device: true, rest: true, asQuery: true}
-	default: // the plugin 7.18 also sends a body to give up its choice
+	default: // plugin 7.18 also sends a body with DELETE
 		if f, wrong = decode(r.Body); wrong != nil {
 			return wrong.answer()
 		}
@@ -40,7 +40,7 @@ func (s *Server) Channel(r Request) Answer {
 	case "PUT":
 		return s.followed(list, &in)
 	default:
-		return s.giveUp(&in)
+		return s.withdraw(&in)
 	}
 }
 
@@ -52,7 +52,7 @@ type listed struct {
 	AllowSelf bool   `json:"allow_self_set"`
 }
 
-// list answers GET. A device that tells no platform sees what is for all of them.
+// list answers GET. A device without a platform gets the channels for all platforms.
 func (s *Server) list(list []*channel.Manifest, in *info) Answer {
 	answer := []listed{}
 	public := s.public(list, in)
@@ -64,7 +64,7 @@ func (s *Server) list(list []*channel.Manifest, in *info) Answer {
 		if !m.Rules.Open(device.Platform) {
 			continue
 		}
-		// The channel itself says whether it is for such a device: all other reasons to stay as it is may pass.
+		// Only these reasons are properties of the device; all others may change.
 		switch channel.ResolveLast(m, device, s.config.Now()).Reason {
 		case channel.ReasonPrivate, channel.ReasonPlatform, channel.ReasonEmulator, channel.ReasonDevice,
 			channel.ReasonDevelopment, channel.ReasonProduction:
@@ -75,13 +75,13 @@ func (s *Server) list(list []*channel.Manifest, in *info) Answer {
 	return say(200, answer)
 }
 
-// public returns the channel that devices of the platform follow unless they ask for another.
+// public returns the channel that devices of the platform follow by default.
 func (s *Server) public(list []*channel.Manifest, in *info) *channel.Manifest {
 	m, _ := channel.Choose(list, channel.Device{Platform: channel.Platform(in.Platform)}, "", "", s.config.Now())
 	return m
 }
 
-// numberOf returns a number for a channel: it says nothing, and is 31 bits of a digest of its name.
+// numberOf returns a number for a channel, which has no meaning: 31 bits of the digest of its name.
 func numberOf(m *channel.Manifest) uint32 {
 	sum := digest.Sum([]byte(m.App + "/" + m.Channel))
 	return binary.BigEndian.Uint32(sum[:4]) >> 1
@@ -91,7 +91,7 @@ func numberOf(m *channel.Manifest) uint32 {
 type chosen struct {
 	Status   string `json:"status"`
 	AllowSet bool   `json:"allowSet,omitempty"`
-	Unset    bool   `json:"unset,omitempty"` // the device forgets its choice, for it follows the channel anyway
+	Unset    bool   `json:"unset,omitempty"` // the device removes its choice, because it follows the channel by default
 }
 
 // choose answers POST.
@@ -135,7 +135,7 @@ type followedAnswer struct {
 	AllowSet *bool  `json:"allowSet,omitempty"`
 }
 
-// followed answers PUT: with the channel from which the device would be updated, since the plugin keeps it as its own.
+// followed answers PUT with the channel from which the device would be updated, because the plugin stores it.
 func (s *Server) followed(list []*channel.Manifest, in *info) Answer {
 	m, why := s.follow(list, in)
 	switch why {
@@ -148,8 +148,8 @@ func (s *Server) followed(list []*channel.Manifest, in *info) Answer {
 	}
 }
 
-// giveUp answers DELETE.
-func (s *Server) giveUp(in *info) Answer {
+// withdraw answers DELETE.
+func (s *Server) withdraw(in *info) Answer {
 	if !in.Plugin.remembers() {
 		if s.config.Choices.Chosen(in.App, in.Device) == "" {
 			return decline("cannot_override", "The device has chosen no channel").answer()

@@ -10,7 +10,7 @@ import (
 	"brink/channel"
 )
 
-// MaxEvents bounds how many events may come at once. The plugin sends 200 at most.
+// MaxEvents bounds the events in one request. The plugin sends at most 200.
 const MaxEvents = 1000
 
 // Stats answers POST on the path of events: one of them, or many in an array. Plugins from x.42 send both.
@@ -53,7 +53,7 @@ type results struct {
 	Results []map[string]any `json:"results"`
 }
 
-// counter takes the events of one request, which are all of one app.
+// counter counts the events of one request, which are all of one app.
 type counter struct {
 	server *Server
 	app    string
@@ -61,7 +61,7 @@ type counter struct {
 	list   []*channel.Manifest
 }
 
-// one takes one event, or says what is wrong with it.
+// one counts one event, or returns what is wrong with it.
 func (c *counter) one(raw []byte) *failure {
 	f, wrong := decode(raw)
 	if wrong != nil {
@@ -87,7 +87,7 @@ func (c *counter) one(raw []byte) *failure {
 		return unknownApp()
 	}
 	if action == "download_fail" && !in.Plugin.countsFailures() {
-		return nil // these say so whenever there is nothing new
+		return nil // these versions send it whenever there is no update
 	}
 	// "1.2.0:js/app.js" is about one file of a version.
 	version, _, _ := strings.Cut(in.Version, ":")
@@ -108,7 +108,7 @@ func (c *counter) one(raw []byte) *failure {
 	return nil
 }
 
-// knows reports whether a channel of the app serves or remembers the version.
+// knows reports whether a channel of the app serves the version or has it in its history.
 func (c *counter) knows(version string) bool {
 	for _, m := range c.list {
 		for release := range m.Releases() {
@@ -120,14 +120,14 @@ func (c *counter) knows(version string) bool {
 	return false
 }
 
-// Events wait on a device that has no network, and the clocks of devices are wrong; those that claim to be further away
-// than this are of now.
+// Events wait on a device without a network, and clocks of devices are wrong. An event outside of these bounds gets the
+// current time.
 const (
 	oldest = 30 * 24 * time.Hour
 	ahead  = 10 * time.Minute
 )
 
-// when returns the time of an event: what the device says, in milliseconds since 1970, if that can be.
+// when returns the time of an event: the one that the device reports, in milliseconds since 1970, if that is plausible.
 func (s *Server) when(timestamp json.RawMessage) time.Time {
 	now := s.config.Now()
 	ms, err := strconv.ParseInt(string(timestamp), 10, 64)
@@ -137,8 +137,8 @@ func (s *Server) when(timestamp json.RawMessage) time.Time {
 	return now
 }
 
-// isAction reports whether text can be what has happened: 1 to 64 letters, digits and underscores. There is no list of
-// them: the plugin sends some that its own servers do not know, such as download_5900.
+// isAction reports whether text is valid as an action: 1 to 64 letters, digits and underscores. There is no list of
+// actions, because the plugin sends some that its own servers do not know, such as download_5900.
 func isAction(text string) bool {
 	for _, c := range []byte(text) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' {

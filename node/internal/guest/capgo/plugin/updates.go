@@ -4,7 +4,7 @@ import (
 	"brink/channel"
 )
 
-// Updates answers POST on the path of checks: is there something new for this device?
+// Updates answers POST on the path of checks for updates.
 func (s *Server) Updates(r Request) Answer {
 	f, wrong := decode(r.Body)
 	if wrong != nil {
@@ -30,7 +30,7 @@ func (s *Server) Updates(r Request) Answer {
 	s.config.Checked(Check{App: in.App, Version: in.Version, Device: in.Device, Kind: decision.Kind})
 	switch decision.Kind {
 	case channel.Update, channel.Rollback:
-		return s.give(r, m, decision.Release, &in)
+		return s.answerRelease(r, m, decision.Release, &in)
 	case channel.BuiltIn:
 		if !in.Plugin.takesBuiltIn() {
 			return failed("revert_to_builtin_plugin_version_too_old",
@@ -38,7 +38,7 @@ func (s *Server) Updates(r Request) Answer {
 		}
 		return say(200, update{Version: "builtin"})
 	case channel.UpToDate:
-		// It may be so because the device is where a channel that was reverted sends all: then it is told so.
+		// If the channel was reverted to the built-in, and the device runs it already, the answer says so.
 		device.BuiltIn = false
 		if in.BuiltIn && channel.ResolveLast(m, device, s.config.Now()).Kind == channel.BuiltIn {
 			f := decline("already_on_builtin", "The device runs what its native app came with")
@@ -51,8 +51,7 @@ func (s *Server) Updates(r Request) Answer {
 	}
 }
 
-// follow returns the channel that the device follows. What it has chosen is kept here only for those plugins that do
-// not keep it themselves.
+// follow returns the channel that the device follows. Its choice is stored here only for plugins that do not store it.
 func (s *Server) follow(list []*channel.Manifest, in *info) (*channel.Manifest, channel.Choice) {
 	assigned := ""
 	if !in.Plugin.remembers() && in.Device != "" {
@@ -61,7 +60,7 @@ func (s *Server) follow(list []*channel.Manifest, in *info) (*channel.Manifest, 
 	return channel.Choose(list, in.device(), in.Asked, assigned, s.config.Now())
 }
 
-// update is the answer that has something for the device. No member may be null; see the invariants of the package.
+// update is the answer with an update. No member may be null; see the invariants of the package.
 type update struct {
 	Version    string  `json:"version"`
 	URL        string  `json:"url,omitempty"`
@@ -72,18 +71,18 @@ type update struct {
 	Comment    string  `json:"comment,omitempty"`
 }
 
-// entry is one file of the list that a device makes the release from.
+// entry is one file of the list of a release.
 type entry struct {
-	Name string `json:"file_name"` // ".br" at its end: what is fetched is brotli, and the name is without it
+	Name string `json:"file_name"` // with the suffix ".br", the download is brotli, and the file's name is without it
 	Hash string `json:"file_hash"` // SHA-256 of the file as it will be used; of an encrypted one, sealed
 	URL  string `json:"download_url"`
 }
 
-// noZip is the path of a zip that is not there. The plugin wants a URL, and does not fetch it when there is a list.
+// noZip is the path of a zip that does not exist. The plugin requires a URL, and does not fetch it if there is a list.
 const noZip = "/no.zip"
 
-// give returns the answer that brings the device to the release.
-func (s *Server) give(r Request, m *channel.Manifest, release *channel.Release, in *info) Answer {
+// answerRelease returns the answer with a release.
+func (s *Server) answerRelease(r Request, m *channel.Manifest, release *channel.Release, in *info) Answer {
 	of := subject{
 		statement: m.Statement(),
 		version:   release.Version,
@@ -95,7 +94,7 @@ func (s *Server) give(r Request, m *channel.Manifest, release *channel.Release, 
 	a := s.rendered.find(of, s.config.Now())
 	if a == nil {
 		a = s.render(of, release)
-		s.rendered.keep(of, a, s.config.Now())
+		s.rendered.put(of, a, s.config.Now())
 	}
 	if a.keyID != "" && in.KeyID != "" && a.keyID != in.KeyID && in.Plugin.comparesKeys() {
 		f := decline("key_id_mismatch", "The release was encrypted for another key than the app has")
