@@ -25,7 +25,7 @@ func chain(t *testing.T) (raw [][]byte) {
 	return raw
 }
 
-// TestTrust_AdvanceWalksTheChain: whoever slept through five replacements of all roots comes to the newest document.
+// TestTrust_AdvanceWalksTheChain: a reader that missed five replacements of all roots accepts the newest document.
 func TestTrust_AdvanceWalksTheChain(t *testing.T) {
 	raw := chain(t)
 	first := must(LoadTrust(raw[0]))(t)

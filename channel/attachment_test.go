@@ -85,8 +85,8 @@ func TestSignManifest_RefusesAttachments(t *testing.T) {
 	}
 }
 
-// TestManifest_Needs reads as what has to be on a node before it takes a manifest.
-func TestManifest_Needs(t *testing.T) {
+// TestManifest_RequiredBundles reads as what has to be on a node before it takes a manifest.
+func TestManifest_RequiredBundles(t *testing.T) {
 	m := shop(t, "production", "1.2.0", "1.3.0")
 	m = must(m.Publish(attached("1.4.0", "zip"), now))(t)
 	rolling := must(m.Roll(attached("1.5.0", "zip", "capgo"), Rollout{Share: 100}, now))(t)
@@ -114,13 +114,13 @@ func TestManifest_Needs(t *testing.T) {
 			}
 		}
 		var got []string
-		for id := range row.m.Needs() {
+		for id := range row.m.RequiredBundles() {
 			got = append(got, names[id])
 		}
 		if text := strings.Join(got, " "); text != row.want {
 			t.Errorf("%s: it needs %s, want %s", row.name, text, row.want)
 		}
-		for range row.m.Needs() {
+		for range row.m.RequiredBundles() {
 			break
 		}
 	}
@@ -132,7 +132,7 @@ func TestManifest_NeedsWhatADeviceCanGet(t *testing.T) {
 		l := drawLife(rt, t)
 		m := l.manifests[len(l.manifests)-1]
 		got := Resolve(m, drawDevice(rt), drawTime(rt))
-		needs := slices.Collect(m.Needs())
+		needs := slices.Collect(m.RequiredBundles())
 		if got.Release != nil && !slices.Contains(needs, got.Release.Bundle) {
 			rt.Fatalf("a device is sent to %s, which is not among the %d needed of %s",
 				got.Release.Version, len(needs), versions(m))

@@ -72,8 +72,8 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 	return next, nil
 }
 
-// Revert returns the manifest that returns all devices to what their native app came with, except those to which an
-// override gives a release. It ends a rollout. The next [Manifest.Publish], [Manifest.Promote] or [Manifest.RollBack]
+// Revert returns the manifest under which all devices go back to what their native app came with, except those to which
+// an override gives a release. It ends a rollout. The next [Manifest.Publish], [Manifest.Promote] or [Manifest.RollBack]
 // ends the revert; after [Manifest.Roll] it applies to the devices outside the rollout. It returns [ErrUnchanged] if m
 // is reverted, and refuses a channel that serves nothing yet ([CodeNotInHistory]).
 func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
@@ -89,7 +89,7 @@ func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
 	return next, nil
 }
 
-// Reverted reports whether m returns devices to what their native app came with, and has no rollout.
+// Reverted reports whether devices go back to what their native app came with, and there is no rollout.
 func (m *Manifest) Reverted() bool { return m.BuiltIn && m.Rollout == nil }
 
 // findEarlier returns the index in History of the release with the version, or if version is empty, of the most recent
@@ -100,8 +100,7 @@ func findEarlier(m *Manifest, version string) int {
 	})
 }
 
-// Promote returns the manifest that serves the release of from on m's channel. Both must be of the same app. Otherwise
-// it is [Manifest.Publish].
+// Promote is [Manifest.Publish] for the release that from serves. Both manifests must be of the same app.
 func (m *Manifest) Promote(from *Manifest, now time.Time) (*Manifest, error) {
 	if from.Org != m.Org {
 		return nil, refuse(CodeWrongOrg, "", "cannot promote from org %s to %s", from.Org, m.Org)

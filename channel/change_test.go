@@ -100,7 +100,7 @@ func TestManifest_WhatIsServedIsUnchanged(t *testing.T) {
 	}
 }
 
-func TestManifest_PromoteTakesTheRelease(t *testing.T) {
+func TestManifest_PromoteCopiesTheRelease(t *testing.T) {
 	beta := shop(t, "beta-1", "1.5.0-beta.1", "1.5.0")
 	production := shop(t, "production", "1.4.0")
 	next := must(production.Promote(beta, now))(t)

@@ -57,8 +57,8 @@ func TestTrust_OfStrangersCostsLittle(t *testing.T) {
 	}
 }
 
-// TestTrust_OfManyRolesIsRead: what is bounded is far beyond what an org needs.
-func TestTrust_OfManyRolesIsRead(t *testing.T) {
+// TestTrust_MayHaveManyRoles: what is bounded is far beyond what an org needs.
+func TestTrust_MayHaveManyRoles(t *testing.T) {
 	c := acme()
 	for i := range 500 {
 		role := c.Roles[0].clone()

@@ -46,9 +46,9 @@ func ReadDraft(raw []byte) (*Draft, error) {
 	return d, nil
 }
 
-// SignHalf is [Trust.SignNext], but also succeeds if other roots still have to sign before t accepts the document, and
-// reports whether they have to.
-func (t *Trust) SignHalf(c TrustConfig, now time.Time, roots ...PrivateKey) (raw []byte, partial bool, err error) {
+// SignPartial is [Trust.SignNext], but also succeeds if other roots still have to sign before t accepts the document,
+// and reports whether they have to.
+func (t *Trust) SignPartial(c TrustConfig, now time.Time, roots ...PrivateKey) (raw []byte, partial bool, err error) {
 	raw, err = t.SignNext(c, now, roots...)
 	if CodeOf(err) != CodeNotEnoughSignatures {
 		return raw, false, err

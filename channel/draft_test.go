@@ -18,14 +18,14 @@ func twoRoots(t testing.TB) (*Trust, TrustConfig) {
 	return trust, next
 }
 
-func TestTrust_SignHalfIsCompletedByOthers(t *testing.T) {
+func TestTrust_SignPartialIsCompletedByOthers(t *testing.T) {
 	trust, next := twoRoots(t)
 	if _, err := trust.SignNext(next, now, key("root")); CodeOf(err) != CodeNotEnoughSignatures {
 		t.Fatalf("SignNext with one of two roots: %v", err)
 	}
-	raw, half, err := trust.SignHalf(next, now, key("root"))
+	raw, half, err := trust.SignPartial(next, now, key("root"))
 	if err != nil || !half {
-		t.Fatalf("SignHalf = %t, %v", half, err)
+		t.Fatalf("SignPartial = %t, %v", half, err)
 	}
 	if _, err := trust.Accept(raw, now); CodeOf(err) != CodeNotEnoughSignatures {
 		t.Errorf("a half-signed document is accepted: %v", err)
@@ -39,17 +39,17 @@ func TestTrust_SignHalfIsCompletedByOthers(t *testing.T) {
 	if got, err := trust.Accept(whole, now); err != nil || got.Version() != 2 {
 		t.Errorf("after the second root has signed: %v", err)
 	}
-	if _, half, err := trust.SignHalf(next, now, key("root"), key("second")); err != nil || half {
+	if _, half, err := trust.SignPartial(next, now, key("root"), key("second")); err != nil || half {
 		t.Errorf("with both roots it is half signed: %t, %v", half, err)
 	}
-	if _, _, err := trust.SignHalf(next, now, key("stranger")); CodeOf(err) != CodeUnknownKey {
+	if _, _, err := trust.SignPartial(next, now, key("stranger")); CodeOf(err) != CodeUnknownKey {
 		t.Errorf("a key that is no root: %v", err)
 	}
 }
 
-func TestReadDraft_RefusesWhatNobodyShouldSign(t *testing.T) {
+func TestReadDraft_RefusesInvalidDocuments(t *testing.T) {
 	trust, next := twoRoots(t)
-	raw, _, err := trust.SignHalf(next, now, key("root"))
+	raw, _, err := trust.SignPartial(next, now, key("root"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestReadDraft_RefusesWhatNobodyShouldSign(t *testing.T) {
 
 func FuzzReadDraft(f *testing.F) {
 	trust, next := twoRoots(f)
-	raw, _, err := trust.SignHalf(next, now, key("root"))
+	raw, _, err := trust.SignPartial(next, now, key("root"))
 	if err != nil {
 		f.Fatal(err)
 	}

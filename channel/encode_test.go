@@ -10,8 +10,8 @@ import (
 	"brink/digest"
 )
 
-// TestRelease_AppendJSONIsWhatEncodingJSONWrites: releases are signed and compared byte for byte.
-func TestRelease_AppendJSONIsWhatEncodingJSONWrites(t *testing.T) {
+// TestRelease_AppendJSONEqualsEncodingJSON: releases are signed and compared byte for byte.
+func TestRelease_AppendJSONEqualsEncodingJSON(t *testing.T) {
 	type limit Limit           // without the methods
 	type attachment Attachment // likewise
 	type fields struct {       // the same members as Release, for encoding/json to write alone
@@ -72,7 +72,7 @@ func TestRelease_AppendJSONIsWhatEncodingJSONWrites(t *testing.T) {
 	})
 }
 
-func TestRelease_AppendJSONKeepsWhatItDoesNotKnow(t *testing.T) {
+func TestRelease_AppendJSONKeepsUnknownMembers(t *testing.T) {
 	for _, members := range []string{
 		`"later":{"a":1}`, `"native":{"ios":{"later":1}}`, `"attachments":[{"kind":"zip","size":1,"later":[]}]`,
 	} {

@@ -27,8 +27,8 @@ func TestEpoch_RecoversABurntSequence(t *testing.T) {
 	_, err := next.VerifyManifest(burnt.Raw(), now)
 	wantCode(t, err, CodeWrongEpoch)
 
-	anew := must(burnt.Anew(next, release("1.0.1"), now))(t)
-	m := must(next.VerifyManifest(sign(t, anew, "ci"), now))(t)
+	restarted := must(burnt.Restart(next, release("1.0.1"), now))(t)
+	m := must(next.VerifyManifest(sign(t, restarted, "ci"), now))(t)
 	if m.Sequence != EpochSize+1 {
 		t.Errorf("the channel goes on from sequence %d, want %d", m.Sequence, uint64(EpochSize+1))
 	}

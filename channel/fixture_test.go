@@ -150,7 +150,7 @@ func payload(t testing.TB, raw []byte) []byte {
 	return must(e.DecodeB64Payload())(t)
 }
 
-// edit returns the JSON object with some members set anew; a nil value takes the member away.
+// edit returns the JSON object with some members replaced; a nil value removes the member.
 func edit(t testing.TB, object []byte, members map[string]any) []byte {
 	t.Helper()
 	var all map[string]any

@@ -16,10 +16,10 @@ import (
 	"brink/digest"
 )
 
-var update = flag.Bool("update", false, "write golden files anew")
+var update = flag.Bool("update", false, "update golden files")
 
 // TestResolve_ManifestsWithoutRulesDecideAsBefore reads what the first version of Brink signed, and what it decided for
-// many devices: testdata/before was written by it, and is never written anew.
+// many devices: testdata/before was written by it, and is never updated.
 func TestResolve_ManifestsWithoutRulesDecideAsBefore(t *testing.T) {
 	for _, name := range []string{"latest", "back", "fixed"} {
 		raw := must(os.ReadFile(filepath.Join("testdata", "before", name+".json")))(t)
@@ -68,9 +68,9 @@ func TestManifest_Golden(t *testing.T) {
 		}
 		want := must(os.ReadFile(path))(t)
 		if diff := cmp.Diff(string(want), b.String()); diff != "" {
-			t.Errorf("%s is signed in another way (-update writes it anew):\n%s", name, diff)
+			t.Errorf("%s is signed differently (-update updates it):\n%s", name, diff)
 		}
-		// Whoever reads the page reads what a device does.
+		// The page must say what a device does.
 		read := must(ParseManifest(forge(t, TypeManifest, want, "ann")))(t)
 		if read.Release.Attachment("zip") == nil || versions(read) != versions(m) || len(read.Overrides) != 3 {
 			t.Errorf("%s is read as %s", name, versions(read))

@@ -42,7 +42,7 @@ func TestKey_KnownPair(t *testing.T) {
 	}
 }
 
-func TestNewKey_EachIsAnother(t *testing.T) {
+func TestNewKey_IsRandom(t *testing.T) {
 	a, b := must(NewKey(nil))(t), must(NewKey(nil))(t)
 	if a.Public() == b.Public() {
 		t.Error("two new keys are the same")
@@ -127,7 +127,7 @@ func TestPrivateKey_ZeroSignsNothing(t *testing.T) {
 	}
 }
 
-func TestPublicKey_TextHasOneForm(t *testing.T) {
+func TestPublicKey_TextIsCanonical(t *testing.T) {
 	want := key("a").Public()
 	text := must(want.MarshalText())(t)
 	var got PublicKey

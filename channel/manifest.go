@@ -154,10 +154,10 @@ func (m *Manifest) Releases() iter.Seq[*Release] {
 	}
 }
 
-// Given yields the releases that devices can get now: the one that is served, the one for devices outside a rollout,
-// and those of overrides. A release may be yielded more than once. The caller must not change them. If the channel is
-// reverted, Given still yields the release: web sites have nothing else.
-func (m *Manifest) Given() iter.Seq[*Release] {
+// ActiveReleases yields the releases that devices can get now: the one that is served, the one for devices outside a
+// rollout, and those of overrides. A release may be yielded more than once. The caller must not change them. If the
+// channel is reverted, ActiveReleases still yields the release: web sites have nothing else.
+func (m *Manifest) ActiveReleases() iter.Seq[*Release] {
 	return func(yield func(*Release) bool) {
 		if !yield(&m.Release) {
 			return
@@ -175,9 +175,9 @@ func (m *Manifest) Given() iter.Seq[*Release] {
 	}
 }
 
-// Needs yields the bundles that a node must have before the manifest comes into force: those of the releases that
-// devices can get ([Manifest.Given]), and of their attachments, each once.
-func (m *Manifest) Needs() iter.Seq[digest.Digest] {
+// RequiredBundles yields the bundles that a node must have before the manifest comes into force: those of the releases
+// that devices can get ([Manifest.ActiveReleases]), and of their attachments, each once.
+func (m *Manifest) RequiredBundles() iter.Seq[digest.Digest] {
 	return func(yield func(digest.Digest) bool) {
 		seen := make(map[digest.Digest]bool)
 		first := func(id digest.Digest) bool {
@@ -187,7 +187,7 @@ func (m *Manifest) Needs() iter.Seq[digest.Digest] {
 			seen[id] = true
 			return yield(id)
 		}
-		for r := range m.Given() {
+		for r := range m.ActiveReleases() {
 			for id := range r.Bundles() {
 				if !first(id) {
 					return

@@ -340,7 +340,7 @@ func FuzzParseManifest(f *testing.F) {
 		if string(sign(t, again, "ann")) != string(again.Raw()) || versions(m) != versions(again) {
 			t.Errorf("%s came back as %s", versions(m), versions(again))
 		}
-		for range m.Needs() {
+		for range m.RequiredBundles() {
 			break
 		}
 		for _, d := range []Device{

@@ -109,8 +109,8 @@ func TestRenewal_KeyMayDoNothingElse(t *testing.T) {
 	wantCode(t, err, CodeUnknownKey)
 }
 
-// TestRenewal_FitsWhateverWasPublished: the largest manifest that can be signed can be renewed.
-func TestRenewal_FitsWhateverWasPublished(t *testing.T) {
+// TestRenewal_IsWithinBoundsForEveryManifest: the largest manifest that can be signed can be renewed.
+func TestRenewal_IsWithinBoundsForEveryManifest(t *testing.T) {
 	m := shop(t, "production", "1.0.0")
 	low, high := 0, MaxManifest
 	for low < high {

@@ -93,9 +93,9 @@ func Resolve(m *Manifest, d Device, now time.Time) Decision {
 	return q.decide()
 }
 
-// ResolveLast is Resolve for devices that verify no signatures, such as browsers and the plugins of other services: it
-// ignores expiry, which protects only devices that verify it. The others would lose their app.
-func ResolveLast(m *Manifest, d Device, now time.Time) Decision {
+// ResolveIgnoringExpiry is Resolve for devices that verify no signatures, such as browsers and the plugins of other
+// services: it ignores expiry, which protects only devices that verify it. The others would lose their app.
+func ResolveIgnoringExpiry(m *Manifest, d Device, now time.Time) Decision {
 	q := question{m: m, device: d, now: now, last: true}
 	return q.decide()
 }

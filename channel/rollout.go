@@ -91,7 +91,7 @@ func (r *Rollout) same(other Rollout) bool {
 // Roll returns the manifest that serves r to the devices of a rollout, and to all others what m serves, which may be
 // what their native app came with. It sets From of the rollout.
 //
-// It is like [Manifest.Publish], but also refuses to start before another rollout has reached all devices
+// It is like [Manifest.Publish], but also refuses to start a rollout before another one has reached all devices
 // ([CodeRolloutRunning]). If that is a rollout of r with the same share and times, it returns [ErrUnchanged].
 func (m *Manifest) Roll(r Release, to Rollout, now time.Time) (*Manifest, error) {
 	if m.Rollout != nil && !m.Rollout.finished(now) {

@@ -99,9 +99,9 @@ func TestRollout(t *testing.T) {
 	}
 }
 
-// TestRollout_KeepsWhatWasTakenBack is the device that slept through a rollback, and wakes while the fix is rolled out
+// TestRollout_KeepsVersionsWithdrawn is the device that slept through a rollback, and wakes while the fix is rolled out
 // to others.
-func TestRollout_KeepsWhatWasTakenBack(t *testing.T) {
+func TestRollout_KeepsVersionsWithdrawn(t *testing.T) {
 	m := must(shop(t, "production", "1.4.0", "1.5.0").RollBack("", now))(t)
 	m = signed(t, must(m.Roll(release("1.6.0"), Rollout{Share: 1000}, now))(t))
 	if m.Withdrawn != "1.5.0" {
@@ -121,7 +121,7 @@ func TestRollout_KeepsWhatWasTakenBack(t *testing.T) {
 	}
 }
 
-func TestRollout_CompletedItHasNothingTakenBack(t *testing.T) {
+func TestRollout_CompletingItEndsWithdrawal(t *testing.T) {
 	m := must(shop(t, "production", "1.4.0", "1.5.0").RollBack("", now))(t)
 	m = must(m.Roll(release("1.6.0"), Rollout{Share: 1000}, now))(t)
 	if done := signed(t, must(m.CompleteRollout(now))(t)); done.Withdrawn != "" {

@@ -160,7 +160,7 @@ func platforms(n int) (list []Platform) {
 	return list
 }
 
-func TestExplain_TellsEveryRuleUpToTheOneThatDecided(t *testing.T) {
+func TestExplain_DescribesEveryRuleUpToTheOneThatDecided(t *testing.T) {
 	m := must(ruled(t, Rules{MaxStep: StepPatch}).Roll(release("1.6.0"), Rollout{Share: 1250}, now))(t)
 	got, findings := Explain(m, Device{ID: "a", Version: "1.4.0"}, now)
 	var lines []string

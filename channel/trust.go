@@ -218,8 +218,8 @@ func (t *Trust) Raw() []byte { return t.raw }
 // Digest returns the digest of the signed bytes.
 func (t *Trust) Digest() digest.Digest { return digest.Sum(t.raw) }
 
-// Apps reports whether the org claims the app: whether a role includes it.
-func (t *Trust) Apps(app string) bool {
+// HasApp reports whether the org claims the app: whether a role includes it.
+func (t *Trust) HasApp(app string) bool {
 	return slices.ContainsFunc(t.doc.Roles, func(r Role) bool { return matches(r.Apps, app) })
 }
 

@@ -100,8 +100,8 @@ type AppChannel struct {
 	Reverted bool `json:"reverted,omitempty"`
 }
 
-// TrustTaken answers an upload of a trust document, with the version that is in force.
-type TrustTaken struct {
+// TrustAccepted answers an upload of a trust document, with the version that is in force.
+type TrustAccepted struct {
 	Org     string `json:"org"`
 	Version uint64 `json:"version"`
 }

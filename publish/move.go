@@ -129,7 +129,7 @@ func (s *session) next(r Request, current served, release channel.Release) (next
 	now := s.config.Now()
 	switch {
 	case current.lapsed:
-		next, err = current.manifest.Anew(s.trust, release, now)
+		next, err = current.manifest.Restart(s.trust, release, now)
 	case r.Rollout != nil:
 		next, err = current.manifest.Roll(release, *r.Rollout, now)
 	default:

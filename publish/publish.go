@@ -191,7 +191,7 @@ type Request struct {
 	// with Anew, which has no previous release for the other devices.
 	Rollout *channel.Rollout
 	// Anew starts a channel over whose manifest was lost or was signed by a key that the trust document no longer allows:
-	// only its sequence and version are used, see [channel.Manifest.Anew].
+	// only its sequence and version are used, see [channel.Manifest.Restart].
 	Anew bool
 	// Above is the last sequence that devices have seen of a lost channel. The sequence of the new manifest is higher.
 	Above  uint64

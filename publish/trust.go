@@ -14,7 +14,7 @@ func (s *session) resolveTrust(ctx context.Context, app string) error {
 	if err := s.advanceTrust(ctx); err != nil {
 		return fmt.Errorf("app %s: %w", app, err)
 	}
-	if !s.trust.Apps(app) {
+	if !s.trust.HasApp(app) {
 		return &channel.RefusedError{
 			Code: channel.CodeWrongApp, Reason: fmt.Sprintf("no role of org %s includes the app %s", s.trust.Org(), app),
 			Hint: "use the trust document of the org to which the app belongs",

@@ -36,7 +36,7 @@ type needs struct {
 }
 
 func needsOf(m *channel.Manifest) needs {
-	n := needs{given: slices.Collect(m.Needs())}
+	n := needs{given: slices.Collect(m.RequiredBundles())}
 	for i := range m.History {
 		n.before = append(n.before, slices.Collect(m.History[i].Bundles()))
 	}
@@ -119,7 +119,7 @@ func (s *signed) PutManifest(ctx context.Context, raw []byte, m *channel.Manifes
 	name := m.App + "/" + m.Channel
 	s.records.changing.Lock()
 	defer s.records.changing.Unlock()
-	for id := range m.Needs() {
+	for id := range m.RequiredBundles() {
 		if err := s.bundles.complete(ctx, id); err != nil {
 			return fmt.Errorf("put manifest of %s: %s: %w", name, ownerOf(m, id), err)
 		}
@@ -133,7 +133,7 @@ func (s *signed) PutManifest(ctx context.Context, raw []byte, m *channel.Manifes
 
 // ownerOf describes which release of the manifest has the bundle, for error messages.
 func ownerOf(m *channel.Manifest, id digest.Digest) string {
-	for r := range m.Given() {
+	for r := range m.ActiveReleases() {
 		if r.Bundle == id {
 			return "release " + r.Version
 		}

@@ -92,7 +92,7 @@ func (p *originPlace) Manifest(ctx context.Context, app, name string) ([]byte, e
 		return nil, err
 	}
 	if m, err := channel.ParseManifest(raw); err == nil {
-		for id := range m.Needs() {
+		for id := range m.RequiredBundles() {
 			p.near = append(p.near, id)
 		}
 		for release := range m.Releases() {

@@ -30,7 +30,7 @@ whose manifest was signed by a key that the document removes is no longer served
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			var accepted protocol.TrustTaken
+			var accepted protocol.TrustAccepted
 			path := protocol.TrustPath(trust.Org())
 			err = exchange(cmd.Context(), http.MethodPut, node, path, raw, protocol.MaxProblem, &accepted)
 			if err != nil {

@@ -132,7 +132,7 @@ func (sh *shell) updateOrg(
 		return nil, false, err
 	}
 	if half {
-		raw, incomplete, err = trust.SignHalf(next, now, roots...)
+		raw, incomplete, err = trust.SignPartial(next, now, roots...)
 	} else {
 		raw, err = trust.SignNext(next, now, roots...)
 	}

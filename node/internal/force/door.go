@@ -68,7 +68,7 @@ func (d *Door) Apply(ctx context.Context, raw []byte, app, name string, from Sou
 	}
 	if from.follows() {
 		update := d.State.Manifest(app, name) != nil
-		for id := range m.Needs() {
+		for id := range m.RequiredBundles() {
 			if err := d.Fetcher.Fetch(ctx, id, from.Node, update); err != nil {
 				return nil, fmt.Errorf("release %s of %s %s: %w", m.Release.Version, app, name, err)
 			}

@@ -78,7 +78,7 @@ func (h *Handlers) PutTrust(r *serve.Request) error {
 	if err := h.Door.ApplyTrust(h.Context, r.Names[0], raw, nil); err != nil {
 		return err
 	}
-	return r.WriteJSON(http.StatusOK, protocol.TrustTaken{
+	return r.WriteJSON(http.StatusOK, protocol.TrustAccepted{
 		Org: r.Names[0], Version: h.Door.State.Trust(r.Names[0]).Version(),
 	})
 }

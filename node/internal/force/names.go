@@ -86,7 +86,7 @@ func (n *names) add(m *channel.Manifest, by int) {
 			n.change(a.Bundle, naming{tenant: of, description: describeAttachment(a), count: by})
 		}
 	}
-	for r := range m.Given() {
+	for r := range m.ActiveReleases() {
 		n.change(r.Bundle, naming{tenant: of, description: describe(r), given: by})
 	}
 }
@@ -132,7 +132,7 @@ func (n *names) change(id digest.Digest, by naming) {
 // it needs must be there. Bundles never change, so the result stays true.
 func compareBundles(s *store.Store, m *channel.Manifest, needed bool) error {
 	if needed {
-		for id := range m.Needs() {
+		for id := range m.RequiredBundles() {
 			if _, here := s.Info(id); !here {
 				return fmt.Errorf("channel %s of %s: %w: bundle %s", m.Channel, m.App, store.ErrMissingBundle, id.Short())
 			}

@@ -38,7 +38,7 @@ func (s *State) Trusts() []*channel.Trust {
 // Claiming returns the first trust document, by name of the org, that claims the app, or nil.
 func (s *State) Claiming(app string) *channel.Trust {
 	for _, trust := range s.Trusts() {
-		if trust.Apps(app) {
+		if trust.HasApp(app) {
 			return trust
 		}
 	}

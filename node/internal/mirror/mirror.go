@@ -89,7 +89,7 @@ func (o *Mirror) put(ctx context.Context, m *channel.Manifest) error {
 	for release := range m.Releases() {
 		near = append(near, release.Bundle)
 	}
-	for id := range m.Needs() {
+	for id := range m.RequiredBundles() {
 		if err := o.putBundle(ctx, id, near); err != nil {
 			return fmt.Errorf("origin: bundle %s: %w", id.Short(), err)
 		}

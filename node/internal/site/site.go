@@ -102,7 +102,7 @@ func (s *Site) Patches(m *channel.Manifest) (list []represent.Derivation) {
 
 // given returns the decision of a channel for browsers: they are devices of the platform web without an ID or version.
 func (s *Site) given(m *channel.Manifest) channel.Decision {
-	return channel.ResolveLast(m, channel.Device{Platform: channel.Web}, s.Now())
+	return channel.ResolveIgnoringExpiry(m, channel.Device{Platform: channel.Web}, s.Now())
 }
 
 // ToFolder redirects to the path with a trailing slash, from which relative links resolve correctly.

@@ -93,7 +93,7 @@ func (a *Appflow) Check(q Query) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	decision := channel.ResolveLast(m, device(m, &in), a.config.Now())
+	decision := channel.ResolveIgnoringExpiry(m, device(m, &in), a.config.Now())
 	d := data{Incompatible: awaitsNative(m, decision.Reason)}
 	if release := decision.Release; release != nil {
 		where, err := a.offer(release, in.form())

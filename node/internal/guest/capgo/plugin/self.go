@@ -65,7 +65,7 @@ func (s *Server) list(list []*channel.Manifest, in *info) Answer {
 			continue
 		}
 		// Only these reasons are properties of the device; all others may change.
-		switch channel.ResolveLast(m, device, s.config.Now()).Reason {
+		switch channel.ResolveIgnoringExpiry(m, device, s.config.Now()).Reason {
 		case channel.ReasonPrivate, channel.ReasonPlatform, channel.ReasonEmulator, channel.ReasonDevice,
 			channel.ReasonDevelopment, channel.ReasonProduction:
 			continue

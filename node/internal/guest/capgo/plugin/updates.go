@@ -26,7 +26,7 @@ func (s *Server) Updates(r Request) Answer {
 		return noChannel().answer()
 	}
 	device := in.device()
-	decision := channel.ResolveLast(m, device, s.config.Now())
+	decision := channel.ResolveIgnoringExpiry(m, device, s.config.Now())
 	s.config.Checked(Check{App: in.App, Version: in.Version, Device: in.Device, Kind: decision.Kind})
 	switch decision.Kind {
 	case channel.Update, channel.Rollback:
@@ -40,7 +40,7 @@ func (s *Server) Updates(r Request) Answer {
 	case channel.UpToDate:
 		// If the channel was reverted to the built-in, and the device runs it already, the answer says so.
 		device.BuiltIn = false
-		if in.BuiltIn && channel.ResolveLast(m, device, s.config.Now()).Kind == channel.BuiltIn {
+		if in.BuiltIn && channel.ResolveIgnoringExpiry(m, device, s.config.Now()).Kind == channel.BuiltIn {
 			f := decline("already_on_builtin", "The device runs what its native app came with")
 			f.Kind = kindUpToDate
 			return f.answer()

@@ -2,16 +2,16 @@ package channel
 
 import "testing"
 
-func TestManifest_AnewTakesDevicesOnFromWhatLapsed(t *testing.T) {
+func TestManifest_RestartMovesDevicesFromALapsedManifest(t *testing.T) {
 	acme := trust(t, acme(), "root")
 	lapsed := shop(t, "production", "6.6.6")
 	lapsed.Sequence = 40
-	next, err := lapsed.Anew(acme, release("1.0.1"), now)
+	next, err := lapsed.Restart(acme, release("1.0.1"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if next.Sequence != 41 || len(next.History) != 0 || next.Withdrawn != "6.6.6" {
-		t.Errorf("anew: sequence %d, history %v, withdrawn %q", next.Sequence, next.History, next.Withdrawn)
+		t.Errorf("restart: sequence %d, history %v, withdrawn %q", next.Sequence, next.History, next.Withdrawn)
 	}
 	device := State{App: next.App, Channel: next.Channel, Sequence: 40, Version: "6.6.6"}
 	if _, err := device.Accept(next); err != nil {
@@ -20,7 +20,7 @@ func TestManifest_AnewTakesDevicesOnFromWhatLapsed(t *testing.T) {
 	if d := Resolve(next, Device{Version: "6.6.6"}, now); d.Kind != Rollback {
 		t.Errorf("a device on what lapsed gets %+v", d)
 	}
-	if higher, err := lapsed.Anew(acme, release("7.0.0"), now); err != nil || higher.Withdrawn != "" || higher.Rollback {
-		t.Errorf("anew above what lapsed: %+v, %v", higher, err)
+	if higher, err := lapsed.Restart(acme, release("7.0.0"), now); err != nil || higher.Withdrawn != "" || higher.Rollback {
+		t.Errorf("restart above what lapsed: %+v, %v", higher, err)
 	}
 }
