@@ -40,7 +40,7 @@ func deep(n, depth int) []string {
 	return names
 }
 
-// TestBundle_FoldersAreBounded: no door lets in a bundle whose folders outnumber its files by far, for folders take
+// TestBundle_FoldersAreBounded: no parser accepts a bundle with far more folders than files, because folders take
 // none of the bytes that are signed.
 func TestBundle_FoldersAreBounded(t *testing.T) {
 	t.Parallel()
@@ -108,8 +108,8 @@ func indexOf(names []string) []byte {
 	return x.finish().Encode()
 }
 
-// TestReadArchiveOf_CallsNoMoreThanSaid: what is made of an archive is bounded before it is made.
-func TestReadArchiveOf_CallsNoMoreThanSaid(t *testing.T) {
+// TestReadArchiveOf_CallsForNoMoreThanTheLimit: what is made of an archive is bounded before it is made.
+func TestReadArchiveOf_CallsForNoMoreThanTheLimit(t *testing.T) {
 	t.Parallel()
 	for name, names := range map[string][]string{
 		"files":   {"a", "b", "c", "d"},

@@ -146,7 +146,7 @@ func genFiles(t *rapid.T) map[string][]byte {
 	return files
 }
 
-func TestIndexArchive_GivesTheSameIndex(t *testing.T) {
+func TestIndexArchive_ReturnsTheSameIndex(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ix, archive := index(t, genFiles(rt))
 		again, err := IndexArchive(context.Background(), archive)
@@ -217,7 +217,7 @@ func TestFileReader_ReadsAndSeeks(t *testing.T) {
 	}
 }
 
-func TestFolder_RefusesWhatNoBundleCanHold(t *testing.T) {
+func TestFolder_RefusesInvalidFiles(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(outside, []byte("s"), 0o600); err != nil {
@@ -322,7 +322,7 @@ func TestCheckPaths_RefusesNamesThatMeet(t *testing.T) {
 	}
 }
 
-func TestDecodeIndex_RefusesWhatDoesNotAddUp(t *testing.T) {
+func TestDecodeIndex_RefusesInconsistentIndexes(t *testing.T) {
 	good, _ := index(t, sampleFiles())
 	for name, spoil := range map[string]func(*Index){
 		"schema":        func(ix *Index) { ix.Schema = 2 },
@@ -411,7 +411,7 @@ func TestReadArchive_RefusesOtherTars(t *testing.T) {
 	}
 }
 
-func TestDiff_NamesWhatChanged(t *testing.T) {
+func TestDiff_ListsChanges(t *testing.T) {
 	old, _ := index(t, map[string][]byte{"gone": []byte("1"), "same": []byte("2"), "edit": []byte("3"), "z": noise(1, 9)})
 	next, _ := index(t, map[string][]byte{"new": []byte("22"), "same": []byte("2"), "edit": []byte("333"), "copy": noise(1, 9), "z": noise(1, 9)})
 	want := []Change{

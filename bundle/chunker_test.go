@@ -18,7 +18,7 @@ func cuts(data []byte) (list []Chunk) {
 	return list
 }
 
-func TestCut_KeepsItsBounds(t *testing.T) {
+func TestCut_IsWithinBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		data := noise(rapid.Uint64Range(0, 1000).Draw(t, "seed"), rapid.IntRange(1, 3<<20).Draw(t, "size"))
 		list := cuts(data)
@@ -30,7 +30,7 @@ func TestCut_KeepsItsBounds(t *testing.T) {
 	})
 }
 
-func TestCut_AverageIsNearWhatItSays(t *testing.T) {
+func TestCut_AverageIsNearAvgChunk(t *testing.T) {
 	list := cuts(noise(7, 64<<20))
 	if avg := (64 << 20) / len(list); avg < AvgChunk*3/4 || avg > AvgChunk*3/2 {
 		t.Errorf("average chunk of noise is %d bytes, want about %d", avg, AvgChunk)

@@ -58,7 +58,7 @@ func TestDecodeIndex_CostsLittleWhateverTheBytes(t *testing.T) {
 	}
 }
 
-func TestDecodeIndex_StopsWhereItIsWrong(t *testing.T) {
+func TestDecodeIndex_StopsAtTheFirstError(t *testing.T) {
 	head := `{"schema":1,"archive":{"digest":"` + strings.Repeat("0", 64) + `","sha256":"` + strings.Repeat("0", 64) +
 		`","size":1},"files":[`
 	used := cost.Of(func() {
@@ -87,7 +87,7 @@ func TestDecodeIndex_BoundsChunks(t *testing.T) {
 	}
 }
 
-func TestMaxIndexOf_HoldsTheLargestIndex(t *testing.T) {
+func TestMaxIndexOf_BoundsTheLargestIndex(t *testing.T) {
 	for length := 1; length <= MaxPath; length++ {
 		ix := &Index{Schema: Schema}
 		for i := range 40 {

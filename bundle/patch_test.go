@@ -44,7 +44,7 @@ func TestPatch_RoundTrip(t *testing.T) {
 	})
 }
 
-func TestPatch_FindsWhatIsFarBack(t *testing.T) {
+func TestPatch_FindsDistantMatches(t *testing.T) {
 	old := noise(1, 9<<20) // longer than the 8 MiB window that any client accepts
 	next := append(noise(2, 100), old...)
 	patch, err := EncodePatch(old, next, digest.SumSHA256(old))
@@ -59,7 +59,7 @@ func TestPatch_FindsWhatIsFarBack(t *testing.T) {
 	}
 }
 
-func TestDecodePatch_RefusesWhatIsNotForIt(t *testing.T) {
+func TestDecodePatch_RefusesOtherPatches(t *testing.T) {
 	old, other, next := noise(1, 5000), noise(2, 5000), noise(3, 5000)
 	patch, err := EncodePatch(old, next, digest.SumSHA256(old))
 	if err != nil {
@@ -78,7 +78,7 @@ func TestDecodePatch_RefusesWhatIsNotForIt(t *testing.T) {
 	}
 }
 
-func TestApplyPatch_MakesTheBytesOrNone(t *testing.T) {
+func TestApplyPatch_ReturnsTheBytesOrAnError(t *testing.T) {
 	old, next := noise(1, 5000), append(noise(3, 700), noise(1, 5000)[1000:]...)
 	name := digest.SumSHA256(old)
 	patch, err := EncodePatch(old, next, name)
@@ -104,8 +104,8 @@ func TestApplyPatch_MakesTheBytesOrNone(t *testing.T) {
 	}
 }
 
-// TestApplyPatch_TakesAnyWindowThatIsAllowed has a patch of another encoder: its window is larger than its content.
-func TestApplyPatch_TakesAnyWindowThatIsAllowed(t *testing.T) {
+// TestApplyPatch_AcceptsAnyAllowedWindow has a patch of another encoder: its window is larger than its content.
+func TestApplyPatch_AcceptsAnyAllowedWindow(t *testing.T) {
 	old, next := noise(1, 5000), noise(2, 300)
 	name := digest.SumSHA256(old)
 	patch := bytes.NewBuffer(append([]byte(patchMagic), name[:]...))
@@ -124,8 +124,8 @@ func TestApplyPatch_TakesAnyWindowThatIsAllowed(t *testing.T) {
 	}
 }
 
-// TestPatch_WantsNoLargerWindowThanClientsHave holds the bound of RFC 9842, section 5.
-func TestPatch_WantsNoLargerWindowThanClientsHave(t *testing.T) {
+// TestPatch_NeedsNoLargerWindowThanClientsAccept holds the bound of RFC 9842, section 5.
+func TestPatch_NeedsNoLargerWindowThanClientsAccept(t *testing.T) {
 	for name, size := range map[string]struct{ old, next int }{
 		"tiny":                 {0, 1},
 		"small":                {5000, 4700},
@@ -157,8 +157,8 @@ func TestPatch_WantsNoLargerWindowThanClientsHave(t *testing.T) {
 	}
 }
 
-// TestPatch_CutsWhereLargeFilesBegin has an archive whose second and fourth file are large.
-func TestPatch_CutsWhereLargeFilesBegin(t *testing.T) {
+// TestPatch_StartsABlockAtEachLargeFile has an archive whose second and fourth file are large.
+func TestPatch_StartsABlockAtEachLargeFile(t *testing.T) {
 	archive := func(seed uint64) []byte {
 		files := fstest.MapFS{}
 		for i, size := range []int{1000, largeFile, largeFile - 1, largeFile + 5000} {

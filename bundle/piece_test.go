@@ -22,7 +22,7 @@ func (a *alphabet) Piece(offset int64) ([]byte, error) {
 	return []byte("abcdefghijklmnopqrstuvwxyz")[offset:min(26, offset-offset%5+5)], nil
 }
 
-func TestPieceReader_IsAReaderLikeAnyOther(t *testing.T) {
+func TestPieceReader_Conforms(t *testing.T) {
 	r := ReadPieces(&alphabet{})
 	if err := iotest.TestReader(&r, []byte("abcdefghijklmnopqrstuvwxyz")); err != nil {
 		t.Error(err)
@@ -46,7 +46,7 @@ func TestPieceReader_IsAReaderLikeAnyOther(t *testing.T) {
 }
 
 // A source that was cut fails with io.EOF, which is not the end of the whole.
-func TestPieceReader_SourceThatEndsTooEarly(t *testing.T) {
+func TestPieceReader_SourceIsTruncated(t *testing.T) {
 	r := ReadPieces(&alphabet{fails: fmt.Errorf("fetch: %w", io.EOF)})
 	if n, err := r.WriteTo(io.Discard); n != 10 || !errors.Is(err, io.EOF) {
 		t.Errorf("WriteTo = %d, %v, want 10 and what the source said", n, err)

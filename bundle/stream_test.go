@@ -64,7 +64,7 @@ func TestStream_RoundTrip(t *testing.T) {
 	}
 }
 
-func TestStreamReader_NoticesEveryCut(t *testing.T) {
+func TestStreamReader_DetectsEveryTruncation(t *testing.T) {
 	codec := NewCodec()
 	whole := stream(t, codec.Frame(noise(1, 300)), codec.Frame(noise(2, 200)))
 	for n := range whole {

@@ -130,7 +130,7 @@ func TestGate_StrangersTakeNoPlacesOfMembers(t *testing.T) {
 	}
 }
 
-func TestGate_ClosesWhatNoNetworkAllows(t *testing.T) {
+func TestGate_ClosesStreamsFromOtherNetworks(t *testing.T) {
 	under, err := listen(t.Context(), &memberlist.Config{BindAddr: "127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)

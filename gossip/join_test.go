@@ -27,7 +27,7 @@ func addresses(list ...string) []netip.AddrPort {
 	return parsed
 }
 
-func TestAddressBook_KeepsFormerMembersBehindPresentOnes(t *testing.T) {
+func TestAddressBook_ListsFormerMembersAfterPresentOnes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers")
 	self := netip.MustParseAddrPort("10.0.0.9:1")
 	b, err := loadAddressBook(path, self)
@@ -79,7 +79,7 @@ func TestAddressBook_IsBounded(t *testing.T) {
 	}
 }
 
-func TestAddressBook_WhatIsLeftOfADamagedFileCounts(t *testing.T) {
+func TestAddressBook_UsesTheRestOfADamagedFile(t *testing.T) {
 	got := parseAddresses([]byte("10.0.0.1:1\n\x00\x00garbage\n10.0.0.1:1\n10.0.0.2:0\n\n[::1]:5\r\n10.0.0.3:99999\n10.0.0.4"))
 	if diff := cmp.Diff([]string{"10.0.0.1:1", "[::1]:5"}, texts(got)); diff != "" {
 		t.Errorf("known (-want +got):\n%s", diff)
@@ -122,7 +122,7 @@ func TestGossip_FindsTheFleetByItsFile(t *testing.T) {
 	})
 }
 
-func TestGossip_FileThatCanNotBeWrittenIsTold(t *testing.T) {
+func TestGossip_LogsThatTheFileCannotBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
 		var log bytes.Buffer
@@ -212,7 +212,7 @@ func TestDelegate_NeverBlocks(t *testing.T) {
 	})
 }
 
-func TestLogHandler_HaveTheLevelThatMemberlistGaveThem(t *testing.T) {
+func TestLogHandler_UsesTheLevelOfMemberlist(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		g := &Gossip{config: Config{Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{

@@ -42,7 +42,7 @@ func decode(t *testing.T, text string) []byte {
 	return key
 }
 
-func TestReadKeys_RefusesWithoutTellingTheKey(t *testing.T) {
+func TestReadKeys_ErrorsDoNotQuoteTheKey(t *testing.T) {
 	key := NewKey()
 	for _, file := range []string{
 		"", "# none\n", key + "\n" + key, key[:len(key)-4], key + "AAAA", "x" + key, strings.Repeat(NewKey()+"\n", 9),
@@ -137,7 +137,7 @@ func TestGossip_RekeyRefusesTwoStepsAtOnce(t *testing.T) {
 }
 
 // In each step the nodes take the new keys one after the other, with time between them, and the fleet never notices.
-func TestFleet_KeysRotateWhileItWorks(t *testing.T) {
+func TestFleet_KeysCanBeRotatedWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
 		nodes := f.grow(t, 4)

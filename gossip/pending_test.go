@@ -40,7 +40,7 @@ func testPending(held *pointerTable, region string) *pending {
 	return newPending(better, find, region)
 }
 
-func TestPending_AsksForTheHighestFirstAndNearest(t *testing.T) {
+func TestPending_PrefersTheHighestThenTheNearest(t *testing.T) {
 	w := testPending(&pointerTable{}, "eu")
 	for holder, sequence := range map[string]uint64{"m1": 9, "m2": 9, "m3": 5, "gone": 11} {
 		w.add(manifest("shop", sequence), holder, fromBroadcast)

@@ -48,7 +48,7 @@ func TestTable_IsTheHighestOfAllInAnyOrder(t *testing.T) {
 
 // Two nodes whose tables differ anyhow are the same after one exchange, whatever the order of their names and however
 // many pages it takes, and each pointer travels in one direction.
-func TestExchange_MakesTwoTablesTheSame(t *testing.T) {
+func TestExchange_ReconcilesTwoTables(t *testing.T) {
 	both := func(t *testing.T, a, b *Gossip) {
 		t.Helper()
 		for range 2 { // the order in which the two sides are heard does not matter
@@ -161,8 +161,8 @@ func TestFleet_CostOfBeingInSyncDoesNotGrow(t *testing.T) {
 	}
 }
 
-// Who was away learns much that the others know: it must not tell them again, with a broadcast for each.
-func TestFleet_NewcomerLearnsMuchAndKeepsQuiet(t *testing.T) {
+// A node that was offline receives many pointers that the others have: it must not broadcast them again.
+func TestFleet_NewcomerDoesNotBroadcastWhatOthersHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
 		n := f.add("n0")

@@ -37,7 +37,7 @@ func TestBroadcast_IsSmall(t *testing.T) {
 	}
 }
 
-// Memberlist keeps a broadcast for ever that fits into no packet, so the longest one must arrive.
+// Memberlist never drops a broadcast that does not fit into a packet, so the longest one must arrive.
 func TestBroadcast_LongestFitsThePackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()

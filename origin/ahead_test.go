@@ -89,7 +89,7 @@ func TestFiller_AheadStartsAtARandomTime(t *testing.T) {
 	}
 }
 
-func TestFiller_AheadKeepsToItsRateUntilSomebodyWaits(t *testing.T) {
+func TestFiller_AheadIsLimitedUntilACallWaits(t *testing.T) {
 	const size, rate = 4 << 20, 1 << 20
 	first, second := storetest.Random(t, 220, size), storetest.Random(t, 221, size)
 	synctest.Test(t, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestFiller_AheadTriesAgain(t *testing.T) {
 	})
 }
 
-func TestFiller_AheadForgetsTheOldest(t *testing.T) {
+func TestFiller_AheadDropsTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := sourceOf("a")
 		source.fetch = hang

@@ -76,7 +76,7 @@ func TestFiller_FillsARealStore(t *testing.T) {
 	}
 }
 
-func TestFiller_OneWhoGivesUpStopsNobodyElse(t *testing.T) {
+func TestFiller_CancelledCallStopsNoOther(t *testing.T) {
 	b := storetest.Random(t, 2, 1000)
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
@@ -102,7 +102,7 @@ func TestFiller_OneWhoGivesUpStopsNobodyElse(t *testing.T) {
 	})
 }
 
-func TestFiller_LeavesWhatStallsAndAsksForTheRestOnly(t *testing.T) {
+func TestFiller_FetchesOnlyTheRestAfterAStall(t *testing.T) {
 	b := storetest.Random(t, 3, 3<<20)
 	synctest.Test(t, func(t *testing.T) {
 		slow, good := sourceOf("slow", b), sourceOf("good", b)
@@ -140,7 +140,7 @@ func TestFiller_LeavesWhatStallsAndAsksForTheRestOnly(t *testing.T) {
 	})
 }
 
-func TestFiller_ASlowStoreIsNoStall(t *testing.T) {
+func TestFiller_SlowStoreIsNotAStall(t *testing.T) {
 	b := storetest.Random(t, 5, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeStore()
@@ -218,7 +218,7 @@ func TestFiller_BlamesWhoGaveTheIndex(t *testing.T) {
 	}
 }
 
-func TestFiller_TakesFromEachWhatItHas(t *testing.T) {
+func TestFiller_FetchesFromEachSourceWhatItHas(t *testing.T) {
 	b := storetest.Random(t, 10, 2<<20)
 	left, right := sourceOf("left", b), sourceOf("right", b)
 	half := func(odd bool) func(context.Context, int, *bundle.Frame) error {
@@ -240,7 +240,7 @@ func TestFiller_TakesFromEachWhatItHas(t *testing.T) {
 	}
 }
 
-func TestFiller_ComesBackToWhatWasDown(t *testing.T) {
+func TestFiller_RetriesSourcesThatWereDown(t *testing.T) {
 	b := storetest.Random(t, 13, 1000)
 	synctest.Test(t, func(t *testing.T) {
 		down := errors.New("connection refused")
@@ -298,7 +298,7 @@ func TestFiller_HealsWhatWasLost(t *testing.T) {
 	}
 }
 
-func TestFiller_TheStoresOwnFailureBlamesNobody(t *testing.T) {
+func TestFiller_StoreFailureBlamesNoSource(t *testing.T) {
 	b := storetest.Random(t, 15, 1000)
 	s, source := newFakeStore(), sourceOf("a", b)
 	s.room = store.ErrQuota

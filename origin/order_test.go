@@ -26,7 +26,7 @@ func drawMembers(t *rapid.T) []Member {
 	return members
 }
 
-func TestOrder_IsAPureFunctionOfWhoIsThere(t *testing.T) {
+func TestOrder_DependsOnlyOnTheMembers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members := drawMembers(t)
 		self, id := rapid.SampledFrom(members).Draw(t, "self"), idOf(rapid.Int().Draw(t, "id"))
@@ -56,7 +56,7 @@ func away(self, m Member) int {
 }
 
 // All nodes of a region must find the same owner, or each would fetch the bundle from outside.
-func TestOrder_AllOfARegionFindTheSameOwner(t *testing.T) {
+func TestOrder_IsConsistentInARegion(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members, id := drawMembers(t), idOf(rapid.Int().Draw(t, "id"))
 		for _, self := range members {
@@ -88,7 +88,7 @@ func TestOwner_OfNobody(t *testing.T) {
 	}
 }
 
-func TestOwner_AMemberThatComesTakesItsShareOnly(t *testing.T) {
+func TestOwner_NewMemberMovesOnlyItsShare(t *testing.T) {
 	const bundles = 4000
 	for _, n := range []int{1, 3, 10} {
 		var members []Member

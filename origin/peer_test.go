@@ -107,7 +107,7 @@ func (n *fakeNode) send(w io.Writer, chunks []digest.Digest) {
 	_ = stream.Close()
 }
 
-func TestPeer_GivesBundles(t *testing.T) {
+func TestPeer_SendsBundles(t *testing.T) {
 	b := storetest.Random(t, 300, 2<<20)
 	n := newFakeNode(t, b)
 	want := b.Index.Encode()
@@ -164,7 +164,7 @@ func TestPeer_SaysNoMoreThanItHas(t *testing.T) {
 	}
 }
 
-func TestPeer_LeavesANodeThatIsNotWell(t *testing.T) {
+func TestPeer_ReportsAFailingNode(t *testing.T) {
 	b := storetest.Random(t, 303, 1<<20)
 	answer := func(status int, body string) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, _ *http.Request) bool {
@@ -232,7 +232,7 @@ func TestPeer_LeavesANodeThatIsNotWell(t *testing.T) {
 	}
 }
 
-func TestPeer_EndsWithItsContext(t *testing.T) {
+func TestPeer_StopsWithItsContext(t *testing.T) {
 	b := storetest.Random(t, 304, 1000)
 	n := newFakeNode(t, b)
 	asked := make(chan struct{})
@@ -248,7 +248,7 @@ func TestPeer_EndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestNewPeer_RefusesWhatIsNoNode(t *testing.T) {
+func TestNewPeer_RefusesOtherAddresses(t *testing.T) {
 	for _, address := range []string{"", "node", "ftp://node", "http://", "://"} {
 		if _, err := NewPeer(PeerConfig{Name: "a", URL: address, HTTP: http.DefaultClient}); err == nil {
 			t.Errorf("a peer at %q was made", address)

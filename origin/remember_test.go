@@ -10,7 +10,7 @@ import (
 	"brink/store/storetest"
 )
 
-func TestFiller_RemembersThatNobodyHasIt(t *testing.T) {
+func TestFiller_RemembersThatNoSourceHasIt(t *testing.T) {
 	b := storetest.Random(t, 11, 1000)
 	synctest.Test(t, func(t *testing.T) {
 		source := sourceOf("a")
@@ -42,7 +42,7 @@ func TestFiller_RemembersThatNobodyHasIt(t *testing.T) {
 }
 
 // A node that starts knows nobody at first, and its devices need not wait until that is forgotten.
-func TestFiller_AsksWhoeverComes(t *testing.T) {
+func TestFiller_UsesNewSources(t *testing.T) {
 	b := storetest.Random(t, 14, 1000)
 	var sources []Source
 	f, err := New(Config{Store: newFakeStore(), Sources: func(digest.Digest) []Source { return sources }})

@@ -26,7 +26,7 @@ func TestListed_FitsItsBound(t *testing.T) {
 	}
 }
 
-func TestCursor_ComesBackAndOrdersByAppFirst(t *testing.T) {
+func TestCursor_RoundTripAndOrder(t *testing.T) {
 	order := []Cursor{{}, {"a", "x"}, {"a", "y"}, {"a-b", "a"}, {"a.b", "a"}, {"b", "a"}}
 	for i, c := range order {
 		text := ""

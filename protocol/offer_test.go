@@ -29,7 +29,7 @@ func TestReadIntent_LeavesTheIndex(t *testing.T) {
 	}
 }
 
-func TestReadIntent_StopsWhereNoneCanBe(t *testing.T) {
+func TestReadIntent_StopsAtTheLimit(t *testing.T) {
 	for name, offer := range map[string]string{
 		"empty": "", "no line feed": `{"payload":""}`, "too long": strings.Repeat("x", channel.MaxIntent+2),
 		"far too long": strings.Repeat("x", 8<<20) + "\n",
@@ -52,7 +52,7 @@ func TestReadIntent_StopsWhereNoneCanBe(t *testing.T) {
 	}
 }
 
-func TestCheckUpload_TakesNothingButAPath(t *testing.T) {
+func TestCheckUpload_AcceptsOnlyAPath(t *testing.T) {
 	if err := CheckUpload(UploadPath("A1-b_2")); err != nil {
 		t.Error(err)
 	}

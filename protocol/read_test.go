@@ -10,7 +10,7 @@ import (
 	"brink/protocol"
 )
 
-func TestReadAll_TakesAsMuchAsItMay(t *testing.T) {
+func TestReadAll_StopsAtTheLimit(t *testing.T) {
 	if raw, err := protocol.ReadAll(strings.NewReader("12345"), 5); string(raw) != "12345" || err != nil {
 		t.Errorf("ReadAll = %q, %v", raw, err)
 	}

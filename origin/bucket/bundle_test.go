@@ -18,7 +18,7 @@ import (
 	"brink/store/storetest"
 )
 
-func TestBucket_GivesBackWhatWasPut(t *testing.T) {
+func TestBucket_RoundTrip(t *testing.T) {
 	s := newFakeS3(t)
 	b := byS3(t, s)
 	one := storetest.Random(t, 1, 2<<20)
@@ -50,7 +50,7 @@ func TestBucket_GivesBackWhatWasPut(t *testing.T) {
 	}
 }
 
-func TestBucket_TakesOnlyWhatItLacks(t *testing.T) {
+func TestBucket_UploadsOnlyMissingChunks(t *testing.T) {
 	s := newFakeS3(t)
 	b := byS3(t, s)
 	files := map[string][]byte{"a": storetest.Noise(1, 500_000), "b": storetest.Noise(2, 500_000)}
@@ -138,7 +138,7 @@ func TestBucket_TwoPutTheSameAtOnce(t *testing.T) {
 	}
 }
 
-func TestBucket_MendsWhatWasRemoved(t *testing.T) {
+func TestBucket_RepairsWhatWasRemoved(t *testing.T) {
 	s := newFakeS3(t)
 	b := byS3(t, s)
 	one := storetest.Random(t, 4, 1<<20)

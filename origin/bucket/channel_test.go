@@ -175,7 +175,7 @@ func TestBucket_ReadersNeverGoBack(t *testing.T) {
 	}
 }
 
-// A publisher that dies between the two writes leaves a sequence that nobody sees. Whoever comes next finishes it.
+// A publisher that crashes between the two writes leaves a sequence that nobody sees. The next publisher finishes it.
 func TestBucket_FinishesWhatAnotherBegan(t *testing.T) {
 	s := newFakeS3(t)
 	b := byS3(t, s)
@@ -289,7 +289,7 @@ func trust(t *testing.T, version uint64, roots ...channel.PrivateKey) []byte {
 	return raw
 }
 
-// TestBucket_KeepsEveryTrustVersion: all roots are replaced twice, and whoever has the first document comes to the last.
+// TestBucket_KeepsEveryTrustVersion: all roots are replaced twice, and a reader of the first document accepts the last.
 func TestBucket_KeepsEveryTrustVersion(t *testing.T) {
 	b := byS3(t, newFakeS3(t))
 	one, two, three := newKey(t), newKey(t), newKey(t)

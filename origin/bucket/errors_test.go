@@ -11,7 +11,7 @@ import (
 	"brink/store/storetest"
 )
 
-func TestOpen_RefusesWhatIsNoBucket(t *testing.T) {
+func TestOpen_RefusesOtherAddresses(t *testing.T) {
 	newFakeS3(t)
 	for _, address := range []string{
 		"", "bucket", "s3://", "ftp://host/x", "s3://user:secret@bucket", "https://user:secret@host/x", "s3://b?style=other",
@@ -47,7 +47,7 @@ func TestOpen_ReadsTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestBucket_SaysWhatIsWrong(t *testing.T) {
+func TestBucket_ErrorsHaveAKindAndAHint(t *testing.T) {
 	for name, row := range map[string]struct {
 		status int
 		code   string
@@ -105,7 +105,7 @@ func TestBucket_WithoutCredentials(t *testing.T) {
 	}
 }
 
-func TestBucket_ComesThroughATroubledStore(t *testing.T) {
+func TestBucket_RetriesAFailingStore(t *testing.T) {
 	s := newFakeS3(t)
 	n := 0
 	s.Fail = func(w http.ResponseWriter, _ *http.Request, _ string) bool {

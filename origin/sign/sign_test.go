@@ -120,7 +120,7 @@ func TestRing_KeysCanBeReplacedOneByOne(t *testing.T) {
 	}
 }
 
-func TestRing_TellsWhatIsNoSignature(t *testing.T) {
+func TestRing_RefusesMalformedFields(t *testing.T) {
 	r := ring(t, key(1))
 	good := r.Sign(request(), now)
 	for _, field := range []string{
