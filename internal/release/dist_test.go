@@ -102,6 +102,9 @@ func (d dist) unpackProgram(t *testing.T, one target, to string) {
 // wantVersion runs brink version.
 func (d dist) wantVersion(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
+	if cmd.Env == nil {
+		cmd.Env = []string{} // the program would warn of BRINK_DIST, which is not a setting
+	}
 	out, err := cmd.CombinedOutput()
 	want := fmt.Sprintf("brink %s (%s/%s, %s)\n", d.short(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	if err != nil || !bytes.HasPrefix(out, []byte(want)) {
