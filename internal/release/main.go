@@ -112,7 +112,7 @@ func (r *release) prepare(ctx context.Context) (err error) {
 	}
 	if r.version == "" {
 		if r.version, err = r.output(ctx, ".", "git", "describe", "--tags", "--exact-match", "HEAD"); err != nil {
-			return fmt.Errorf("HEAD has no tag: tag it first, or try with make release VERSION=v0.1.0: %w", err)
+			return fmt.Errorf("HEAD has no tag: tag it first, or try with make release VERSION=v0.1.0-rc.1: %w", err)
 		}
 	}
 	if err := checkVersion(r.version); err != nil {
