@@ -13,9 +13,12 @@ import (
 	"time"
 
 	"brink/bench/corpus"
+	"brink/bench/how"
+	"brink/bench/internal/report"
 	"brink/bench/updater"
 	"brink/bundle"
 	"brink/digest"
+
 	format "brink/protocol/capgo"
 	"brink/publish"
 )
@@ -30,13 +33,13 @@ const (
 )
 
 // capgo takes devices with Capgo's plugin through updates, by Brink and by nginx in turns.
-func capgo(ctx context.Context, b *bench) (r *report, err error) {
+func capgo(ctx context.Context, b *bench) (r *report.Report, err error) {
 	if err := need(append(updater.Tools(), "nginx", "taskset")...); err != nil {
 		return nil, err
 	}
 	for _, jar := range updater.Jars() {
 		if _, err := os.Stat(jar); err != nil {
-			return nil, &skipped{"not on this machine: " + jar}
+			return nil, &report.Skipped{Why: "not on this machine: " + jar}
 		}
 	}
 	c := &capgoBench{site: site{bench: b}, encoded: map[digest.Digest]bool{}, seen: map[string]*capgoSeen{}}
@@ -56,7 +59,7 @@ func capgo(ctx context.Context, b *bench) (r *report, err error) {
 		return nil, err
 	}
 	if c.classPath, err = updater.Compile(ctx, filepath.Join(c.dir, "java"), capgoPlugin); err != nil {
-		return nil, &skipped{"the plugin cannot be had here: " + err.Error()}
+		return nil, &report.Skipped{Why: "the plugin cannot be had here: " + err.Error()}
 	}
 	if c.node, err = c.startNode(ctx); err != nil {
 		return nil, err
@@ -79,11 +82,11 @@ func capgo(ctx context.Context, b *bench) (r *report, err error) {
 			}
 		}
 	}
-	return &report{
+	return &report.Report{
 		Title: "whole updates of an app with Capgo's plugin, by Brink and by nginx with the same files",
-		How: how("capgo", capgoPlugin, c.releases[0].files, float64(c.releases[0].bytes)/1e6, capgoPair().String(), rounds,
+		How: how.Paragraphs("capgo", capgoPlugin, c.releases[0].files, float64(c.releases[0].bytes)/1e6, capgoPair().String(), rounds,
 			placement, capgoProcessors),
-		Tables: []table{c.times(), c.costs()},
+		Tables: []report.Table{c.times(), c.costs()},
 	}, nil
 }
 
@@ -120,7 +123,7 @@ func (c *capgoBench) cut(ctx context.Context) error {
 	for i, from := range []corpus.Release{pair.Old, pair.New, pair.Old} {
 		source, err := corpus.Open(from.App, from.Version)
 		if errors.Is(err, corpus.ErrMissing) {
-			return &skipped{err.Error()}
+			return &report.Skipped{Why: err.Error()}
 		}
 		if err != nil {
 			return err
@@ -302,31 +305,31 @@ func (c *capgoBench) of(what string, brink bool) *capgoSeen {
 	return c.seen[key]
 }
 
-func (c *capgoBench) times() table {
-	t := table{
+func (c *capgoBench) times() report.Table {
+	t := report.Table{
 		Title: "Milliseconds of an update",
 		Head:  []string{"update", "Brink", "nginx", "Brink / nginx", "Brink, downloaded", "nginx, downloaded"},
 	}
 	for _, what := range []string{capgoByZip, capgoByFile, capgoSecond} {
 		ours, theirs := c.of(what, true), c.of(what, false)
-		t.add(what, spread(ours.shown, 0), spread(theirs.shown, 0),
-			fmt.Sprintf("%.2f", median(ours.shown)/median(theirs.shown)),
-			spread(ours.downloaded, 0), spread(theirs.downloaded, 0))
+		t.Add(what, report.Spread(ours.shown, 0), report.Spread(theirs.shown, 0),
+			fmt.Sprintf("%.2f", report.Median(ours.shown)/report.Median(theirs.shown)),
+			report.Spread(ours.downloaded, 0), report.Spread(theirs.downloaded, 0))
 	}
 	return t
 }
 
-func (c *capgoBench) costs() table {
-	t := table{
+func (c *capgoBench) costs() report.Table {
+	t := report.Table{
 		Title: "Requests and bytes of an update, and what it costs the server",
 		Head:  []string{"update", "server", "requests", "files", "bytes", "of them the answer", "processor ms"},
 	}
 	for _, what := range []string{capgoByZip, capgoByFile, capgoSecond} {
 		for _, brink := range []bool{true, false} {
 			seen := c.of(what, brink)
-			t.add(what, map[bool]string{true: "Brink", false: "nginx"}[brink],
-				number(seen.counted.requests), number(seen.counted.files), number(seen.counted.bytes),
-				number(seen.counted.answer),
+			t.Add(what, map[bool]string{true: "Brink", false: "nginx"}[brink],
+				report.Number(seen.counted.requests), report.Number(seen.counted.files), report.Number(seen.counted.bytes),
+				report.Number(seen.counted.answer),
 				fmt.Sprintf("%.0f", float64(seen.processor.Milliseconds())/float64(len(seen.shown))))
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"brink/bench/internal/report"
 )
 
 // coldKind is a kind of file that is read from a cold disk.
@@ -41,7 +43,7 @@ type coldTurn struct {
 }
 
 // cold has each server send files that neither it nor the kernel has in memory. Varnish is left out: it has no disk.
-func (s *site) cold(ctx context.Context, r *report) (err error) {
+func (s *site) cold(ctx context.Context, r *report.Report) (err error) {
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(s.bench.status, "peers: cold: left out: only root may empty the kernel's cache")
 		return nil
@@ -83,7 +85,7 @@ func (s *site) cold(ctx context.Context, r *report) (err error) {
 		}
 	}
 	for _, k := range coldKinds() {
-		t := table{
+		t := report.Table{
 			Title: fmt.Sprintf("%s, from a cold disk, each of %d files once, %d connections", k.name, k.count, coldConnections),
 			Head:  []string{"server", "MB/s", "p50 ms", "p99 ms"},
 		}
@@ -93,7 +95,7 @@ func (s *site) cold(ctx context.Context, r *report) (err error) {
 			for _, turn := range one.seen[k.name] {
 				rates, times = append(rates, turn.rate/1e6), append(times, turn.times...)
 			}
-			t.add(one.name, spread(rates, 0), millis(quantile(times, 0.5)), millis(quantile(times, 0.99)))
+			t.Add(one.name, report.Spread(rates, 0), report.Millis(report.Quantile(times, 0.5)), report.Millis(report.Quantile(times, 0.99)))
 		}
 		r.Tables = append(r.Tables, t)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"brink/bench/how"
+	"brink/bench/internal/report"
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
@@ -40,7 +42,7 @@ type question struct {
 }
 
 // decisions asks a node that holds many apps for decisions, and nginx for as many bytes that it need not think about.
-func decisions(ctx context.Context, b *bench) (r *report, err error) {
+func decisions(ctx context.Context, b *bench) (r *report.Report, err error) {
 	if err := need("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
@@ -74,25 +76,25 @@ func decisions(ctx context.Context, b *bench) (r *report, err error) {
 	if err := calm(ctx, n.cmd.Process.Pid); err != nil {
 		return nil, err
 	}
-	r = &report{
+	r = &report.Report{
 		Title: "decisions a second beside nginx",
-		How: how("decisions", number(decisionApps), len(decisionChannels()), number(decisionRequests), decisionLoad,
+		How: how.Paragraphs("decisions", report.Number(decisionApps), len(decisionChannels()), report.Number(decisionRequests), decisionLoad,
 			b.turns, b.seconds, placement),
 	}
-	t := table{
+	t := report.Table{
 		Title: "Decisions a second, without TLS",
 		Head:  []string{"what", "answer bytes", "Brink /s", "p99 ms", "nginx /s", "p99 ms", "Brink / nginx"},
 	}
-	p := plot{Name: "decisions", Title: "Decisions a second", Unit: "/s", Series: []string{"Brink", "nginx"}}
+	p := report.Plot{Name: "decisions", Title: "Decisions a second", Unit: "/s", Series: []string{"Brink", "nginx"}}
 	questions, err := s.questions(list)
 	if err != nil {
 		return nil, err
 	}
 	for _, q := range questions {
 		if err := q.try(ctx, n.url); err != nil {
-			var lacks *skipped
+			var lacks *report.Skipped
 			if errors.As(err, &lacks) {
-				fmt.Fprintf(b.status, "decisions: %s: left out: %s\n", q.name, lacks.why)
+				fmt.Fprintf(b.status, "decisions: %s: left out: %s\n", q.name, lacks.Why)
 				continue
 			}
 			return nil, err
@@ -102,16 +104,16 @@ func decisions(ctx context.Context, b *bench) (r *report, err error) {
 			return nil, err
 		}
 		slowest := func(t turn) float64 { return t.P99 / 1000 }
-		rate, best := median(of(ours, turn.rate)), median(of(peer, turn.rate))
-		t.add(q.name, number(q.size), spread(of(ours, turn.rate), 0), spread(of(ours, slowest), 2),
-			spread(of(peer, turn.rate), 0), spread(of(peer, slowest), 2), fmt.Sprintf("%.2f", rate/best))
-		p.Groups = append(p.Groups, group{q.name, []float64{rate, best}})
-		r.Aims = append(r.Aims, aim{q.name, "0.7 × nginx", fmt.Sprintf("%.2f ×", rate/best), rate >= 0.7*best})
+		rate, best := report.Median(of(ours, turn.rate)), report.Median(of(peer, turn.rate))
+		t.Add(q.name, report.Number(q.size), report.Spread(of(ours, turn.rate), 0), report.Spread(of(ours, slowest), 2),
+			report.Spread(of(peer, turn.rate), 0), report.Spread(of(peer, slowest), 2), fmt.Sprintf("%.2f", rate/best))
+		p.Groups = append(p.Groups, report.Group{Name: q.name, Values: []float64{rate, best}})
+		r.Aims = append(r.Aims, report.Aim{What: q.name, Want: "0.7 × nginx", Got: fmt.Sprintf("%.2f ×", rate/best), Met: rate >= 0.7*best})
 	}
-	load := table{Title: "The node that decided", Head: []string{"apps", "channels", "ready after", "resident at most"}}
-	load.add(number(decisionApps), number(decisionApps*len(decisionChannels())),
-		fmt.Sprintf("%.1f s", ready.Seconds()), mib(usageOf(n.cmd.Process.Pid).peak))
-	r.Tables, r.Plots = []table{t, load}, []plot{p}
+	load := report.Table{Title: "The node that decided", Head: []string{"apps", "channels", "ready after", "resident at most"}}
+	load.Add(report.Number(decisionApps), report.Number(decisionApps*len(decisionChannels())),
+		fmt.Sprintf("%.1f s", ready.Seconds()), report.MiB(usageOf(n.cmd.Process.Pid).peak))
+	r.Tables, r.Plots = []report.Table{t, load}, []report.Plot{p}
 	return r, nil
 }
 
@@ -226,7 +228,7 @@ func (q *question) try(ctx context.Context, node string) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return &skipped{fmt.Sprintf("the node answers %s: %.200s", resp.Status, raw)}
+		return &report.Skipped{Why: fmt.Sprintf("the node answers %s: %.200s", resp.Status, raw)}
 	}
 	q.size = len(raw)
 	return nil

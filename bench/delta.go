@@ -16,6 +16,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"brink/bench/corpus"
+	"brink/bench/how"
+	"brink/bench/internal/report"
 	"brink/bundle"
 	"brink/digest"
 )
@@ -24,12 +26,12 @@ import (
 const patchVerb = "__patch"
 
 // delta measures what an update costs by each way to send it.
-func delta(ctx context.Context, b *bench) (*report, error) {
-	r := &report{
+func delta(ctx context.Context, b *bench) (*report.Report, error) {
+	r := &report.Report{
 		Title: "what an update costs, by each way to send it",
-		How:   how("delta"),
+		How:   how.Paragraphs("delta"),
 	}
-	sizes := table{
+	sizes := report.Table{
 		Title: "Bytes to send",
 		Head: []string{
 			"pair",
@@ -44,11 +46,11 @@ func delta(ctx context.Context, b *bench) (*report, error) {
 			"patch / best",
 		},
 	}
-	costs := table{
+	costs := report.Table{
 		Title: "Time and memory to make, and to apply",
 		Head:  []string{"pair", "way", "make", "memory", "apply", "memory"},
 	}
-	p := plot{
+	p := report.Plot{
 		Name:   "delta",
 		Title:  "Bytes to send for an update",
 		Unit:   "bytes",
@@ -66,21 +68,21 @@ func delta(ctx context.Context, b *bench) (*report, error) {
 		ratio := "no peer here"
 		if best < orMost(-1) {
 			ratio = fmt.Sprintf("%.3f", float64(d.patch)/float64(best))
-			r.Aims = append(r.Aims, aim{
+			r.Aims = append(r.Aims, report.Aim{
 				What: "patch of " + pair.String(), Want: "at most 1.25 × the better of zstd -19 and bsdiff", Got: ratio + " ×",
 				Met: float64(d.patch) <= 1.25*float64(best),
 			})
 		}
-		sizes.add(pair.String(), number(d.archive), number(d.zip), number(d.zstd), number(d.files), number(d.chunks),
-			number(d.patch), orMissing(d.zstdCLI), orMissing(d.bsdiff), ratio)
+		sizes.Add(pair.String(), report.Number(d.archive), report.Number(d.zip), report.Number(d.zstd), report.Number(d.files), report.Number(d.chunks),
+			report.Number(d.patch), orMissing(d.zstdCLI), orMissing(d.bsdiff), ratio)
 		costs.Rows = append(costs.Rows, d.costs...)
-		p.Groups = append(p.Groups, group{pair.String(), []float64{
+		p.Groups = append(p.Groups, report.Group{Name: pair.String(), Values: []float64{
 			float64(
 				d.patch,
 			), float64(d.zstdCLI), float64(d.bsdiff), float64(d.chunks), float64(d.files), float64(d.zstd), float64(d.zip),
 		}})
 	}
-	r.Tables, r.Plots = []table{sizes, costs}, []plot{p}
+	r.Tables, r.Plots = []report.Table{sizes, costs}, []report.Plot{p}
 	return r, nil
 }
 
@@ -95,7 +97,7 @@ func orMissing(n int64) string {
 	if n < 0 {
 		return "missing here"
 	}
-	return number(n)
+	return report.Number(n)
 }
 
 // deltaPair is one pair of releases, and what was found out about it. -1 is what could not be measured.
@@ -143,7 +145,7 @@ func newDeltaPair(ctx context.Context, b *bench, pair corpus.Pair) (*deltaPair, 
 func open(r corpus.Release) (string, error) {
 	dir, err := corpus.Open(r.App, r.Version)
 	if err != nil {
-		return "", &skipped{err.Error()}
+		return "", &report.Skipped{Why: err.Error()}
 	}
 	return dir, nil
 }
@@ -206,7 +208,7 @@ func (d *deltaPair) tool(ctx context.Context, name, patch string, maker, applier
 		return fmt.Errorf("%s gave something else: %w", patch, err)
 	}
 	ms := func(t took) string { return fmt.Sprintf("%.0f ms", t.Seconds*1000) }
-	d.costs = append(d.costs, []string{d.pair.String(), name, ms(made), mib(made.Peak), ms(applied), mib(applied.Peak)})
+	d.costs = append(d.costs, []string{d.pair.String(), name, ms(made), report.MiB(made.Peak), ms(applied), report.MiB(applied.Peak)})
 	return nil
 }
 

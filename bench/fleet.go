@@ -5,24 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
-	"slices"
 	"time"
+
+	"brink/bench/how"
+	"brink/bench/internal/report"
 )
 
 // fleet measures what nodes tell each other: how long a publish takes to be in force everywhere, what a fleet at rest
 // sends, and how long a node that was away takes to have what it missed.
-func fleet(ctx context.Context, b *bench) (r *report, err error) {
+func fleet(ctx context.Context, b *bench) (r *report.Report, err error) {
 	s := &site{bench: b}
 	if s.dir, err = b.memory(); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
 	publishes := publishesPerTurn * b.turns
-	r = &report{
+	r = &report.Report{
 		Title: "how news spreads between nodes, and what a fleet costs at rest",
-		How: how("fleet", publishes, fullNodes, restNodes, restWindow.Seconds(), awayNodes, awayChannels,
+		How: how.Paragraphs("fleet", publishes, fullNodes, restNodes, restWindow.Seconds(), awayNodes, awayChannels,
 			b.turns),
 	}
 	if err := s.spreads(ctx, r, publishes); err != nil {
@@ -104,22 +105,3 @@ func (e ear) WithAttrs([]slog.Attr) slog.Handler { return e }
 
 // WithGroup implements [slog.Handler].
 func (e ear) WithGroup(string) slog.Handler { return e }
-
-// quantile returns the value that the share q of the list does not exceed: one of those in the list.
-func quantile(list []time.Duration, q float64) time.Duration {
-	sorted := slices.Sorted(slices.Values(list))
-	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
-}
-
-// quantiles writes the median and the 99th percentile in milliseconds.
-func quantiles(list []time.Duration) string {
-	return fmt.Sprintf("%s / %s", millis(quantile(list, 0.5)), millis(quantile(list, 0.99)))
-}
-
-func millis(d time.Duration) string {
-	ms := float64(d) / float64(time.Millisecond)
-	if ms < 10 {
-		return fmt.Sprintf("%.1f", ms)
-	}
-	return number(int64(ms + 0.5))
-}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"testing"
-	"time"
 )
 
 // The bench knows from a node's own log when a channel came into force, and what it measured is served.
@@ -46,14 +45,5 @@ func TestMemberlists_EachHearsOnce(t *testing.T) {
 	case h := <-f.news:
 		t.Errorf("node %d heard %d again", h.node, h.number)
 	default:
-	}
-}
-
-func TestQuantile_IsOneOfTheList(t *testing.T) {
-	list := []time.Duration{4, 1, 3, 2}
-	for q, want := range map[float64]time.Duration{0.01: 1, 0.5: 2, 0.51: 3, 0.99: 4, 1: 4} {
-		if got := quantile(list, q); got != want {
-			t.Errorf("quantile %v = %d, want %d", q, got, want)
-		}
 	}
 }

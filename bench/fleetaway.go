@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"brink/bench/internal/report"
 )
 
 // What a node misses in an hour: a fleet with so many channels, each of which is published to once.
@@ -14,13 +16,13 @@ const (
 )
 
 // returns measures how long a node that was away takes to have what it missed.
-func (s *site) returns(ctx context.Context, r *report) (err error) {
+func (s *site) returns(ctx context.Context, r *report.Report) (err error) {
 	f, err := s.newNodes(ctx, awayNodes)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	t := table{
+	t := report.Table{
 		Title: fmt.Sprintf("A node comes back after %d channels moved: seconds from its start", awayChannels),
 		Head:  []string{"turn", "store is open", "first channel", "half of them", "all", "load average"},
 	}
@@ -50,10 +52,10 @@ func (s *site) returns(ctx context.Context, r *report) (err error) {
 			return err
 		}
 		at := func(i int) string { return fmt.Sprintf("%.2f", list[i].at.Sub(since).Seconds()) }
-		t.add(number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1), readLoad())
+		t.Add(report.Number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1), readLoad())
 		all = append(all, list[len(list)-1].at.Sub(since).Seconds())
 	}
-	t.add("median", "", "", "", spread(all, 2), "")
+	t.Add("median", "", "", "", report.Spread(all, 2), "")
 	r.Tables = append(r.Tables, t)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"brink/bench/internal/report"
 	"brink/gossip"
 )
 
@@ -21,7 +22,7 @@ const (
 )
 
 // rests measures what fleets send that have nothing to tell, at the same time.
-func (s *site) rests(ctx context.Context, r *report) (err error) {
+func (s *site) rests(ctx context.Context, r *report.Report) (err error) {
 	counts := []int{10, 1_000, 10_000}
 	var fleets []*resting
 	defer func() {
@@ -51,7 +52,7 @@ func (s *site) rests(ctx context.Context, r *report) (err error) {
 	if err := wait(ctx, restWindow); err != nil {
 		return err
 	}
-	t := table{
+	t := report.Table{
 		Title: "Bytes that a node sends at rest",
 		Head:  []string{"channels", "bytes/s", "of them in packets", "in connections", "exchanges", "that differed"},
 	}
@@ -65,13 +66,13 @@ func (s *site) rests(ctx context.Context, r *report) (err error) {
 		packets := float64(now.packets-before[i].packets) / share
 		streams := float64(now.streams-before[i].streams) / share
 		rates = append(rates, packets+streams)
-		t.add(number(counts[i]), fmt.Sprintf("%.0f", packets+streams), fmt.Sprintf("%.0f", packets),
-			fmt.Sprintf("%.0f", streams), number(now.exchanges-before[i].exchanges), number(now.differed-before[i].differed))
+		t.Add(report.Number(counts[i]), fmt.Sprintf("%.0f", packets+streams), fmt.Sprintf("%.0f", packets),
+			fmt.Sprintf("%.0f", streams), report.Number(now.exchanges-before[i].exchanges), report.Number(now.differed-before[i].differed))
 	}
 	ratio := rates[len(rates)-1] / rates[0]
 	r.Tables = append(r.Tables, t)
-	r.Aims = append(r.Aims, aim{
-		"bytes at rest with 10,000 channels", "1.2 × those with 10", fmt.Sprintf("%.3f ×", ratio), ratio <= 1.2,
+	r.Aims = append(r.Aims, report.Aim{
+		What: "bytes at rest with 10,000 channels", Want: "1.2 × those with 10", Got: fmt.Sprintf("%.3f ×", ratio), Met: ratio <= 1.2,
 	})
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"brink/bench/internal/report"
 	"brink/digest"
 	"brink/gossip"
 )
@@ -47,12 +48,12 @@ type way struct {
 }
 
 // spreads measures fleets of all sizes.
-func (s *site) spreads(ctx context.Context, r *report, publishes int) error {
-	t := table{
+func (s *site) spreads(ctx context.Context, r *report.Report, publishes int) error {
+	t := report.Table{
 		Title: "Milliseconds until it is in force, p50 / p99",
 		Head:  []string{"nodes", "way", "on one node", "on all nodes", "unheard", "load average"},
 	}
-	p := plot{Name: "fleet-spread", Title: "Until all nodes have it, p99", Unit: "ms"}
+	p := report.Plot{Name: "fleet-spread", Title: "Until all nodes have it, p99", Unit: "ms"}
 	p.Series = []string{"bare memberlist", "gossip", "whole nodes"}
 	for _, size := range []int{3, 10, fullNodes, 200} {
 		fmt.Fprintf(s.bench.status, "fleet: %d nodes\n", size)
@@ -66,13 +67,13 @@ func (s *site) spreads(ctx context.Context, r *report, publishes int) error {
 		if err != nil {
 			return fmt.Errorf("%d nodes: %w", size, err)
 		}
-		g := group{Name: number(size) + " nodes", Values: []float64{-1, -1, -1}}
+		g := report.Group{Name: report.Number(size) + " nodes", Values: []float64{-1, -1, -1}}
 		load := readLoad()
 		for i, w := range ways {
-			t.add(number(size), w.name, quantiles(w.each), quantiles(w.all),
+			t.Add(report.Number(size), w.name, report.Quantiles(w.each), report.Quantiles(w.all),
 				fmt.Sprintf("%d of %d", w.missed, publishes), load)
 			if i < len(g.Values) {
-				g.Values[i] = float64(quantile(w.all, 0.99)) / float64(time.Millisecond)
+				g.Values[i] = float64(report.Quantile(w.all, 0.99)) / float64(time.Millisecond)
 			}
 		}
 		p.Groups = append(p.Groups, g)
@@ -85,14 +86,14 @@ func (s *site) spreads(ctx context.Context, r *report, publishes int) error {
 }
 
 // spreadAim compares whole nodes with the bare broadcast and one fill.
-func spreadAim(size int, ways []*way) aim {
-	bare, whole, fill := quantile(ways[0].all, 0.99), quantile(ways[2].all, 0.99), quantile(ways[3].all, 0.5)
+func spreadAim(size int, ways []*way) report.Aim {
+	bare, whole, fill := report.Quantile(ways[0].all, 0.99), report.Quantile(ways[2].all, 0.99), report.Quantile(ways[3].all, 0.5)
 	limit := bare*3/2 + fill
-	return aim{
+	return report.Aim{
 		What: fmt.Sprintf("in force on all of %d nodes, p99", size),
-		Want: fmt.Sprintf("1.5 × %s ms of the bare broadcast + %s ms of a fill = %s ms", millis(bare), millis(fill),
-			millis(limit)),
-		Got: fmt.Sprintf("%s ms, %.2f × the bare broadcast", millis(whole), float64(whole)/float64(bare)),
+		Want: fmt.Sprintf("1.5 × %s ms of the bare broadcast + %s ms of a fill = %s ms", report.Millis(bare), report.Millis(fill),
+			report.Millis(limit)),
+		Got: fmt.Sprintf("%s ms, %.2f × the bare broadcast", report.Millis(whole), float64(whole)/float64(bare)),
 		Met: whole <= limit,
 	}
 }
@@ -134,11 +135,11 @@ func tellInTurns(ctx context.Context, ways []*way, publishes int) error {
 				continue
 			}
 			w.each = append(w.each, took...)
-			if len(took) < w.others || quantile(took, 1) > unheard {
+			if len(took) < w.others || report.Quantile(took, 1) > unheard {
 				w.missed++
 			}
 			if len(took) == w.others {
-				w.all = append(w.all, quantile(took, 1))
+				w.all = append(w.all, report.Quantile(took, 1))
 			}
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"brink/bench/internal/report"
 )
 
 // wantedFiles is how many open files the bench asks of the kernel, for itself and for the servers that it starts.
@@ -35,24 +37,24 @@ func raiseFiles() (int, error) {
 }
 
 // byConnections measures a node with ever more devices connected and idle.
-func (s *site) byConnections(ctx context.Context, r *report, loaders []int) (err error) {
+func (s *site) byConnections(ctx context.Context, r *report.Report, loaders []int) (err error) {
 	files, err := raiseFiles()
 	if err != nil {
 		return err
 	}
-	bound := fmt.Sprintf("A process may have %s open files here, which bounds the connections.", number(files))
+	bound := fmt.Sprintf("A process may have %s open files here, which bounds the connections.", report.Number(files))
 	r.How = append(r.How, bound)
 	h, err := s.hold(ctx, 100)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.stop()) }()
-	idle := table{
+	idle := report.Table{
 		Title: "Devices connected and idle",
 		Head:  []string{"connections", "resident", "KiB each", "files /s", "p50 ms", "p99 ms"},
 	}
-	p := plot{Name: "scale-idle", Title: "By devices connected and idle", Unit: ""}
-	p.Groups = []group{{Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
+	p := report.Plot{Name: "scale-idle", Title: "By devices connected and idle", Unit: ""}
+	p.Groups = []report.Group{{Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
 	// Once without, so that the first line does not pay for what the load itself takes.
 	if _, _, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders); err != nil {
 		return err
@@ -74,8 +76,8 @@ func (s *site) byConnections(ctx context.Context, r *report, loaders []int) (err
 		if connections >= 10_000 {
 			each = fmt.Sprintf("%.1f", float64(resident-before)/1024/float64(connections))
 		}
-		idle.add(append([]string{number(connections), mib(resident), each}, cells...)...)
-		p.Series = append(p.Series, number(connections)+" idle")
+		idle.Add(append([]string{report.Number(connections), report.MiB(resident), each}, cells...)...)
+		p.Series = append(p.Series, report.Number(connections)+" idle")
 		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
 		p.Groups[1].Values = append(p.Groups[1].Values, float64(resident)/(1<<20))
 	}
@@ -84,22 +86,22 @@ func (s *site) byConnections(ctx context.Context, r *report, loaders []int) (err
 }
 
 // byFlight measures a node with ever more requests in flight.
-func (s *site) byFlight(ctx context.Context, r *report, loaders []int) (err error) {
+func (s *site) byFlight(ctx context.Context, r *report.Report, loaders []int) (err error) {
 	h, err := s.hold(ctx, 100)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.stop()) }()
-	t := table{Title: "Requests in flight", Head: []string{"connections", "files /s", "p50 ms", "p99 ms", "resident"}}
-	p := plot{Name: "scale-flight", Title: "By requests in flight", Unit: "ms"}
-	p.Groups = []group{{Name: "p99 of a file"}}
+	t := report.Table{Title: "Requests in flight", Head: []string{"connections", "files /s", "p50 ms", "p99 ms", "resident"}}
+	p := report.Plot{Name: "scale-flight", Title: "By requests in flight", Unit: "ms"}
+	p.Groups = []report.Group{{Name: "p99 of a file"}}
 	for _, connections := range []int{1, 8, 64, 256, 1024} {
 		cells, slowest, err := s.times(ctx, &h.server, h.files, connections, loaders)
 		if err != nil {
 			return err
 		}
-		t.add(append(append([]string{number(connections)}, cells...), mib(residentOf(h.cmd.Process.Pid)))...)
-		p.Series = append(p.Series, number(connections)+" in flight")
+		t.Add(append(append([]string{report.Number(connections)}, cells...), report.MiB(residentOf(h.cmd.Process.Pid)))...)
+		p.Series = append(p.Series, report.Number(connections)+" in flight")
 		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
 	}
 	r.Tables, r.Plots = append(r.Tables, t), append(r.Plots, p)

@@ -10,27 +10,29 @@ import (
 	"strings"
 
 	"brink/bench/corpus"
+	"brink/bench/how"
+	"brink/bench/internal/report"
 	"brink/publish"
 )
 
 // ingest publishes the corpus, and packs the same files with tar and zstd.
-func ingest(ctx context.Context, b *bench) (*report, error) {
+func ingest(ctx context.Context, b *bench) (*report.Report, error) {
 	if err := need("tar", "zstd", "sh"); err != nil {
 		return nil, err
 	}
-	r := &report{
+	r := &report.Report{
 		Title: "publishing beside tar | zstd",
-		How:   how("ingest", b.turns),
+		How:   how.Paragraphs("ingest", b.turns),
 	}
-	t := table{
+	t := report.Table{
 		Title: "Time and bytes",
 		Head:  []string{"files", "what", "time ms", "sent", "chunks sent", "publisher's memory"},
 	}
-	nodes := table{
+	nodes := report.Table{
 		Title: "The node, after the three publishes of a pair and what they made in the background",
 		Head:  []string{"pair", "memory at most", "processor s"},
 	}
-	ratios := table{Title: "Time beside tar | zstd", Head: []string{"files", "first publish ×", "unchanged ×"}}
+	ratios := report.Table{Title: "Time beside tar | zstd", Head: []string{"files", "first publish ×", "unchanged ×"}}
 	for _, pair := range corpus.Pairs() {
 		p := &ingestPair{bench: b, pair: pair}
 		for range b.turns {
@@ -40,17 +42,17 @@ func ingest(ctx context.Context, b *bench) (*report, error) {
 		}
 		for _, what := range []string{"tar | zstd", "first publish", "unchanged", "next release"} {
 			s := p.seen[what]
-			t.add(pair.String(), what, spread(s.times, 0), s.sent, s.chunks, mib(s.peak))
+			t.Add(pair.String(), what, report.Spread(s.times, 0), s.sent, s.chunks, report.MiB(s.peak))
 		}
-		nodes.add(pair.String(), mib(p.node.peak), fmt.Sprintf("%.1f", p.node.processor.Seconds()))
-		first, tar := median(p.seen["first publish"].times), median(p.seen["tar | zstd"].times)
-		ratios.add(
+		nodes.Add(pair.String(), report.MiB(p.node.peak), fmt.Sprintf("%.1f", p.node.processor.Seconds()))
+		first, tar := report.Median(p.seen["first publish"].times), report.Median(p.seen["tar | zstd"].times)
+		ratios.Add(
 			pair.Old.String(),
 			fmt.Sprintf("%.1f", first/tar),
-			fmt.Sprintf("%.2f", median(p.seen["unchanged"].times)/tar),
+			fmt.Sprintf("%.2f", report.Median(p.seen["unchanged"].times)/tar),
 		)
 	}
-	r.Tables = []table{t, ratios, nodes}
+	r.Tables = []report.Table{t, ratios, nodes}
 	return r, nil
 }
 
@@ -81,7 +83,7 @@ func (p *ingestPair) note(what string, t took, r publish.Result) {
 	s.times = append(s.times, t.Seconds*1000)
 	s.peak = max(s.peak, t.Peak)
 	if r.Chunks > 0 {
-		s.sent, s.chunks = number(r.BytesSent), fmt.Sprintf("%d of %d", r.ChunksSent, r.Chunks)
+		s.sent, s.chunks = report.Number(r.BytesSent), fmt.Sprintf("%d of %d", r.ChunksSent, r.Chunks)
 	}
 }
 

@@ -25,13 +25,15 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"brink/bench/internal/report"
 )
 
-// part is one thing that can be measured. It returns a *skipped error when this machine lacks what it needs.
+// part is one thing that can be measured. measure returns a [*report.Skipped] when this machine lacks what it needs.
 type part struct {
-	name string
-	what string
-	run  func(context.Context, *bench) (*report, error)
+	name    string
+	what    string // it measures
+	measure func(context.Context, *bench) (*report.Report, error)
 }
 
 // parts are in the order in which they run.
@@ -47,11 +49,6 @@ func parts() []part {
 		{"fleet", "how news spreads between nodes, a fleet at rest, a node that was away", fleet},
 	}
 }
-
-// skipped says why a part cannot run here.
-type skipped struct{ why string }
-
-func (s *skipped) Error() string { return s.why }
 
 // bench is one run.
 type bench struct {
@@ -126,18 +123,22 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 		err = encoder.Encode(reports)
 	} else {
 		for _, r := range reports {
-			r.text(out)
+			r.Text(out)
 		}
 	}
 	if err != nil || !*keep {
 		return err
 	}
-	return keepReports(filepath.Join(b.root, "bench"), reports)
+	var all []report.Part
+	for _, p := range parts() {
+		all = append(all, report.Part{Name: p.name, What: p.what})
+	}
+	return report.Write(filepath.Join(b.root, "bench"), all, reports)
 }
 
 // measure runs the parts, or the only one that is named.
-func (b *bench) measure(ctx context.Context, only string) ([]*report, error) {
-	var reports []*report
+func (b *bench) measure(ctx context.Context, only string) ([]*report.Report, error) {
+	var reports []*report.Report
 	known := only == ""
 	for _, p := range parts() {
 		if only != "" && p.name != only {
@@ -146,10 +147,10 @@ func (b *bench) measure(ctx context.Context, only string) ([]*report, error) {
 		known = true
 		fmt.Fprintf(b.status, "%s: %s\n", p.name, p.what)
 		before := readLoad()
-		r, err := p.run(ctx, b)
-		var lacks *skipped
+		r, err := p.measure(ctx, b)
+		var lacks *report.Skipped
 		if errors.As(err, &lacks) {
-			fmt.Fprintf(b.status, "%s: left out: %s\n", p.name, lacks.why)
+			fmt.Fprintf(b.status, "%s: left out: %s\n", p.name, lacks.Why)
 			continue
 		}
 		if err != nil {

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
+
+	"brink/bench/how"
+	"brink/bench/internal/report"
 )
 
 // object is one size of file that all servers serve.
@@ -29,15 +31,15 @@ func objects() []object {
 }
 
 // peers loads Brink and its peers in turns.
-func peers(ctx context.Context, b *bench) (*report, error) {
+func peers(ctx context.Context, b *bench) (*report.Report, error) {
 	if err := need("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
 	s := &site{bench: b}
 	loaders, placement := s.place()
-	r := &report{
+	r := &report.Report{
 		Title: "the same bytes from Brink and from its peers",
-		How:   how("peers", b.turns, b.seconds, placement),
+		How:   how.Paragraphs("peers", b.turns, b.seconds, placement),
 	}
 	for _, tls := range []bool{false, true} {
 		if err := s.compare(ctx, r, loaders, tls); err != nil {
@@ -74,7 +76,7 @@ func (s *site) place() (loaders []int, placement string) {
 }
 
 // compare loads all servers, over TLS or not, and adds what it sees to the report.
-func (s *site) compare(ctx context.Context, r *report, loaders []int, tls bool) (err error) {
+func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls bool) (err error) {
 	s.tls = tls
 	if s.dir, err = os.MkdirTemp(s.bench.dir, "peers-*"); err != nil {
 		return err
@@ -116,13 +118,13 @@ func (s *site) compare(ctx context.Context, r *report, loaders []int, tls bool) 
 			return err
 		}
 	}
-	p := plot{
+	p := report.Plot{
 		Name:   "peers-" + strings.ToLower(strings.Fields(kind)[0]),
 		Title:  "Requests a second, " + kind,
 		Unit:   "/s",
 		Series: names,
 	}
-	memory := table{Title: "Memory at most, " + kind, Head: []string{"server", "version", "resident"}}
+	memory := report.Table{Title: "Memory at most, " + kind, Head: []string{"server", "version", "resident"}}
 	for _, o := range objects() {
 		seen := make([][]turn, len(servers))
 		var limits []float64
@@ -145,7 +147,7 @@ func (s *site) compare(ctx context.Context, r *report, loaders []int, tls bool) 
 		p.Groups = append(p.Groups, s.judge(r, o, kind, servers, seen, limits))
 	}
 	for _, v := range servers {
-		memory.add(v.name, v.version, mib(usageOf(v.cmd.Process.Pid).peak))
+		memory.Add(v.name, v.version, report.MiB(usageOf(v.cmd.Process.Pid).peak))
 	}
 	r.Tables, r.Plots = append(r.Tables, memory), append(r.Plots, p)
 	return nil
@@ -177,66 +179,66 @@ func (s *site) all(ctx context.Context) ([]*server, error) {
 }
 
 // judge makes a table of the turns for one object, and holds them against the aims.
-func (s *site) judge(r *report, o object, kind string, servers []*server, seen [][]turn, limits []float64) group {
-	t := table{
+func (s *site) judge(r *report.Report, o object, kind string, servers []*server, seen [][]turn, limits []float64) report.Group {
+	t := report.Table{
 		Title: fmt.Sprintf("%s, %s, %d connections", o.name, kind, o.connections),
 		Head:  []string{"server", "requests/s", "MB/s", "p50 ms", "p99 ms", "processor s/GB"},
 	}
-	g := group{Name: o.name}
+	g := report.Group{Name: o.name}
 	bestRate, bestP99, bestName := 0.0, 1e18, ""
 	var rate, p99 float64
 	for i, v := range servers {
 		rates := of(seen[i], turn.rate)
 		slowest := of(seen[i], func(t turn) float64 { return t.P99 / 1000 })
-		middle := median(rates)
+		middle := report.Median(rates)
 		var processor, bytes float64
 		for _, one := range seen[i] {
 			processor += one.processor.Seconds()
 			bytes += float64(one.Bytes)
 		}
-		t.add(
+		t.Add(
 			v.name,
-			spread(rates, 0),
+			report.Spread(rates, 0),
 			fmt.Sprintf("%.0f", middle*float64(o.size)/1e6),
-			spread(
+			report.Spread(
 				of(seen[i], func(t turn) float64 { return t.P50 / 1000 }),
 				2,
 			),
-			spread(slowest, 2),
+			report.Spread(slowest, 2),
 			fmt.Sprintf("%.2f", processor/bytes*1e9),
 		)
 		g.Values = append(g.Values, middle)
 		if i == 0 {
-			rate, p99 = middle, median(slowest)
+			rate, p99 = middle, report.Median(slowest)
 			continue
 		}
 		if middle > bestRate {
 			bestRate, bestName = middle, v.name
 		}
-		bestP99 = min(bestP99, median(slowest))
+		bestP99 = min(bestP99, report.Median(slowest))
 	}
 	if len(limits) > 0 { // without TLS, for which the aims are set
-		what, most := o.name, median(limits)
+		what, most := o.name, report.Median(limits)
 		r.Aims = append(
 			r.Aims,
-			aim{
-				what + ": requests a second",
-				"1.2 × the best peer",
-				fmt.Sprintf("%.2f × %s", rate/bestRate, bestName),
-				rate >= 1.2*bestRate,
+			report.Aim{
+				What: what + ": requests a second",
+				Want: "1.2 × the best peer",
+				Got:  fmt.Sprintf("%.2f × %s", rate/bestRate, bestName),
+				Met:  rate >= 1.2*bestRate,
 			},
-			aim{
-				what + ": p99",
-				"no worse than the best peer's",
-				fmt.Sprintf("%.2f ms beside %.2f ms", p99, bestP99),
-				p99 <= bestP99,
+			report.Aim{
+				What: what + ": p99",
+				Want: "no worse than the best peer's",
+				Got:  fmt.Sprintf("%.2f ms beside %.2f ms", p99, bestP99),
+				Met:  p99 <= bestP99,
 			},
 		)
-		t.add("(write loop)", spread(limits, 0), fmt.Sprintf("%.0f", most*float64(o.size)/1e6), "", "", "")
+		t.Add("(write loop)", report.Spread(limits, 0), fmt.Sprintf("%.0f", most*float64(o.size)/1e6), "", "", "")
 		if o.size >= 1_000_000 {
 			r.Aims = append(
 				r.Aims,
-				aim{what + ": of the machine's limit", "0.7 ×", fmt.Sprintf("%.2f ×", rate/most), rate >= 0.7*most},
+				report.Aim{What: what + ": of the machine's limit", Want: "0.7 ×", Got: fmt.Sprintf("%.2f ×", rate/most), Met: rate >= 0.7*most},
 			)
 		}
 	}
@@ -250,20 +252,4 @@ func of(turns []turn, what func(turn) float64) []float64 {
 		list = append(list, what(t))
 	}
 	return list
-}
-
-func median(list []float64) float64 {
-	sorted := slices.Sorted(slices.Values(list))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}
-
-// spread writes the median with the lowest and the highest.
-func spread(list []float64, decimals int) string {
-	write := func(v float64) string {
-		if decimals == 0 {
-			return number(int64(v + 0.5))
-		}
-		return fmt.Sprintf("%.*f", decimals, v)
-	}
-	return fmt.Sprintf("%s [%s, %s]", write(median(list)), write(slices.Min(list)), write(slices.Max(list)))
 }

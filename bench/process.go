@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"brink/bench/internal/report"
 )
 
 // command prepares a program that is interrupted, not killed, when ctx ends.
@@ -50,7 +52,7 @@ func need(programs ...string) error {
 		}
 	}
 	if len(missing) > 0 {
-		return &skipped{"not on this machine: " + strings.Join(missing, ", ")}
+		return &report.Skipped{Why: "not on this machine: " + strings.Join(missing, ", ")}
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"brink/bench/how"
+	"brink/bench/internal/report"
 	"brink/channel"
 	"brink/protocol"
 )
@@ -21,17 +23,17 @@ import (
 const scaleLoad = 8
 
 // scale measures how a node changes with what it holds and with who is connected.
-func scale(ctx context.Context, b *bench) (*report, error) {
+func scale(ctx context.Context, b *bench) (*report.Report, error) {
 	if err := need("wrk", "taskset"); err != nil {
 		return nil, err
 	}
 	s := &site{bench: b}
 	loaders, placement := s.place()
-	r := &report{
+	r := &report.Report{
 		Title: "how latency and memory grow",
-		How:   how("scale", scaleLoad, b.turns, b.seconds, placement, number(b.stored)),
+		How:   how.Paragraphs("scale", scaleLoad, b.turns, b.seconds, placement, report.Number(b.stored)),
 	}
-	steps := []func(context.Context, *report, []int) error{s.byBundles, s.byConnections, s.byFlight, s.byBytes}
+	steps := []func(context.Context, *report.Report, []int) error{s.byBundles, s.byConnections, s.byFlight, s.byBytes}
 	for _, step := range steps {
 		if err := step(ctx, r, loaders); err != nil {
 			return nil, err
@@ -130,30 +132,30 @@ func (s *site) times(
 	}
 	slowest := of(seen, func(t turn) float64 { return t.P99 / 1000 })
 	return []string{
-		spread(of(seen, turn.rate), 0),
-		spread(of(seen, func(t turn) float64 { return t.P50 / 1000 }), 2),
-		spread(slowest, 2),
-	}, median(slowest), nil
+		report.Spread(of(seen, turn.rate), 0),
+		report.Spread(of(seen, func(t turn) float64 { return t.P50 / 1000 }), 2),
+		report.Spread(slowest, 2),
+	}, report.Median(slowest), nil
 }
 
 // byBundles measures nodes that hold ever more bundles.
-func (s *site) byBundles(ctx context.Context, r *report, loaders []int) error {
-	t := table{
+func (s *site) byBundles(ctx context.Context, r *report.Report, loaders []int) error {
+	t := report.Table{
 		Title: "Bundles and channels in the store",
 		Head: []string{
 			"bundles", "ready ms", "resident", "checks /s", "p50 ms", "p99 ms", "files /s", "p50 ms", "p99 ms",
 		},
 	}
-	p := plot{Name: "scale-bundles", Title: "By bundles in the store", Unit: ""}
-	p.Groups = []group{{Name: "p99 of a check, ms"}, {Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
+	p := report.Plot{Name: "scale-bundles", Title: "By bundles in the store", Unit: ""}
+	p.Groups = []report.Group{{Name: "p99 of a check, ms"}, {Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
 	for _, bundles := range []int{10, 100, 1_000, 10_000} {
 		fmt.Fprintf(s.bench.status, "scale: %d bundles\n", bundles)
 		cells, values, err := s.oneHolding(ctx, bundles, loaders)
 		if err != nil {
 			return err
 		}
-		t.add(cells...)
-		p.Series = append(p.Series, number(bundles)+" bundles")
+		t.Add(cells...)
+		p.Series = append(p.Series, report.Number(bundles)+" bundles")
 		for i, v := range values {
 			p.Groups[i].Values = append(p.Groups[i].Values, v)
 		}
@@ -177,12 +179,12 @@ func (s *site) oneHolding(ctx context.Context, bundles int, loaders []int) (cell
 	if err != nil {
 		return nil, nil, err
 	}
-	cells = append([]string{number(bundles), fmt.Sprint(h.ready.Milliseconds()), mib(resident)}, checks...)
+	cells = append([]string{report.Number(bundles), fmt.Sprint(h.ready.Milliseconds()), report.MiB(resident)}, checks...)
 	return append(cells, files...), []float64{slowCheck, slowFile, float64(resident) / (1 << 20)}, nil
 }
 
 // byBytes measures how long a node takes to be ready on a store of many bytes, which are not in the page cache.
-func (s *site) byBytes(ctx context.Context, r *report, _ []int) (err error) {
+func (s *site) byBytes(ctx context.Context, r *report.Report, _ []int) (err error) {
 	if s.dir, err = os.MkdirTemp(s.bench.dir, "stored-*"); err != nil {
 		return err
 	}
@@ -195,7 +197,7 @@ func (s *site) byBytes(ctx context.Context, r *report, _ []int) (err error) {
 	if err != nil {
 		return err
 	}
-	t := table{
+	t := report.Table{
 		Title: "Time to be ready, by bytes in the store",
 		Head:  []string{"stored", "bundles", "ready ms", "resident then"},
 	}
@@ -216,7 +218,7 @@ func (s *site) byBytes(ctx context.Context, r *report, _ []int) (err error) {
 		}
 		times = append(times, float64(ready.Microseconds())/1000)
 	}
-	t.add(mib(bytes), number(bytes/storedBundle), spread(times, 0), mib(resident))
+	t.Add(report.MiB(bytes), report.Number(bytes/storedBundle), report.Spread(times, 0), report.MiB(resident))
 	r.Tables = append(r.Tables, t)
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"brink/bench/corpus"
+	"brink/bench/how"
+	"brink/bench/internal/report"
 	"brink/bundle"
 	"brink/client"
 )
@@ -57,25 +59,25 @@ func (l link) floor(requests int, bytes int64) float64 {
 }
 
 // wan installs and updates over long links.
-func wan(ctx context.Context, b *bench) (*report, error) {
+func wan(ctx context.Context, b *bench) (*report.Report, error) {
 	if err := need("ip", "nginx", "curl", "zip", "gzip"); err != nil {
 		return nil, err
 	}
 	if os.Getuid() != 0 {
-		return nil, &skipped{"network namespaces need root"}
+		return nil, &report.Skipped{Why: "network namespaces need root"}
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return nil, &skipped{"there is no /dev/net/tun"}
+		return nil, &report.Skipped{Why: "there is no /dev/net/tun"}
 	}
-	r := &report{
+	r := &report.Report{
 		Title: "first install and update over long links",
-		How:   how("wan", linkQueue.Milliseconds(), b.turns),
+		How:   how.Paragraphs("wan", linkQueue.Milliseconds(), b.turns),
 	}
 	for _, l := range links() {
 		if !l.possible() {
 			continue
 		}
-		t := table{
+		t := report.Table{
 			Title: l.String(),
 			Head: []string{
 				"bundle",
@@ -89,7 +91,7 @@ func wan(ctx context.Context, b *bench) (*report, error) {
 				"files ms",
 			},
 		}
-		p := plot{
+		p := report.Plot{
 			Name:   "wan-" + strings.NewReplacer(" ", "", ",", "-", "/", "", "%", "").Replace(l.String()),
 			Title:  "Time to install and to update, " + l.String(),
 			Unit:   "ms",
@@ -101,25 +103,25 @@ func wan(ctx context.Context, b *bench) (*report, error) {
 				return nil, fmt.Errorf("%s, %s: %w", l, pair, err)
 			}
 			for _, step := range []*wanStep{&w.install, &w.update} {
-				ours, floor := median(step.ours), l.floor(step.requests, step.bytes)
-				t.add(
+				ours, floor := report.Median(step.ours), l.floor(step.requests, step.bytes)
+				t.Add(
 					pair.String(),
 					step.what,
-					spread(step.ours, 0),
+					report.Spread(step.ours, 0),
 					fmt.Sprintf("%.0f", floor),
 					fmt.Sprintf("%.2f", ours/floor),
-					number(
+					report.Number(
 						step.bytes,
 					),
 					fmt.Sprint(step.requests),
-					spread(step.zip, 0),
-					number(int64(median(step.files))),
+					report.Spread(step.zip, 0),
+					report.Number(int64(report.Median(step.files))),
 				)
 				p.Groups = append(
 					p.Groups,
-					group{
-						pair.String() + ", " + step.what,
-						[]float64{ours, floor, median(step.zip), median(step.files)},
+					report.Group{
+						Name:   pair.String() + ", " + step.what,
+						Values: []float64{ours, floor, report.Median(step.zip), report.Median(step.files)},
 					},
 				)
 				r.Aims = append(r.Aims, step.aims(w, ours, floor)...)
@@ -138,21 +140,21 @@ type wanStep struct {
 	requests         int
 }
 
-func (s *wanStep) aims(w *wanPair, ours, floor float64) []aim {
+func (s *wanStep) aims(w *wanPair, ours, floor float64) []report.Aim {
 	what := fmt.Sprintf("%s: install of %s", w.link, w.pair.Old)
 	if s.what == "update" {
 		what = fmt.Sprintf("%s: update of %s", w.link, w.pair)
 	}
-	var list []aim
+	var list []report.Aim
 	if w.link.rtt == 20*time.Millisecond && w.pair.New.App == "swagger-ui-dist" { // the bundle of 5 MB
 		most := 200.0
 		if s.what == "update" {
 			most = 70
 		}
-		list = append(list, aim{what, fmt.Sprintf("under %.0f ms", most), fmt.Sprintf("%.0f ms", ours), ours < most})
+		list = append(list, report.Aim{What: what, Want: fmt.Sprintf("under %.0f ms", most), Got: fmt.Sprintf("%.0f ms", ours), Met: ours < most})
 	}
 	if s.what == "update" {
-		list = append(list, aim{what, "1.15 × the floor", fmt.Sprintf("%.2f ×", ours/floor), ours <= 1.15*floor})
+		list = append(list, report.Aim{What: what, Want: "1.15 × the floor", Got: fmt.Sprintf("%.2f ×", ours/floor), Met: ours <= 1.15*floor})
 	}
 	return list
 }

@@ -1,7 +1,12 @@
-package main
+// Package report has what a part of the bench returns: tables, aims and plots, and the numbers in them as text.
+//
+// The life of one call: a part fills in a [Report], or returns [Skipped]; [Report.Text] prints it, and [Write] adds it to
+// bench/results, from which it writes bench/RESULTS.md.
+//
+// The invariant: the results of a part that was not measured again stay as they are.
+package report
 
 import (
-	"embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,73 +16,72 @@ import (
 	"unicode/utf8"
 )
 
-// report is what one part has found.
-type report struct {
+// Report is the result of one part.
+type Report struct {
 	Part    string   `json:"part"`
 	Title   string   `json:"title"`
 	Machine string   `json:"machine"`
 	Noise   string   `json:"noise"`
 	How     []string `json:"how"` // paragraphs
-	Tables  []table  `json:"tables"`
-	Aims    []aim    `json:"aims"`
-	Plots   []plot   `json:"plots"`
+	Tables  []Table  `json:"tables"`
+	Aims    []Aim    `json:"aims"`
+	Plots   []Plot   `json:"plots"`
 }
 
-// texts say for each part how it was measured: paragraphs, with verbs for what differs from run to run.
-//
-//go:embed how/*.md
-var texts embed.FS
-
-// how returns the paragraphs that belong to a part.
-func how(part string, args ...any) []string {
-	raw, err := texts.ReadFile("how/" + part + ".md")
-	if err != nil {
-		panic(err) // a part without its text is an error of the program
-	}
-	text := string(raw)
-	if len(args) > 0 {
-		text = fmt.Sprintf(text, args...)
-	}
-	return strings.Split(strings.TrimSpace(text), "\n\n")
+// Part describes a part: one thing that can be measured.
+type Part struct {
+	Name string
+	What string // it measures, for the usage text and for RESULTS.md
 }
 
-type table struct {
+// Skipped is the error of a part, or of one of its rows, that cannot be measured on this machine.
+type Skipped struct {
+	Why string
+}
+
+func (s *Skipped) Error() string { return s.Why }
+
+// Table is a table of text; the first column names its rows.
+type Table struct {
 	Title string     `json:"title"`
 	Head  []string   `json:"head"`
 	Rows  [][]string `json:"rows"`
 }
 
-func (t *table) add(cells ...string) { t.Rows = append(t.Rows, cells) }
+// Add appends a row.
+func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
 
-// aim is something that was to be reached.
-type aim struct {
+// Aim compares a result with what was intended.
+type Aim struct {
 	What string `json:"what"`
 	Want string `json:"want"`
 	Got  string `json:"got"`
 	Met  bool   `json:"met"`
 }
 
-func (r *report) aims() table {
-	t := table{Title: "Aims", Head: []string{"aim", "wanted", "seen", ""}}
+// aims returns the aims as a table.
+func (r *Report) aims() Table {
+	t := Table{Title: "Aims", Head: []string{"aim", "wanted", "seen", ""}}
 	for _, a := range r.Aims {
 		verdict := "missed"
 		if a.Met {
 			verdict = "met"
 		}
-		t.add(a.What, a.Want, a.Got, verdict)
+		t.Add(a.What, a.Want, a.Got, verdict)
 	}
 	return t
 }
 
-func (r *report) tables() []table {
+// tables returns all tables, that of the aims last.
+func (r *Report) tables() []Table {
 	if len(r.Aims) == 0 {
 		return r.Tables
 	}
-	return append(append([]table{}, r.Tables...), r.aims())
+	return append(append([]Table{}, r.Tables...), r.aims())
 }
 
-// text writes the report for a terminal.
-func (r *report) text(w io.Writer) {
+// Text writes the report as tables for a terminal.
+func (r *Report) Text(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", r.Title)
 	for _, t := range r.tables() {
 		fmt.Fprintf(w, "\n%s\n", t.Title)
@@ -102,7 +106,7 @@ func (r *report) text(w io.Writer) {
 }
 
 // markdown writes the report for RESULTS.md.
-func (r *report) markdown(w io.Writer) {
+func (r *Report) markdown(w io.Writer) {
 	fmt.Fprintf(w, "## `%s`: %s\n\n", r.Part, r.Title)
 	for _, p := range r.How {
 		fmt.Fprintf(w, "%s\n\n", p)
@@ -126,8 +130,9 @@ func (r *report) markdown(w io.Writer) {
 	}
 }
 
-// keepReports writes reports and their plots below dir, and RESULTS.md of all reports that are there.
-func keepReports(dir string, reports []*report) error {
+// Write writes the reports and their plots to dir/results, and dir/RESULTS.md from all reports found there, so
+// that one part can be measured again alone. parts are all parts, in the order of the page.
+func Write(dir string, parts []Part, reports []*Report) error {
 	results := filepath.Join(dir, "results")
 	if err := os.MkdirAll(results, 0o755); err != nil {
 		return err
@@ -149,35 +154,20 @@ func keepReports(dir string, reports []*report) error {
 	var page strings.Builder
 	page.WriteString("# Results\n\nWritten by `go run ./bench`; `docs/performance.md` explains them. " +
 		"Ratios within one part hold, absolute figures are this machine's.\n\n")
-	for _, p := range parts() {
-		raw, err := os.ReadFile(filepath.Join(results, p.name+".json"))
+	for _, p := range parts {
+		raw, err := os.ReadFile(filepath.Join(results, p.Name+".json"))
 		if os.IsNotExist(err) {
-			fmt.Fprintf(&page, "## `%s`\n\nNot measured yet: %s.\n\n", p.name, p.what)
+			fmt.Fprintf(&page, "## `%s`\n\nNot measured yet: %s.\n\n", p.Name, p.What)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		var r report
+		var r Report
 		if err := json.Unmarshal(raw, &r); err != nil {
-			return fmt.Errorf("%s.json: %w", p.name, err)
+			return fmt.Errorf("%s.json: %w", p.Name, err)
 		}
 		r.markdown(&page)
 	}
 	return os.WriteFile(filepath.Join(dir, "RESULTS.md"), []byte(strings.TrimRight(page.String(), "\n")+"\n"), 0o644)
 }
-
-// number writes n with a comma between thousands.
-func number[N int | int64](n N) string {
-	digits := fmt.Sprint(n)
-	if n < 0 {
-		return "-" + number(-n)
-	}
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
-
-// mib writes bytes as MiB.
-func mib(bytes int64) string { return fmt.Sprintf("%.0f MiB", float64(bytes)/(1<<20)) }

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -6,22 +6,24 @@ import (
 	"strings"
 )
 
-// plot is a bar chart: groups of bars, one for each series.
-type plot struct {
+// Plot is a bar chart: groups of bars, one for each series.
+type Plot struct {
 	Name   string   `json:"name"` // of the file
 	Title  string   `json:"title"`
 	Unit   string   `json:"unit"`
 	Series []string `json:"series"`
-	Groups []group  `json:"groups"`
+	Groups []Group  `json:"groups"`
 }
 
-type group struct {
+// Group is a group of bars with a scale of its own.
+type Group struct {
 	Name   string    `json:"name"`
 	Values []float64 `json:"values"` // one for each series; negative: not measured
 }
 
-// svg draws the bars from left to right, each group on a scale of its own: the ratios within a group are the point.
-func (p plot) svg() []byte {
+// svg draws the bars from left to right. Each group has its own scale, because it is the ratios within a group that
+// matter.
+func (p Plot) svg() []byte {
 	const width, label, bar, gap = 760, 150, 16, 26
 	colours := []string{"#0b6e4f", "#8d99ae", "#6b7a99", "#b5838d", "#c9ada7", "#3d5a80", "#e07a5f", "#81b29a"}
 	var b strings.Builder
@@ -59,14 +61,4 @@ func (p plot) svg() []byte {
 		html.EscapeString(p.Title),
 	)
 	return []byte(head + b.String() + "</svg>\n")
-}
-
-func compact(v float64) string {
-	switch {
-	case v >= 1000:
-		return number(int64(v + 0.5))
-	case v >= 10:
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.2f", v)
 }
