@@ -14,6 +14,7 @@ import (
 
 	"brink/bench/corpus"
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/bench/updater"
 	"brink/bundle"
@@ -34,7 +35,7 @@ const (
 
 // capgo takes devices with Capgo's plugin through updates, by Brink and by nginx in turns.
 func capgo(ctx context.Context, b *bench) (r *report.Report, err error) {
-	if err := need(append(updater.Tools(), "nginx", "taskset")...); err != nil {
+	if err := process.Require(append(updater.Tools(), "nginx", "taskset")...); err != nil {
 		return nil, err
 	}
 	for _, jar := range updater.Jars() {
@@ -223,7 +224,7 @@ func (c *capgoBench) journey(
 				return err
 			}
 		}
-		before := usageOf(v.cmd.Process.Pid).processor
+		before := process.UsageOf(v.cmd.Process.Pid).Processor
 		c.gate.reset()
 		took, err := d.update(ctx, step.release.bundle)
 		if err != nil {
@@ -236,7 +237,7 @@ func (c *capgoBench) journey(
 		}
 		seen.downloaded = append(seen.downloaded, took.downloaded.Seconds()*1000)
 		seen.shown = append(seen.shown, took.shown.Seconds()*1000)
-		seen.processor += usageOf(v.cmd.Process.Pid).processor - before
+		seen.processor += process.UsageOf(v.cmd.Process.Pid).Processor - before
 	}
 	return nil
 }
@@ -263,7 +264,7 @@ func (c *capgoBench) publish(ctx context.Context, name string, release capgoRele
 	if err := c.encode(ctx, release); err != nil {
 		return err
 	}
-	return calm(ctx, c.node.cmd.Process.Pid)
+	return process.WaitIdle(ctx, c.node.cmd.Process.Pid)
 }
 
 // encode has the node make the brotli of all files that are sent so: it does when they are asked for. Until then

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"brink/bench/internal/process"
 	"brink/bench/updater"
 	"brink/bundle"
 	"brink/digest"
@@ -58,12 +59,12 @@ func (c *capgoBench) boot(ctx context.Context, name, server, follows string) (*c
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	program, args := onCores(c.loaders, "java", []string{
+	program, args := process.Pin(c.loaders, "java", []string{
 		"-XX:TieredStopAtLevel=1", "-Xshare:auto", fmt.Sprintf("-XX:ActiveProcessorCount=%d", capgoProcessors),
 		"-Ddevice=" + dir, "-Dapp=" + benchApp, "-Dnative=" + capgoNative, "-Dconfig=" + string(config),
 		"-cp", c.classPath, updater.Main,
 	})
-	d := &capgoDevice{cmd: command(ctx, program, args...), lines: make(chan capgoLine, 10_000)}
+	d := &capgoDevice{cmd: process.Command(ctx, program, args...), lines: make(chan capgoLine, 10_000)}
 	d.cmd.Stderr = &d.log
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 )
 
@@ -74,7 +75,7 @@ func (s *site) cold(ctx context.Context, r *report.Report) (err error) {
 		return err
 	}
 	starts := []*coldStart{{name: "Brink", start: brink}, {name: "nginx", start: s.nginx}}
-	if need("caddy") == nil {
+	if process.Require("caddy") == nil {
 		starts = append(starts, &coldStart{name: "Caddy", start: s.caddy})
 	}
 	for range s.bench.turns {
@@ -114,7 +115,7 @@ func (s *site) coldBrink(ctx context.Context) (func(context.Context) (*server, e
 	}
 	published, err := n.publish(ctx, s.files, "production", "1.0.0")
 	if err == nil {
-		err = calm(ctx, n.cmd.Process.Pid) // it makes what devices will ask for, and would again when it starts
+		err = process.WaitIdle(ctx, n.cmd.Process.Pid) // it makes what devices will ask for, and would again when it starts
 	}
 	if err := errors.Join(err, n.stop()); err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func (s *site) coldBrink(ctx context.Context) (func(context.Context) (*server, e
 		}
 		_, err := untilReady(ctx, n.url, time.Now())
 		if err == nil {
-			err = calm(ctx, n.cmd.Process.Pid)
+			err = process.WaitIdle(ctx, n.cmd.Process.Pid)
 		}
 		if err != nil {
 			return nil, errors.Join(err, n.stop())

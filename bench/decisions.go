@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/channel"
 	"brink/digest"
@@ -43,7 +44,7 @@ type question struct {
 
 // decisions asks a node that holds many apps for decisions, and nginx for as many bytes that it need not think about.
 func decisions(ctx context.Context, b *bench) (r *report.Report, err error) {
-	if err := need("wrk", "nginx", "taskset"); err != nil {
+	if err := process.Require("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
 	s := &site{bench: b}
@@ -73,7 +74,7 @@ func decisions(ctx context.Context, b *bench) (r *report.Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := calm(ctx, n.cmd.Process.Pid); err != nil {
+	if err := process.WaitIdle(ctx, n.cmd.Process.Pid); err != nil {
 		return nil, err
 	}
 	r = &report.Report{
@@ -112,7 +113,7 @@ func decisions(ctx context.Context, b *bench) (r *report.Report, err error) {
 	}
 	load := report.Table{Title: "The node that decided", Head: []string{"apps", "channels", "ready after", "resident at most"}}
 	load.Add(report.Number(decisionApps), report.Number(decisionApps*len(decisionChannels())),
-		fmt.Sprintf("%.1f s", ready.Seconds()), report.MiB(usageOf(n.cmd.Process.Pid).peak))
+		fmt.Sprintf("%.1f s", ready.Seconds()), report.MiB(process.UsageOf(n.cmd.Process.Pid).Peak))
 	r.Tables, r.Plots = []report.Table{t, load}, []report.Plot{p}
 	return r, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"brink/bench/corpus"
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/bundle"
 	"brink/digest"
@@ -196,18 +197,18 @@ func (d *deltaPair) tool(ctx context.Context, name, patch string, maker, applier
 			return nil
 		}
 	}
-	made, err := d.b.time(ctx, d.dir, maker...)
+	made, err := process.Time(ctx, d.dir, maker...)
 	if err != nil {
 		return err
 	}
-	applied, err := d.b.time(ctx, d.dir, applier...)
+	applied, err := process.Time(ctx, d.dir, applier...)
 	if err != nil {
 		return err
 	}
-	if err := output(command(ctx, "cmp", filepath.Join(d.dir, "new"), filepath.Join(d.dir, "again"))); err != nil {
+	if err := process.Run(process.Command(ctx, "cmp", filepath.Join(d.dir, "new"), filepath.Join(d.dir, "again"))); err != nil {
 		return fmt.Errorf("%s gave something else: %w", patch, err)
 	}
-	ms := func(t took) string { return fmt.Sprintf("%.0f ms", t.Seconds*1000) }
+	ms := func(t process.Took) string { return fmt.Sprintf("%.0f ms", t.Seconds*1000) }
 	d.costs = append(d.costs, []string{d.pair.String(), name, ms(made), report.MiB(made.Peak), ms(applied), report.MiB(applied.Peak)})
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 )
 
@@ -52,7 +53,7 @@ func (s *site) returns(ctx context.Context, r *report.Report) (err error) {
 			return err
 		}
 		at := func(i int) string { return fmt.Sprintf("%.2f", list[i].at.Sub(since).Seconds()) }
-		t.Add(report.Number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1), readLoad())
+		t.Add(report.Number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1), process.LoadAverage())
 		all = append(all, list[len(list)-1].at.Sub(since).Seconds())
 	}
 	t.Add("median", "", "", "", report.Spread(all, 2), "")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/digest"
 	"brink/gossip"
@@ -68,7 +69,7 @@ func (s *site) spreads(ctx context.Context, r *report.Report, publishes int) err
 			return fmt.Errorf("%d nodes: %w", size, err)
 		}
 		g := report.Group{Name: report.Number(size) + " nodes", Values: []float64{-1, -1, -1}}
-		load := readLoad()
+		load := process.LoadAverage()
 		for i, w := range ways {
 			t.Add(report.Number(size), w.name, report.Quantiles(w.each), report.Quantiles(w.all),
 				fmt.Sprintf("%d of %d", w.missed, publishes), load)

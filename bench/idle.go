@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 )
 
@@ -59,7 +60,7 @@ func (s *site) byConnections(ctx context.Context, r *report.Report, loaders []in
 	if _, _, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders); err != nil {
 		return err
 	}
-	before := residentOf(h.cmd.Process.Pid)
+	before := process.ResidentOf(h.cmd.Process.Pid)
 	for _, connections := range []int{1, 100, 1_000, 10_000, 20_000} {
 		connections = min(connections, files-sparedFiles)
 		fmt.Fprintf(s.bench.status, "scale: %d connections\n", connections)
@@ -67,7 +68,7 @@ func (s *site) byConnections(ctx context.Context, r *report.Report, loaders []in
 		if err != nil {
 			return errors.Join(err, crowd.leave())
 		}
-		resident := residentOf(h.cmd.Process.Pid)
+		resident := process.ResidentOf(h.cmd.Process.Pid)
 		cells, slowest, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders)
 		if err := errors.Join(err, crowd.leave()); err != nil {
 			return err
@@ -100,7 +101,7 @@ func (s *site) byFlight(ctx context.Context, r *report.Report, loaders []int) (e
 		if err != nil {
 			return err
 		}
-		t.Add(append(append([]string{report.Number(connections)}, cells...), report.MiB(residentOf(h.cmd.Process.Pid)))...)
+		t.Add(append(append([]string{report.Number(connections)}, cells...), report.MiB(process.ResidentOf(h.cmd.Process.Pid)))...)
 		p.Series = append(p.Series, report.Number(connections)+" in flight")
 		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
 	}

@@ -11,13 +11,14 @@ import (
 
 	"brink/bench/corpus"
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/publish"
 )
 
 // ingest publishes the corpus, and packs the same files with tar and zstd.
 func ingest(ctx context.Context, b *bench) (*report.Report, error) {
-	if err := need("tar", "zstd", "sh"); err != nil {
+	if err := process.Require("tar", "zstd", "sh"); err != nil {
 		return nil, err
 	}
 	r := &report.Report{
@@ -44,7 +45,7 @@ func ingest(ctx context.Context, b *bench) (*report.Report, error) {
 			s := p.seen[what]
 			t.Add(pair.String(), what, report.Spread(s.times, 0), s.sent, s.chunks, report.MiB(s.peak))
 		}
-		nodes.Add(pair.String(), report.MiB(p.node.peak), fmt.Sprintf("%.1f", p.node.processor.Seconds()))
+		nodes.Add(pair.String(), report.MiB(p.node.Peak), fmt.Sprintf("%.1f", p.node.Processor.Seconds()))
 		first, tar := report.Median(p.seen["first publish"].times), report.Median(p.seen["tar | zstd"].times)
 		ratios.Add(
 			pair.Old.String(),
@@ -61,7 +62,7 @@ type ingestPair struct {
 	bench *bench
 	pair  corpus.Pair
 	seen  map[string]*ingestSeen
-	node  usage // the most of all turns
+	node  process.Usage // the most of all turns
 }
 
 type ingestSeen struct {
@@ -71,7 +72,7 @@ type ingestSeen struct {
 	peak   int64
 }
 
-func (p *ingestPair) note(what string, t took, r publish.Result) {
+func (p *ingestPair) note(what string, t process.Took, r publish.Result) {
 	if p.seen == nil {
 		p.seen = map[string]*ingestSeen{}
 	}
@@ -101,7 +102,7 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 	if s.dir, err = os.MkdirTemp(p.bench.dir, "ingest-*"); err != nil {
 		return err
 	}
-	packed, err := p.bench.time(ctx, s.dir, "sh", "-c", `tar c -C "$0" . | zstd -q -3 -c > packed`, oldFiles)
+	packed, err := process.Time(ctx, s.dir, "sh", "-c", `tar c -C "$0" . | zstd -q -3 -c > packed`, oldFiles)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 		{"next release", newFiles, p.pair.New.Version},
 	} {
 		answer := filepath.Join(s.dir, strings.ReplaceAll(one.what, " ", "-")+".json")
-		t, err := p.bench.time(
+		t, err := process.Time(
 			ctx,
 			s.dir,
 			"sh",
@@ -157,7 +158,7 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 		}
 		p.note(one.what, t, r)
 	}
-	used := usageOf(n.cmd.Process.Pid)
-	p.node.peak, p.node.processor = max(p.node.peak, used.peak), max(p.node.processor, used.processor)
+	used := process.UsageOf(n.cmd.Process.Pid)
+	p.node.Peak, p.node.Processor = max(p.node.Peak, used.Peak), max(p.node.Processor, used.Processor)
 	return nil
 }

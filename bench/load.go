@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"brink/bench/internal/process"
 )
 
 // wrkScript makes wrk print its summary in a form that is easily read. Latencies are in microseconds.
@@ -93,16 +95,16 @@ func (s *site) wrk(
 		return turn{}, err
 	}
 	threads := min(max(1, len(loaders)), connections)
-	name, args := onCores(loaders, "wrk", append([]string{
+	name, args := process.Pin(loaders, "wrk", append([]string{
 		"-t", strconv.Itoa(threads), "-c", strconv.Itoa(connections), "-d", fmt.Sprintf("%ds", s.bench.seconds),
 		"-s", script,
 	}, target...))
-	before := usageOf(v.cmd.Process.Pid)
-	raw, err := read(command(ctx, name, args...))
+	before := process.UsageOf(v.cmd.Process.Pid)
+	raw, err := process.Output(process.Command(ctx, name, args...))
 	if err != nil {
 		return turn{}, err
 	}
-	after := usageOf(v.cmd.Process.Pid)
+	after := process.UsageOf(v.cmd.Process.Pid)
 	var t turn
 	at := 0
 	for i, c := range raw {
@@ -116,7 +118,7 @@ func (s *site) wrk(
 	if t.Errors > 0 || t.Requests == 0 {
 		return t, fmt.Errorf("%d errors in %d requests", t.Errors, t.Requests)
 	}
-	t.processor = after.processor - before.processor
+	t.processor = after.Processor - before.Processor
 	return t, nil
 }
 

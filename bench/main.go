@@ -26,6 +26,7 @@ import (
 	"strings"
 	"syscall"
 
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 )
 
@@ -76,8 +77,8 @@ func main() {
 func run(ctx context.Context, args []string, out, status io.Writer) (err error) {
 	if len(args) > 0 {
 		switch args[0] { // this program as its own helper
-		case timedVerb:
-			return timed(args[1:], out)
+		case process.TimedVerb:
+			return process.Timed(args[1:], out)
 		case patchVerb:
 			return patch(args[1:])
 		}
@@ -146,7 +147,7 @@ func (b *bench) measure(ctx context.Context, only string) ([]*report.Report, err
 		}
 		known = true
 		fmt.Fprintf(b.status, "%s: %s\n", p.name, p.what)
-		before := readLoad()
+		before := process.LoadAverage()
 		r, err := p.measure(ctx, b)
 		var lacks *report.Skipped
 		if errors.As(err, &lacks) {
@@ -156,7 +157,7 @@ func (b *bench) measure(ctx context.Context, only string) ([]*report.Report, err
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		r.Part, r.Machine = p.name, machine()
+		r.Part, r.Machine = p.name, process.Machine()
 		r.Noise = fmt.Sprintf("Load average of the machine before the part: %s.", before)
 		reports = append(reports, r)
 	}
@@ -188,7 +189,7 @@ func (b *bench) open(ctx context.Context) error {
 		return err
 	}
 	b.brink = filepath.Join(b.dir, "brink")
-	build := command(ctx, "go", "build", "-o", b.brink, "./cmd/brink")
+	build := process.Command(ctx, "go", "build", "-o", b.brink, "./cmd/brink")
 	build.Dir = b.root
-	return output(build)
+	return process.Run(build)
 }

@@ -10,6 +10,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"brink/bench/internal/process"
 )
 
 // namespaces are two network namespaces joined by a link: servers are in one, devices in the other.
@@ -39,7 +41,7 @@ func join(ctx context.Context, l link) (_ *namespaces, err error) {
 		<-carried
 		var errs []error
 		for _, name := range added {
-			errs = append(errs, output(exec.Command("ip", "netns", "delete", name)))
+			errs = append(errs, process.Run(exec.Command("ip", "netns", "delete", name)))
 		}
 		return errors.Join(errs...)
 	}
@@ -53,7 +55,7 @@ func join(ctx context.Context, l link) (_ *namespaces, err error) {
 		}
 	}()
 	for _, one := range []struct{ name, address string }{{n.server, serverAddress}, {n.device, deviceAddress}} {
-		if err := output(command(ctx, "ip", "netns", "add", one.name)); err != nil {
+		if err := process.Run(process.Command(ctx, "ip", "netns", "add", one.name)); err != nil {
 			return nil, err
 		}
 		added = append(added, one.name)
@@ -79,14 +81,14 @@ func join(ctx context.Context, l link) (_ *namespaces, err error) {
 			{"-n", one.name, "link", "set", device, "up", "txqueuelen", "10000"},
 			{"-n", one.name, "link", "set", "lo", "up"},
 		} {
-			if err := output(command(ctx, "ip", args...)); err != nil {
+			if err := process.Run(process.Command(ctx, "ip", args...)); err != nil {
 				return nil, err
 			}
 		}
 	}
 	if l.window > 0 {
 		route := []string{"-n", n.server, "route", "change", "198.18.0.0/24", "dev", device, "src", serverAddress}
-		if err := output(command(ctx, "ip", append(route, "initcwnd", fmt.Sprint(l.window))...)); err != nil {
+		if err := process.Run(process.Command(ctx, "ip", append(route, "initcwnd", fmt.Sprint(l.window))...)); err != nil {
 			return nil, err
 		}
 	}
@@ -121,7 +123,7 @@ func within(namespace string, do func() error) error {
 // inside runs a program to its end in a network namespace; what it prints goes to out, if that is not nil.
 func (w *wanPair) inside(namespace string, cmd *exec.Cmd, out io.Writer) error {
 	return within(namespace, func() error {
-		raw, err := read(cmd)
+		raw, err := process.Output(cmd)
 		if err == nil && out != nil {
 			_, err = out.Write(raw)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 )
 
@@ -32,7 +33,7 @@ func objects() []object {
 
 // peers loads Brink and its peers in turns.
 func peers(ctx context.Context, b *bench) (*report.Report, error) {
-	if err := need("wrk", "nginx", "taskset"); err != nil {
+	if err := process.Require("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
 	s := &site{bench: b}
@@ -137,7 +138,7 @@ func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls
 				seen[i] = append(seen[i], t)
 			}
 			if !tls {
-				most, err := limit(ctx, s.cores, loaders, int(o.size))
+				most, err := process.WriteLimit(ctx, s.cores, loaders, int(o.size))
 				if err != nil {
 					return err
 				}
@@ -147,7 +148,7 @@ func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls
 		p.Groups = append(p.Groups, s.judge(r, o, kind, servers, seen, limits))
 	}
 	for _, v := range servers {
-		memory.Add(v.name, v.version, report.MiB(usageOf(v.cmd.Process.Pid).peak))
+		memory.Add(v.name, v.version, report.MiB(process.UsageOf(v.cmd.Process.Pid).Peak))
 	}
 	r.Tables, r.Plots = append(r.Tables, memory), append(r.Plots, p)
 	return nil
@@ -166,7 +167,7 @@ func (s *site) all(ctx context.Context) ([]*server, error) {
 		{"caddy", s.caddy, true},
 		{"varnishd", s.varnish, false}, // it has no TLS
 	} {
-		if err := need(one.program); err != nil || s.tls && !one.tls {
+		if err := process.Require(one.program); err != nil || s.tls && !one.tls {
 			continue
 		}
 		v, err := one.start(ctx)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/channel"
 	"brink/protocol"
@@ -24,7 +25,7 @@ const scaleLoad = 8
 
 // scale measures how a node changes with what it holds and with who is connected.
 func scale(ctx context.Context, b *bench) (*report.Report, error) {
-	if err := need("wrk", "taskset"); err != nil {
+	if err := process.Require("wrk", "taskset"); err != nil {
 		return nil, err
 	}
 	s := &site{bench: b}
@@ -77,7 +78,7 @@ func (s *site) hold(ctx context.Context, bundles int) (h *holding, err error) {
 		return nil, err
 	}
 	if h.ready, err = untilReady(ctx, h.url, start); err == nil {
-		err = calm(ctx, h.cmd.Process.Pid)
+		err = process.WaitIdle(ctx, h.cmd.Process.Pid)
 	}
 	if err != nil {
 		err = errors.Join(err, h.node.stop())
@@ -170,7 +171,7 @@ func (s *site) oneHolding(ctx context.Context, bundles int, loaders []int) (cell
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, h.stop()) }()
-	resident := residentOf(h.cmd.Process.Pid)
+	resident := process.ResidentOf(h.cmd.Process.Pid)
 	checks, slowCheck, err := s.times(ctx, &h.server, h.check, scaleLoad, loaders)
 	if err != nil {
 		return nil, nil, err
@@ -212,7 +213,7 @@ func (s *site) byBytes(ctx context.Context, r *report.Report, _ []int) (err erro
 			return err
 		}
 		ready, err := untilReady(ctx, n.url, start)
-		resident = residentOf(n.cmd.Process.Pid)
+		resident = process.ResidentOf(n.cmd.Process.Pid)
 		if err := errors.Join(err, n.stop()); err != nil {
 			return err
 		}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"brink/bench/internal/process"
 )
 
 // server is a program that serves the same files as the others.
@@ -75,26 +77,17 @@ func (s *site) start(
 		return nil, err
 	}
 	defer log.Close()
-	program, args := onCores(s.cores, name, args)
-	cmd := command(ctx, program, args...)
+	program, args := process.Pin(s.cores, name, args)
+	cmd := process.Command(ctx, program, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), env...), log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	if err := await(ctx, address); err != nil {
 		raw, _ := os.ReadFile(log.Name())
-		return nil, errors.Join(fmt.Errorf("%s does not answer: %w\n%s", filepath.Base(name), err, raw), stop(cmd))
+		return nil, errors.Join(fmt.Errorf("%s does not answer: %w\n%s", filepath.Base(name), err, raw), process.Stop(cmd))
 	}
 	return cmd, nil
-}
-
-// onCores puts taskset before a command.
-func onCores(cores []int, name string, args []string) (string, []string) {
-	if len(cores) == 0 {
-		return name, args
-	}
-	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(cores), " ", ","), "[]")
-	return "taskset", append([]string{"-c", list, name}, args...)
 }
 
 // await returns when something listens at the address. It has to ask again and again: not every program tells.
@@ -297,9 +290,9 @@ func version(ctx context.Context, program string, args ...string) string {
 }
 
 func (v *server) stop() error {
-	err := stop(v.cmd)
+	err := process.Stop(v.cmd)
 	if v.before != nil {
-		err = errors.Join(err, stop(v.before))
+		err = errors.Join(err, process.Stop(v.before))
 	}
 	return err
 }

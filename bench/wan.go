@@ -14,6 +14,7 @@ import (
 
 	"brink/bench/corpus"
 	"brink/bench/how"
+	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/bundle"
 	"brink/client"
@@ -60,7 +61,7 @@ func (l link) floor(requests int, bytes int64) float64 {
 
 // wan installs and updates over long links.
 func wan(ctx context.Context, b *bench) (*report.Report, error) {
-	if err := need("ip", "nginx", "curl", "zip", "gzip"); err != nil {
+	if err := process.Require("ip", "nginx", "curl", "zip", "gzip"); err != nil {
 		return nil, err
 	}
 	if os.Getuid() != 0 {
@@ -237,7 +238,7 @@ func (w *wanPair) publish(ctx context.Context, release corpus.Release) error {
 	if err != nil {
 		return err
 	}
-	return w.inside(w.ns.server, command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
+	return w.inside(w.ns.server, process.Command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
 		"--trust", w.node.trust, "--app", benchApp, "--version", release.Version, "--channel", "production", "--json"), nil)
 }
 
@@ -258,7 +259,7 @@ func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *c
 			files, release.Version,
 		},
 	} {
-		if err := output(command(ctx, args[0], args[1:]...)); err != nil {
+		if err := process.Run(process.Command(ctx, args[0], args[1:]...)); err != nil {
 			return "", err
 		}
 	}
@@ -295,7 +296,7 @@ func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *c
 // turn does one install or update by each way.
 func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string, release corpus.Release) error {
 	var answer strings.Builder
-	fetch := command(
+	fetch := process.Command(
 		ctx,
 		w.bench.brink,
 		"fetch",
@@ -324,7 +325,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 	// Parts that are asked for at once share a round trip.
 	step.bytes, step.requests = result.BytesReceived, result.Requests-max(result.Parts-1, 0)
 	var zip strings.Builder
-	if err := w.inside(w.ns.device, command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
+	if err := w.inside(w.ns.device, process.Command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
 		fmt.Sprintf("http://%s/%s.zip", w.site.listen, release.Version)), &zip); err != nil {
 		return err
 	}
@@ -337,7 +338,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 		return nil // files take seconds, and are no part of an aim
 	}
 	start := time.Now()
-	curl := command(ctx, "curl", "-sS", "-f", "--parallel", "--parallel-max", "6", "-K", list)
+	curl := process.Command(ctx, "curl", "-sS", "-f", "--parallel", "--parallel-max", "6", "-K", list)
 	if err := w.inside(w.ns.device, curl, nil); err != nil {
 		return err
 	}

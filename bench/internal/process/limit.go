@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limit returns the most that a bare write loop brings to a reader that discards, in bytes a second, of those ways to
-// write: in pieces of the size given and in pieces of 64 KiB, each with the kernel's own bound on how much may wait in
-// it and with 128 KiB, which stay in the processor's cache.
-func limit(ctx context.Context, writer, reader []int, chunk int) (float64, error) {
+// WriteLimit returns how many bytes a second a bare write loop sends at most over loopback to a reader that discards
+// them. It tries writes of chunk bytes and of 64 KiB, each with the kernel's own limit on unsent bytes and with one of
+// 128 KiB, which stay in the processor's cache. writer and reader are the processors of each side; empty: all.
+func WriteLimit(ctx context.Context, writer, reader []int, chunk int) (float64, error) {
 	most := 0.0
 	for _, size := range []int{chunk, 64 << 10} {
 		for _, unsent := range []int{0, 128 << 10} {
@@ -26,7 +26,7 @@ func limit(ctx context.Context, writer, reader []int, chunk int) (float64, error
 	return most, nil
 }
 
-// writeLoop writes over one loopback connection to a reader that takes what there is, up to 64 KiB at a time.
+// writeLoop writes for d over one loopback connection to a reader that reads up to 64 KiB at a time.
 func writeLoop(ctx context.Context, writer, reader []int, chunk, unsent int, d time.Duration) (float64, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,7 +93,7 @@ func writeLoop(ctx context.Context, writer, reader []int, chunk, unsent int, d t
 	return float64(r.bytes) / r.took.Seconds(), err
 }
 
-// bare hands the descriptor of a connection, in blocking mode, to do, on a thread that stays on the processors given.
+// bare calls do with the descriptor of a connection in blocking mode, on a thread pinned to cores.
 func bare(c net.Conn, cores []int, do func(fd int) error) error {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its processors with it
 	if len(cores) > 0 {
