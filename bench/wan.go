@@ -8,12 +8,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"brink/bench/corpus"
 	"brink/bench/how"
+	"brink/bench/internal/link"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/bundle"
@@ -21,42 +21,16 @@ import (
 )
 
 // links are those that the aims are set for.
-func links() []link {
-	return []link{
-		{rtt: 20 * time.Millisecond, rate: 300e6},
-		{rtt: 50 * time.Millisecond, rate: 100e6},
-		{rtt: 100 * time.Millisecond, rate: 20e6},
-		{rtt: 80 * time.Millisecond, rate: 20e6, loss: 0.01},
+func links() []link.Link {
+	return []link.Link{
+		{RTT: 20 * time.Millisecond, Rate: 300e6},
+		{RTT: 50 * time.Millisecond, Rate: 100e6},
+		{RTT: 100 * time.Millisecond, Rate: 20e6},
+		{RTT: 80 * time.Millisecond, Rate: 20e6, Loss: 0.01},
 		// Hosts tuned as docs/performance.md advises.
-		{rtt: 20 * time.Millisecond, rate: 300e6, window: 40},
-		{rtt: 80 * time.Millisecond, rate: 20e6, loss: 0.01, window: 40, congestion: "bbr"},
+		{RTT: 20 * time.Millisecond, Rate: 300e6, Window: 40},
+		{RTT: 80 * time.Millisecond, Rate: 20e6, Loss: 0.01, Window: 40, Congestion: "bbr"},
 	}
-}
-
-func (l link) String() string {
-	text := fmt.Sprintf("%d ms, %.0f Mbit/s", l.rtt.Milliseconds(), l.rate/1e6)
-	if l.loss > 0 {
-		text += fmt.Sprintf(", %.0f %% loss", l.loss*100)
-	}
-	if l.window > 0 {
-		text += fmt.Sprintf(", initial window %d", l.window)
-	}
-	if l.congestion != "" {
-		text += ", " + l.congestion
-	}
-	return text
-}
-
-// possible reports whether the kernel has the congestion control that is wanted.
-func (l link) possible() bool {
-	raw, err := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
-	return l.congestion == "" || err == nil && slices.Contains(strings.Fields(string(raw)), l.congestion)
-}
-
-// floor is what no device can be faster than: a handshake, the round trips of so many requests, and the time that the
-// bytes take at the rate of the link.
-func (l link) floor(requests int, bytes int64) float64 {
-	return float64((1+requests)*int(l.rtt.Microseconds()))/1000 + float64(bytes)*8/l.rate*1000
 }
 
 // wan installs and updates over long links.
@@ -72,10 +46,10 @@ func wan(ctx context.Context, b *bench) (*report.Report, error) {
 	}
 	r := &report.Report{
 		Title: "first install and update over long links",
-		How:   how.Paragraphs("wan", linkQueue.Milliseconds(), b.turns),
+		How:   how.Paragraphs("wan", link.MaxQueue.Milliseconds(), b.turns),
 	}
 	for _, l := range links() {
-		if !l.possible() {
+		if !l.Possible() {
 			continue
 		}
 		t := report.Table{
@@ -104,7 +78,7 @@ func wan(ctx context.Context, b *bench) (*report.Report, error) {
 				return nil, fmt.Errorf("%s, %s: %w", l, pair, err)
 			}
 			for _, step := range []*wanStep{&w.install, &w.update} {
-				ours, floor := report.Median(step.ours), l.floor(step.requests, step.bytes)
+				ours, floor := report.Median(step.ours), l.Floor(step.requests, step.bytes)
 				t.Add(
 					pair.String(),
 					step.what,
@@ -147,7 +121,7 @@ func (s *wanStep) aims(w *wanPair, ours, floor float64) []report.Aim {
 		what = fmt.Sprintf("%s: update of %s", w.link, w.pair)
 	}
 	var list []report.Aim
-	if w.link.rtt == 20*time.Millisecond && w.pair.New.App == "swagger-ui-dist" { // the bundle of 5 MB
+	if w.link.RTT == 20*time.Millisecond && w.pair.New.App == "swagger-ui-dist" { // the bundle of 5 MB
 		most := 200.0
 		if s.what == "update" {
 			most = 70
@@ -164,11 +138,11 @@ func (s *wanStep) aims(w *wanPair, ours, floor float64) []report.Aim {
 type wanPair struct {
 	bench *bench
 	pair  corpus.Pair
-	link  link
+	link  link.Link
 
 	site            *site
 	node            *node
-	ns              *namespaces
+	ns              *link.Namespaces
 	key             string
 	install, update wanStep
 }
@@ -182,17 +156,17 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 	if err := os.Chmod(w.site.dir, 0o755); err != nil {
 		return err
 	}
-	if w.ns, err = join(ctx, w.link); err != nil {
+	if w.ns, err = w.link.Open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.ns.stop()) }()
+	defer func() { err = errors.Join(err, w.ns.Close()) }()
 	var web *server
-	err = within(w.ns.server, func() error {
-		w.site.listen = net.JoinHostPort(serverAddress, "8080")
+	err = link.Within(w.ns.Server, func() error {
+		w.site.listen = net.JoinHostPort(link.ServerAddress, "8080")
 		if w.node, err = w.site.startNode(ctx); err != nil {
 			return err
 		}
-		w.site.listen = net.JoinHostPort(serverAddress, "8081")
+		w.site.listen = net.JoinHostPort(link.ServerAddress, "8081")
 		w.site.files, w.site.static = filepath.Join(w.site.dir, "files"), true
 		web, err = w.site.nginx(ctx)
 		return err
@@ -238,7 +212,7 @@ func (w *wanPair) publish(ctx context.Context, release corpus.Release) error {
 	if err != nil {
 		return err
 	}
-	return w.inside(w.ns.server, process.Command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
+	return link.Run(w.ns.Server, process.Command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
 		"--trust", w.node.trust, "--app", benchApp, "--version", release.Version, "--channel", "production", "--json"), nil)
 }
 
@@ -311,7 +285,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 		w.node.trust,
 		"--json",
 	)
-	if err := w.inside(w.ns.device, fetch, &answer); err != nil {
+	if err := link.Run(w.ns.Device, fetch, &answer); err != nil {
 		return err
 	}
 	var result client.Result
@@ -325,7 +299,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 	// Parts that are asked for at once share a round trip.
 	step.bytes, step.requests = result.BytesReceived, result.Requests-max(result.Parts-1, 0)
 	var zip strings.Builder
-	if err := w.inside(w.ns.device, process.Command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
+	if err := link.Run(w.ns.Device, process.Command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
 		fmt.Sprintf("http://%s/%s.zip", w.site.listen, release.Version)), &zip); err != nil {
 		return err
 	}
@@ -339,7 +313,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 	}
 	start := time.Now()
 	curl := process.Command(ctx, "curl", "-sS", "-f", "--parallel", "--parallel-max", "6", "-K", list)
-	if err := w.inside(w.ns.device, curl, nil); err != nil {
+	if err := link.Run(w.ns.Device, curl, nil); err != nil {
 		return err
 	}
 	step.files = append(step.files, float64(time.Since(start).Microseconds())/1000)
