@@ -16,6 +16,7 @@ import (
 	"brink/bench/how"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 	"brink/bench/updater"
 	"brink/bundle"
 	"brink/digest"
@@ -34,7 +35,7 @@ const (
 )
 
 // capgo takes devices with Capgo's plugin through updates, by Brink and by nginx in turns.
-func capgo(ctx context.Context, b *bench) (r *report.Report, err error) {
+func capgo(ctx context.Context, b *testbed.Run) (r *report.Report, err error) {
 	if err := process.Require(append(updater.Tools(), "nginx", "taskset")...); err != nil {
 		return nil, err
 	}
@@ -43,39 +44,39 @@ func capgo(ctx context.Context, b *bench) (r *report.Report, err error) {
 			return nil, &report.Skipped{Why: "not on this machine: " + jar}
 		}
 	}
-	c := &capgoBench{site: site{bench: b}, encoded: map[digest.Digest]bool{}, seen: map[string]*capgoSeen{}}
+	c := &capgoBench{Testbed: testbed.Testbed{Run: b}, encoded: map[digest.Digest]bool{}, seen: map[string]*capgoSeen{}}
 	var placement string
-	c.loaders, placement = c.place()
-	if c.dir, err = os.MkdirTemp(b.dir, "capgo-*"); err != nil {
+	c.loaders, placement = c.Place()
+	if c.Dir, err = os.MkdirTemp(b.Dir, "capgo-*"); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(c.dir, 0o755); err != nil {
+	if err := os.Chmod(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	if c.devices, err = b.memory(); err != nil {
+	if c.devices, err = b.MemoryDir(); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(c.devices)) }()
 	if err := c.cut(ctx); err != nil {
 		return nil, err
 	}
-	if c.classPath, err = updater.Compile(ctx, filepath.Join(c.dir, "java"), capgoPlugin); err != nil {
+	if c.classPath, err = updater.Compile(ctx, filepath.Join(c.Dir, "java"), capgoPlugin); err != nil {
 		return nil, &report.Skipped{Why: "the plugin cannot be had here: " + err.Error()}
 	}
-	if c.node, err = c.startNode(ctx); err != nil {
+	if c.node, err = c.StartNewNode(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.node.stop()) }()
-	if c.hand, err = c.startHandMade(ctx); err != nil {
+	defer func() { err = errors.Join(err, c.node.Stop()) }()
+	if c.hand, err = startHandMade(ctx, &c.Testbed); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.hand.stop()) }()
+	defer func() { err = errors.Join(err, c.hand.Stop()) }()
 	if c.gate, err = openCapgoGate(); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.gate.close()) }()
 
-	rounds := 3 * b.turns
+	rounds := 3 * b.Turns
 	for round := range rounds + 1 {
 		for i := range 2 { // both ways round, so that neither server is always the one that comes after the other
 			if err := c.round(ctx, round, (round+i)%2 == 0); err != nil {
@@ -96,12 +97,12 @@ func capgoPair() corpus.Pair { return corpus.Pairs()[len(corpus.Pairs())-1] }
 
 // capgoBench is one run of the part. The first round is counted and not timed, the others are timed and not counted.
 type capgoBench struct {
-	site
+	testbed.Testbed
 
 	loaders   []int
 	classPath string
 	devices   string // folder of what devices hold
-	node      *node
+	node      *testbed.Node
 	hand      *handMade
 	gate      *capgoGate
 	releases  [3]capgoRelease        // the first, the second, and the first with a file that makes the plugin take the zip
@@ -129,7 +130,7 @@ func (c *capgoBench) cut(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r := capgoRelease{version: fmt.Sprintf("1.%d.0", i%2+1), dir: filepath.Join(c.dir, fmt.Sprint("release", i))}
+		r := capgoRelease{version: fmt.Sprintf("1.%d.0", i%2+1), dir: filepath.Join(c.Dir, fmt.Sprint("release", i))}
 		ix, err := bundle.Folder{FS: os.DirFS(source)}.Index(ctx)
 		if err != nil {
 			return err
@@ -191,20 +192,20 @@ func (c *capgoBench) round(ctx context.Context, round int, brink bool) error {
 func (c *capgoBench) journey(
 	ctx context.Context, round int, brink bool, kind string, release capgoRelease, what string,
 ) (err error) {
-	v := &c.hand.server
+	v := &c.hand.Server
 	if brink {
-		v = &c.node.server
+		v = &c.node.Server
 	}
-	name := fmt.Sprintf("%s-%s-%d", kind, strings.ToLower(v.name), round)
-	at := v.url
+	name := fmt.Sprintf("%s-%s-%d", kind, strings.ToLower(v.Name), round)
+	at := v.URL
 	if round == 0 {
-		at = c.gate.before(v.url)
+		at = c.gate.before(v.URL)
 	}
 	serve := func(release capgoRelease) error {
 		if err := c.publish(ctx, name, release); err != nil || brink {
 			return err
 		}
-		return c.hand.mirror(ctx, c.node.url, name, at)
+		return c.hand.mirror(ctx, c.node.URL, name, at)
 	}
 	if err := serve(release); err != nil {
 		return err
@@ -224,11 +225,11 @@ func (c *capgoBench) journey(
 				return err
 			}
 		}
-		before := process.UsageOf(v.cmd.Process.Pid).Processor
+		before := process.UsageOf(v.PID()).Processor
 		c.gate.reset()
 		took, err := d.update(ctx, step.release.bundle)
 		if err != nil {
-			return fmt.Errorf("%s from %s: %w", step.what, v.name, err)
+			return fmt.Errorf("%s from %s: %w", step.what, v.Name, err)
 		}
 		seen := c.of(step.what, brink)
 		if round == 0 {
@@ -237,7 +238,7 @@ func (c *capgoBench) journey(
 		}
 		seen.downloaded = append(seen.downloaded, took.downloaded.Seconds()*1000)
 		seen.shown = append(seen.shown, took.shown.Seconds()*1000)
-		seen.processor += process.UsageOf(v.cmd.Process.Pid).Processor - before
+		seen.processor += process.UsageOf(v.PID()).Processor - before
 	}
 	return nil
 }
@@ -250,11 +251,11 @@ type capgoStep struct {
 
 // publish makes a release what the node serves on a channel, unless it is, and waits for all that the node makes of it.
 func (c *capgoBench) publish(ctx context.Context, name string, release capgoRelease) error {
-	p, err := publish.New(c.node.publisher())
+	p, err := publish.New(c.node.Publisher())
 	if err != nil {
 		return err
 	}
-	request := publish.Request{Dir: release.dir, App: benchApp, Version: release.version, Channel: name}
+	request := publish.Request{Dir: release.dir, App: testbed.App, Version: release.version, Channel: name}
 	if strings.HasPrefix(name, "zip") {
 		request.Attachments = []publish.Attacher{publish.Zip{Choice: publish.Wanted}}
 	}
@@ -264,7 +265,7 @@ func (c *capgoBench) publish(ctx context.Context, name string, release capgoRele
 	if err := c.encode(ctx, release); err != nil {
 		return err
 	}
-	return process.WaitIdle(ctx, c.node.cmd.Process.Pid)
+	return process.WaitIdle(ctx, c.node.PID())
 }
 
 // encode has the node make the brotli of all files that are sent so: it does when they are asked for. Until then
@@ -281,7 +282,7 @@ func (c *capgoBench) encode(ctx context.Context, release capgoRelease) error {
 		if f.Size < format.MinBrotli {
 			continue
 		}
-		from := c.node.url + "/capgo/files/" + release.bundle.String() + "/" + (&url.URL{Path: f.Path + ".br"}).EscapedPath()
+		from := c.node.URL + "/capgo/files/" + release.bundle.String() + "/" + (&url.URL{Path: f.Path + ".br"}).EscapedPath()
 		// A file that brotli does not make smaller is not found so.
 		if _, err := fetched(ctx, http.MethodGet, from, nil); err != nil && !errors.Is(err, errNotFound) {
 			return err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"brink/bench/internal/process"
+	"brink/bench/internal/testbed"
 	"brink/bench/updater"
 	"brink/bundle"
 	"brink/digest"
@@ -61,7 +62,7 @@ func (c *capgoBench) boot(ctx context.Context, name, server, follows string) (*c
 	}
 	program, args := process.Pin(c.loaders, "java", []string{
 		"-XX:TieredStopAtLevel=1", "-Xshare:auto", fmt.Sprintf("-XX:ActiveProcessorCount=%d", capgoProcessors),
-		"-Ddevice=" + dir, "-Dapp=" + benchApp, "-Dnative=" + capgoNative, "-Dconfig=" + string(config),
+		"-Ddevice=" + dir, "-Dapp=" + testbed.App, "-Dnative=" + capgoNative, "-Dconfig=" + string(config),
 		"-cp", c.classPath, updater.Main,
 	})
 	d := &capgoDevice{cmd: process.Command(ctx, program, args...), lines: make(chan capgoLine, 10_000)}

@@ -18,12 +18,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"brink/bench/internal/testbed"
 )
 
 // handMade is what somebody would make by hand to serve one release to Capgo's plugin: nginx with static files, one of
 // which is the answer to every check.
 type handMade struct {
-	server
+	testbed.Server
 
 	files string
 }
@@ -48,21 +50,21 @@ http {
 `
 
 // startHandMade starts nginx; it has no files yet.
-func (s *site) startHandMade(ctx context.Context) (*handMade, error) {
-	address, err := free()
+func startHandMade(ctx context.Context, s *testbed.Testbed) (*handMade, error) {
+	address, err := testbed.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	h := &handMade{files: filepath.Join(s.dir, "hand")}
+	h := &handMade{files: filepath.Join(s.Dir, "hand")}
 	if err := os.MkdirAll(filepath.Join(h.files, "capgo"), 0o755); err != nil {
 		return nil, err
 	}
-	config, err := s.write("hand.conf", handMadeConfig, map[string]any{"Address": address, "Hand": h.files})
+	config, err := s.WriteConfig("hand.conf", handMadeConfig, map[string]any{"Address": address, "Hand": h.files})
 	if err != nil {
 		return nil, err
 	}
-	h.name, h.url = "nginx", "http://"+address
-	h.cmd, err = s.start(ctx, address, nil, "nginx", "-p", s.dir, "-c", config)
+	h.Name, h.URL = "nginx", "http://"+address
+	h.Cmd, err = s.StartProgram(ctx, address, nil, "nginx", "-p", s.Dir, "-c", config)
 	return h, err
 }
 
@@ -78,13 +80,13 @@ type capgoAnswer struct {
 // mirror has nginx serve what the node has for the devices of a channel: the node's own answer to a new device, with
 // base in place of the node's address, and the very bytes that it names.
 func (h *handMade) mirror(ctx context.Context, node, follows, base string) error {
-	request := capgoRequest(asked{app: benchApp, channel: follows}, "builtin")
+	request := testbed.CapgoRequest(testbed.App, follows, "builtin")
 	request["version_build"] = capgoNative
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	raw, err := fetched(ctx, http.MethodPost, node+capgoPath, body)
+	raw, err := fetched(ctx, http.MethodPost, node+testbed.CapgoPath, body)
 	if err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func (h *handMade) mirror(ctx context.Context, node, follows, base string) error
 	if err := packer.Close(); err != nil {
 		return err
 	}
-	at := filepath.Join(h.files, filepath.FromSlash(capgoPath))
+	at := filepath.Join(h.files, filepath.FromSlash(testbed.CapgoPath))
 	return errors.Join(os.WriteFile(at, raw, 0o644), os.WriteFile(at+".gz", small.Bytes(), 0o644))
 }
 
@@ -152,7 +154,7 @@ func fetched(ctx context.Context, method, from string, body []byte) ([]byte, err
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := believing().Do(req)
+	resp, err := testbed.NewClient().Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +240,7 @@ func (g *capgoGate) pass(resp *http.Response) error {
 	defer g.mu.Unlock()
 	var count []*int64
 	switch {
-	case at == capgoPath:
+	case at == testbed.CapgoPath:
 		g.count.requests++
 		count = []*int64{&g.count.bytes, &g.count.answer}
 	case strings.Contains(at, "/files/"):

@@ -16,6 +16,7 @@ import (
 
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 )
 
 // coldKind is a kind of file that is read from a cold disk.
@@ -33,7 +34,7 @@ const coldConnections = 8
 // coldStart starts a server on files that it has had before, and says which it is.
 type coldStart struct {
 	name  string
-	start func(context.Context) (*server, error)
+	start func(context.Context) (*testbed.Server, error)
 	seen  map[string][]coldTurn // by name of the kind of file
 }
 
@@ -44,27 +45,27 @@ type coldTurn struct {
 }
 
 // cold has each server send files that neither it nor the kernel has in memory. Varnish is left out: it has no disk.
-func (s *site) cold(ctx context.Context, r *report.Report) (err error) {
+func (s *peersBench) cold(ctx context.Context, r *report.Report) (err error) {
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(s.bench.status, "peers: cold: left out: only root may empty the kernel's cache")
+		fmt.Fprintln(s.Run.Status, "peers: cold: left out: only root may empty the kernel's cache")
 		return nil
 	}
-	s = &site{bench: s.bench, cores: s.cores}
-	if s.dir, err = os.MkdirTemp(s.bench.dir, "cold-*"); err != nil {
+	s = &peersBench{Testbed: testbed.Testbed{Run: s.Run, Cores: s.Cores}}
+	if s.Dir, err = os.MkdirTemp(s.Run.Dir, "cold-*"); err != nil {
 		return err
 	}
-	if err := os.Chmod(s.dir, 0o755); err != nil {
+	if err := os.Chmod(s.Dir, 0o755); err != nil {
 		return err
 	}
-	s.files = filepath.Join(s.dir, "files")
-	if err := os.Mkdir(s.files, 0o755); err != nil {
+	s.Files = filepath.Join(s.Dir, "files")
+	if err := os.Mkdir(s.Files, 0o755); err != nil {
 		return err
 	}
 	names := map[string][]string{}
 	for _, k := range coldKinds() {
 		for i := range k.count {
 			name := fmt.Sprintf("%d-%d.bin", k.size, i)
-			if err := writeNoise(filepath.Join(s.files, name), k.size); err != nil {
+			if err := writeNoise(filepath.Join(s.Files, name), k.size); err != nil {
 				return err
 			}
 			names[k.name] = append(names[k.name], name)
@@ -74,11 +75,11 @@ func (s *site) cold(ctx context.Context, r *report.Report) (err error) {
 	if err != nil {
 		return err
 	}
-	starts := []*coldStart{{name: "Brink", start: brink}, {name: "nginx", start: s.nginx}}
+	starts := []*coldStart{{name: "Brink", start: brink}, {name: "nginx", start: s.Nginx}}
 	if process.Require("caddy") == nil {
-		starts = append(starts, &coldStart{name: "Caddy", start: s.caddy})
+		starts = append(starts, &coldStart{name: "Caddy", start: s.Caddy})
 	}
-	for range s.bench.turns {
+	for range s.Run.Turns {
 		for _, one := range starts {
 			if err := one.turn(ctx, names); err != nil {
 				return err
@@ -104,35 +105,35 @@ func (s *site) cold(ctx context.Context, r *report.Report) (err error) {
 }
 
 // coldBrink publishes the files to a node, stops it, and returns what starts it again.
-func (s *site) coldBrink(ctx context.Context) (func(context.Context) (*server, error), error) {
-	n, err := s.newNode()
+func (s *peersBench) coldBrink(ctx context.Context) (func(context.Context) (*testbed.Server, error), error) {
+	n, err := s.NewNode()
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(s.dir, "data")
-	if err := s.run(ctx, n, data); err != nil {
+	data := filepath.Join(s.Dir, "data")
+	if err := s.StartNode(ctx, n, data); err != nil {
 		return nil, err
 	}
-	published, err := n.publish(ctx, s.files, "production", "1.0.0")
+	published, err := n.Publish(ctx, s.Files, "production", "1.0.0")
 	if err == nil {
-		err = process.WaitIdle(ctx, n.cmd.Process.Pid) // it makes what devices will ask for, and would again when it starts
+		err = process.WaitIdle(ctx, n.PID()) // it makes what devices will ask for, and would again when it starts
 	}
-	if err := errors.Join(err, n.stop()); err != nil {
+	if err := errors.Join(err, n.Stop()); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) (*server, error) {
-		if err := s.run(ctx, n, data); err != nil {
+	return func(ctx context.Context) (*testbed.Server, error) {
+		if err := s.StartNode(ctx, n, data); err != nil {
 			return nil, err
 		}
-		_, err := untilReady(ctx, n.url, time.Now())
+		_, err := n.WaitReady(ctx, time.Now())
 		if err == nil {
-			err = process.WaitIdle(ctx, n.cmd.Process.Pid)
+			err = process.WaitIdle(ctx, n.PID())
 		}
 		if err != nil {
-			return nil, errors.Join(err, n.stop())
+			return nil, errors.Join(err, n.Stop())
 		}
-		n.url += "/v1/bundles/" + published.Bundle.String() + "/files"
-		return &n.server, nil
+		n.URL += "/v1/bundles/" + published.Bundle.String() + "/files"
+		return &n.Server, nil
 	}, nil
 }
 
@@ -142,7 +143,7 @@ func (c *coldStart) turn(ctx context.Context, names map[string][]string) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, v.stop()) }()
+	defer func() { err = errors.Join(err, v.Stop()) }()
 	if c.seen == nil {
 		c.seen = map[string][]coldTurn{}
 	}
@@ -152,7 +153,7 @@ func (c *coldStart) turn(ctx context.Context, names map[string][]string) (err er
 		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3\n"), 0o200); err != nil {
 			return err
 		}
-		t, err := v.sendAll(ctx, names[k.name], k.size)
+		t, err := sendAll(ctx, v, names[k.name], k.size)
 		if err != nil {
 			return err
 		}
@@ -162,9 +163,9 @@ func (c *coldStart) turn(ctx context.Context, names map[string][]string) (err er
 }
 
 // sendAll asks for each file once, in any order.
-func (v *server) sendAll(ctx context.Context, names []string, size int) (coldTurn, error) {
-	client := believing()
-	defer client.CloseIdleConnections()
+func sendAll(ctx context.Context, v *testbed.Server, names []string, size int) (coldTurn, error) {
+	web := testbed.NewClient()
+	defer web.CloseIdleConnections()
 	times := make([]time.Duration, len(names))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(coldConnections)
@@ -172,11 +173,11 @@ func (v *server) sendAll(ctx context.Context, names []string, size int) (coldTur
 	for at, i := range rand.Perm(len(names)) {
 		group.Go(func() error {
 			asked := time.Now()
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.url+"/"+names[i], nil)
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.URL+"/"+names[i], nil)
 			if err != nil {
 				return err
 			}
-			resp, err := client.Do(req)
+			resp, err := web.Do(req)
 			if err != nil {
 				return err
 			}
@@ -186,7 +187,7 @@ func (v *server) sendAll(ctx context.Context, names []string, size int) (coldTur
 				return err
 			}
 			if resp.StatusCode != http.StatusOK || n != int64(size) {
-				return fmt.Errorf("%s answers %s with %s and %d bytes", v.name, names[i], resp.Status, n)
+				return fmt.Errorf("%s answers %s with %s and %d bytes", v.Name, names[i], resp.Status, n)
 			}
 			return nil
 		})

@@ -16,6 +16,7 @@ import (
 	"brink/bench/how"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 	"brink/channel"
 	"brink/digest"
 	"brink/protocol"
@@ -38,49 +39,57 @@ func decisionChannels() []string {
 type question struct {
 	name  string
 	list  string // file of requests
-	first wanted
+	first testbed.Request
 	size  int // bytes of the body of the answer to the first
 }
 
+// decisionsBench is one run of the part.
+type decisionsBench struct {
+	testbed.Testbed
+
+	loaders []int // processors of the load; empty: all
+}
+
 // decisions asks a node that holds many apps for decisions, and nginx for as many bytes that it need not think about.
-func decisions(ctx context.Context, b *bench) (r *report.Report, err error) {
+func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error) {
 	if err := process.Require("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
-	s := &site{bench: b}
-	loaders, placement := s.place()
-	if s.dir, err = b.memory(); err != nil {
+	s := &decisionsBench{Testbed: testbed.Testbed{Run: b}}
+	var placement string
+	s.loaders, placement = s.Place()
+	if s.Dir, err = b.MemoryDir(); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
-	if err := os.Chmod(s.dir, 0o755); err != nil {
+	defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
+	if err := os.Chmod(s.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	n, err := s.newNode()
+	n, err := s.NewNode()
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(s.dir, "data")
-	list, err := fillApps(ctx, b, data, n.key)
+	data := filepath.Join(s.Dir, "data")
+	list, err := fillApps(ctx, b, data, n.Key)
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	if err := s.run(ctx, n, data); err != nil {
+	if err := s.StartNode(ctx, n, data); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, n.stop()) }()
-	ready, err := untilReady(ctx, n.url, start)
+	defer func() { err = errors.Join(err, n.Stop()) }()
+	ready, err := n.WaitReady(ctx, start)
 	if err != nil {
 		return nil, err
 	}
-	if err := process.WaitIdle(ctx, n.cmd.Process.Pid); err != nil {
+	if err := process.WaitIdle(ctx, n.PID()); err != nil {
 		return nil, err
 	}
 	r = &report.Report{
 		Title: "decisions a second beside nginx",
 		How: how.Paragraphs("decisions", report.Number(decisionApps), len(decisionChannels()), report.Number(decisionRequests), decisionLoad,
-			b.turns, b.seconds, placement),
+			b.Turns, b.Seconds, placement),
 	}
 	t := report.Table{
 		Title: "Decisions a second, without TLS",
@@ -92,28 +101,27 @@ func decisions(ctx context.Context, b *bench) (r *report.Report, err error) {
 		return nil, err
 	}
 	for _, q := range questions {
-		if err := q.try(ctx, n.url); err != nil {
+		if err := q.try(ctx, n.URL); err != nil {
 			var lacks *report.Skipped
 			if errors.As(err, &lacks) {
-				fmt.Fprintf(b.status, "decisions: %s: left out: %s\n", q.name, lacks.Why)
+				fmt.Fprintf(b.Status, "decisions: %s: left out: %s\n", q.name, lacks.Why)
 				continue
 			}
 			return nil, err
 		}
-		ours, peer, err := s.beside(ctx, &n.server, q, loaders)
+		ours, peer, err := s.beside(ctx, &n.Server, q)
 		if err != nil {
 			return nil, err
 		}
-		slowest := func(t turn) float64 { return t.P99 / 1000 }
-		rate, best := report.Median(of(ours, turn.rate)), report.Median(of(peer, turn.rate))
-		t.Add(q.name, report.Number(q.size), report.Spread(of(ours, turn.rate), 0), report.Spread(of(ours, slowest), 2),
-			report.Spread(of(peer, turn.rate), 0), report.Spread(of(peer, slowest), 2), fmt.Sprintf("%.2f", rate/best))
+		rate, best := report.Median(ours.Rates()), report.Median(peer.Rates())
+		t.Add(q.name, report.Number(q.size), report.Spread(ours.Rates(), 0), report.Spread(ours.P99s(), 2),
+			report.Spread(peer.Rates(), 0), report.Spread(peer.P99s(), 2), fmt.Sprintf("%.2f", rate/best))
 		p.Groups = append(p.Groups, report.Group{Name: q.name, Values: []float64{rate, best}})
 		r.Aims = append(r.Aims, report.Aim{What: q.name, Want: "0.7 × nginx", Got: fmt.Sprintf("%.2f ×", rate/best), Met: rate >= 0.7*best})
 	}
 	load := report.Table{Title: "The node that decided", Head: []string{"apps", "channels", "ready after", "resident at most"}}
 	load.Add(report.Number(decisionApps), report.Number(decisionApps*len(decisionChannels())),
-		fmt.Sprintf("%.1f s", ready.Seconds()), report.MiB(process.UsageOf(n.cmd.Process.Pid).Peak))
+		fmt.Sprintf("%.1f s", ready.Seconds()), report.MiB(process.UsageOf(n.PID()).Peak))
 	r.Tables, r.Plots = []report.Table{t, load}, []report.Plot{p}
 	return r, nil
 }
@@ -126,27 +134,27 @@ type asked struct {
 }
 
 // fillApps makes the apps with their channels, each of which serves the second of two releases.
-func fillApps(ctx context.Context, b *bench, data string, key channel.PrivateKey) (list []asked, err error) {
-	k, err := openStock(data, key)
+func fillApps(ctx context.Context, b *testbed.Run, data string, key channel.PrivateKey) (list []asked, err error) {
+	k, err := testbed.OpenStock(data, key)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, k.close()) }()
-	old, err := k.bundle(ctx, "1.0.0", smallFiles(1))
+	defer func() { err = errors.Join(err, k.Close()) }()
+	old, err := k.AddBundle(ctx, "1.0.0", testbed.SmallFiles(1))
 	if err != nil {
 		return nil, err
 	}
-	next, err := k.bundle(ctx, "1.1.0", smallFiles(2))
+	next, err := k.AddBundle(ctx, "1.1.0", testbed.SmallFiles(2))
 	if err != nil {
 		return nil, err
 	}
 	for i := range decisionApps {
 		if i%1000 == 0 {
-			fmt.Fprintf(b.status, "decisions: %d of %d apps\n", i, decisionApps)
+			fmt.Fprintf(b.Status, "decisions: %d of %d apps\n", i, decisionApps)
 		}
 		for _, name := range decisionChannels() {
 			app := fmt.Sprintf("com.example.app%05d", i)
-			m, err := k.channel(ctx, app, name, old, next)
+			m, err := k.AddChannel(ctx, app, name, old, next)
 			if err != nil {
 				return nil, err
 			}
@@ -159,7 +167,7 @@ func fillApps(ctx context.Context, b *bench, data string, key channel.PrivateKey
 }
 
 // questions are what devices ask, each by a list of requests.
-func (s *site) questions(list []asked) ([]*question, error) {
+func (s *decisionsBench) questions(list []asked) ([]*question, error) {
 	device := func(a asked, runs channel.Release) protocol.Device {
 		return protocol.Device{
 			ID: "device-" + a.app, Platform: channel.Android, Native: "3.2.1", Version: runs.Version, Bundle: runs.Bundle,
@@ -177,23 +185,27 @@ func (s *site) questions(list []asked) ([]*question, error) {
 		{"check, an update", func(a asked) (string, any) {
 			return protocol.CheckPath(a.app), protocol.CheckRequest{Channel: a.channel, Device: device(a, a.old)}
 		}},
-		{"Capgo, nothing new", func(a asked) (string, any) { return capgoPath, capgoRequest(a, a.next.Version) }},
-		{"Capgo, an update", func(a asked) (string, any) { return capgoPath, capgoRequest(a, a.old.Version) }},
+		{"Capgo, nothing new", func(a asked) (string, any) {
+			return testbed.CapgoPath, testbed.CapgoRequest(a.app, a.channel, a.next.Version)
+		}},
+		{"Capgo, an update", func(a asked) (string, any) {
+			return testbed.CapgoPath, testbed.CapgoRequest(a.app, a.channel, a.old.Version)
+		}},
 	}
 	var questions []*question
 	for i, kind := range kinds {
-		q := &question{name: kind.name, list: filepath.Join(s.dir, fmt.Sprintf("requests-%d", i))}
-		requests := make([]wanted, len(list))
+		q := &question{name: kind.name, list: filepath.Join(s.Dir, fmt.Sprintf("requests-%d", i))}
+		requests := make([]testbed.Request, len(list))
 		for i, a := range list {
 			path, body := kind.ask(a)
 			raw, err := json.Marshal(body)
 			if err != nil {
 				return nil, err
 			}
-			requests[i] = wanted{http.MethodPost, path, string(raw)}
+			requests[i] = testbed.Request{Method: http.MethodPost, Path: path, Body: string(raw)}
 		}
 		q.first = requests[0]
-		if err := writeRequests(q.list, requests); err != nil {
+		if err := testbed.WriteRequests(q.list, requests); err != nil {
 			return nil, err
 		}
 		questions = append(questions, q)
@@ -201,26 +213,14 @@ func (s *site) questions(list []asked) ([]*question, error) {
 	return questions, nil
 }
 
-// capgoPath is where a node answers devices with Capgo's plugin.
-const capgoPath = "/capgo/updates"
-
-// capgoRequest is what Capgo's plugin sends on an Android device that runs a version.
-func capgoRequest(a asked, version string) map[string]any {
-	return map[string]any{
-		"app_id": a.app, "device_id": "00009a6b-eefe-490a-9c60-8e965132ae51", "platform": "android", "version_os": "15",
-		"plugin_version": "8.51.23", "version_build": "3.2.1", "version_code": "1", "version_name": version, "custom_id": "",
-		"is_prod": true, "is_emulator": false, "defaultChannel": a.channel, "install_source": "google_play",
-	}
-}
-
 // try asks once, and remembers how long the answer is.
 func (q *question) try(ctx context.Context, node string) error {
-	req, err := http.NewRequestWithContext(ctx, q.first.method, node+q.first.path, strings.NewReader(q.first.body))
+	req, err := http.NewRequestWithContext(ctx, q.first.Method, node+q.first.Path, strings.NewReader(q.first.Body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := believing().Do(req)
+	resp, err := testbed.NewClient().Do(req)
 	if err != nil {
 		return err
 	}
@@ -254,57 +254,32 @@ http {
 `
 
 // beside loads the node with the question, and nginx with the same requests, in turns.
-func (s *site) beside(ctx context.Context, n *server, q *question, loaders []int) (ours, peer []turn, err error) {
-	address, err := s.address()
+func (s *decisionsBench) beside(ctx context.Context, n *testbed.Server, q *question) (ours, peer testbed.Turns, err error) {
+	address, err := s.Address()
 	if err != nil {
 		return nil, nil, err
 	}
 	body := `{"x":"` + strings.Repeat("x", max(0, q.size-8)) + `"}`
-	config, err := s.write("nginx.conf", fixedConfig, map[string]any{"Address": address, "Body": body})
+	config, err := s.WriteConfig("nginx.conf", fixedConfig, map[string]any{"Address": address, "Body": body})
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd, err := s.start(ctx, address, nil, "nginx", "-p", s.dir, "-c", config)
+	cmd, err := s.StartProgram(ctx, address, nil, "nginx", "-p", s.Dir, "-c", config)
 	if err != nil {
 		return nil, nil, err
 	}
-	nginx := &server{name: "nginx", url: "http://" + address, cmd: cmd}
-	defer func() { err = errors.Join(err, nginx.stop()) }()
-	for range s.bench.turns {
-		one, err := s.loadList(ctx, n, q.list, decisionLoad, loaders)
+	nginx := &testbed.Server{Name: "nginx", URL: "http://" + address, Cmd: cmd}
+	defer func() { err = errors.Join(err, nginx.Stop()) }()
+	for range s.Run.Turns {
+		one, err := s.LoadList(ctx, n, q.list, decisionLoad, s.loaders)
 		if err != nil {
 			return nil, nil, err
 		}
-		other, err := s.loadList(ctx, nginx, q.list, decisionLoad, loaders)
+		other, err := s.LoadList(ctx, nginx, q.list, decisionLoad, s.loaders)
 		if err != nil {
 			return nil, nil, err
 		}
 		ours, peer = append(ours, one), append(peer, other)
 	}
 	return ours, peer, nil
-}
-
-// untilReady waits until a node says that it is ready, and returns how long that is after start. It has to ask again
-// and again, as whatever stands before a node does.
-func untilReady(ctx context.Context, node string, start time.Time) (time.Duration, error) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, node+"/readyz", nil)
-		if err != nil {
-			return 0, err
-		}
-		resp, err := believing().Do(req)
-		if err == nil {
-			err = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return time.Since(start), err
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
 }

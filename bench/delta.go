@@ -19,6 +19,7 @@ import (
 	"brink/bench/how"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 	"brink/bundle"
 	"brink/digest"
 )
@@ -27,7 +28,7 @@ import (
 const patchVerb = "__patch"
 
 // delta measures what an update costs by each way to send it.
-func delta(ctx context.Context, b *bench) (*report.Report, error) {
+func delta(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	r := &report.Report{
 		Title: "what an update costs, by each way to send it",
 		How:   how.Paragraphs("delta"),
@@ -103,7 +104,7 @@ func orMissing(n int64) string {
 
 // deltaPair is one pair of releases, and what was found out about it. -1 is what could not be measured.
 type deltaPair struct {
-	b        *bench
+	b        *testbed.Run
 	pair     corpus.Pair
 	dir      string // holds the archives "old" and "new"
 	oldFiles string
@@ -114,16 +115,16 @@ type deltaPair struct {
 	costs [][]string
 }
 
-func newDeltaPair(ctx context.Context, b *bench, pair corpus.Pair) (*deltaPair, error) {
+func newDeltaPair(ctx context.Context, b *testbed.Run, pair corpus.Pair) (*deltaPair, error) {
 	d := &deltaPair{b: b, pair: pair, zstdCLI: -1, bsdiff: -1}
 	var err error
-	if d.dir, err = os.MkdirTemp(b.dir, "delta-*"); err != nil {
+	if d.dir, err = os.MkdirTemp(b.Dir, "delta-*"); err != nil {
 		return nil, err
 	}
-	if d.oldFiles, err = open(pair.Old); err != nil {
+	if d.oldFiles, err = testbed.FindRelease(pair.Old); err != nil {
 		return nil, err
 	}
-	if d.newFiles, err = open(pair.New); err != nil {
+	if d.newFiles, err = testbed.FindRelease(pair.New); err != nil {
 		return nil, err
 	}
 	for name, files := range map[string]string{"old": d.oldFiles, "new": d.newFiles} {
@@ -140,15 +141,6 @@ func newDeltaPair(ctx context.Context, b *bench, pair corpus.Pair) (*deltaPair, 
 	}
 	d.archive = d.size("new")
 	return d, nil
-}
-
-// open returns the folder of a release; a corpus that was not fetched makes the part be left out.
-func open(r corpus.Release) (string, error) {
-	dir, err := corpus.Open(r.App, r.Version)
-	if err != nil {
-		return "", &report.Skipped{Why: err.Error()}
-	}
-	return dir, nil
 }
 
 func (d *deltaPair) size(name string) int64 {

@@ -10,21 +10,25 @@ import (
 
 	"brink/bench/how"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 )
+
+// fleetBench is one run of the part.
+type fleetBench struct{ testbed.Testbed }
 
 // fleet measures what nodes tell each other: how long a publish takes to be in force everywhere, what a fleet at rest
 // sends, and how long a node that was away takes to have what it missed.
-func fleet(ctx context.Context, b *bench) (r *report.Report, err error) {
-	s := &site{bench: b}
-	if s.dir, err = b.memory(); err != nil {
+func fleet(ctx context.Context, b *testbed.Run) (r *report.Report, err error) {
+	s := &fleetBench{Testbed: testbed.Testbed{Run: b}}
+	if s.Dir, err = b.MemoryDir(); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
-	publishes := publishesPerTurn * b.turns
+	defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
+	publishes := publishesPerTurn * b.Turns
 	r = &report.Report{
 		Title: "how news spreads between nodes, and what a fleet costs at rest",
 		How: how.Paragraphs("fleet", publishes, fullNodes, restNodes, restWindow.Seconds(), awayNodes, awayChannels,
-			b.turns),
+			b.Turns),
 	}
 	if err := s.spreads(ctx, r, publishes); err != nil {
 		return nil, fmt.Errorf("spread: %w", err)

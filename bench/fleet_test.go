@@ -2,12 +2,14 @@ package main
 
 import (
 	"testing"
+
+	"brink/bench/internal/testbed"
 )
 
 // The bench knows from a node's own log when a channel came into force, and what it measured is served.
 func TestNodes_TellThatAChannelMoved(t *testing.T) {
 	dir := t.TempDir()
-	s := &site{bench: &bench{dir: dir}, dir: dir}
+	s := &fleetBench{Testbed: testbed.Testbed{Run: &testbed.Run{Dir: dir}, Dir: dir}}
 	f, err := s.newPair(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ const (
 )
 
 // returns measures how long a node that was away takes to have what it missed.
-func (s *site) returns(ctx context.Context, r *report.Report) (err error) {
+func (s *fleetBench) returns(ctx context.Context, r *report.Report) (err error) {
 	f, err := s.newNodes(ctx, awayNodes)
 	if err != nil {
 		return err
@@ -31,8 +31,8 @@ func (s *site) returns(ctx context.Context, r *report.Report) (err error) {
 		return err
 	}
 	var all []float64
-	for turn := range s.bench.turns {
-		fmt.Fprintf(s.bench.status, "fleet: a node is away, turn %d of %d\n", turn+1, s.bench.turns)
+	for turn := range s.Run.Turns {
+		fmt.Fprintf(s.Run.Status, "fleet: a node is away, turn %d of %d\n", turn+1, s.Run.Turns)
 		gone := awayNodes - 1
 		if err := f.list[gone].stop(); err != nil {
 			return err

@@ -13,17 +13,18 @@ import (
 	"sync"
 	"time"
 
+	"brink/bench/internal/testbed"
 	"brink/channel"
 	"brink/gossip"
+
 	edge "brink/node"
 	"brink/publish"
 )
 
 // nodes are Brink nodes of one fleet in this process, each with a store, HTTP and gossip of its own on loopback.
 type nodes struct {
-	site  *site
 	dir   string
-	owner *node // keys, and the trust document
+	owner *testbed.Node // keys, and the trust document
 	trust []byte
 	key   string // file of the fleet's key
 	join  string // where the first node gossips
@@ -41,20 +42,20 @@ type runner struct {
 }
 
 // newNodes starts a fleet, and returns when all know all.
-func (s *site) newNodes(ctx context.Context, size int) (_ *nodes, err error) {
-	f := &nodes{site: s, news: make(chan heard, 1<<12)}
+func (s *fleetBench) newNodes(ctx context.Context, size int) (_ *nodes, err error) {
+	f := &nodes{news: make(chan heard, 1<<12)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close())
 		}
 	}()
-	if f.dir, err = os.MkdirTemp(s.dir, "fleet-*"); err != nil {
+	if f.dir, err = os.MkdirTemp(s.Dir, "fleet-*"); err != nil {
 		return nil, err
 	}
-	if f.owner, err = (&site{bench: s.bench, dir: f.dir}).newNode(); err != nil {
+	if f.owner, err = (&testbed.Testbed{Run: s.Run, Dir: f.dir}).NewNode(); err != nil {
 		return nil, err
 	}
-	if f.trust, err = os.ReadFile(f.owner.trust); err != nil {
+	if f.trust, err = os.ReadFile(f.owner.Trust); err != nil {
 		return nil, err
 	}
 	f.key = filepath.Join(f.dir, "fleet.key")
@@ -76,7 +77,7 @@ func (s *site) newNodes(ctx context.Context, size int) (_ *nodes, err error) {
 func (f *nodes) first(i int) (one *runner, err error) {
 	for range 5 {
 		if i == 0 {
-			if f.join, err = free(); err != nil {
+			if f.join, err = testbed.FreeAddress(); err != nil {
 				return nil, err
 			}
 		}
@@ -182,19 +183,19 @@ func (f *nodes) publish(ctx context.Context, at int, name string, build uint64, 
 	if err := os.RemoveAll(dir); err != nil {
 		return 0, err
 	}
-	if err := os.CopyFS(dir, smallFiles(build)); err != nil {
+	if err := os.CopyFS(dir, testbed.SmallFiles(build)); err != nil {
 		return 0, err
 	}
-	client := believing()
-	defer client.CloseIdleConnections()
+	web := testbed.NewClient()
+	defer web.CloseIdleConnections()
 	p, err := publish.New(publish.Config{
-		Node: f.list[at].URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.owner.key}, HTTP: client, Replicas: replicas,
+		Node: f.list[at].URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.owner.Key}, HTTP: web, Replicas: replicas,
 	})
 	if err != nil {
 		return 0, err
 	}
 	result, err := p.Publish(ctx, publish.Request{
-		Dir: dir, App: benchApp, Version: fmt.Sprintf("1.0.%d", build), Channel: name,
+		Dir: dir, App: testbed.App, Version: fmt.Sprintf("1.0.%d", build), Channel: name,
 	})
 	return result.Sequence, err
 }
@@ -232,16 +233,16 @@ func (f *nodes) spread(ctx context.Context, round, replicas int) ([]time.Duratio
 
 // serve reports a node that does not serve what it said that it has.
 func (f *nodes) serve(ctx context.Context, sequence uint64) error {
-	client := believing()
-	defer client.CloseIdleConnections()
+	web := testbed.NewClient()
+	defer web.CloseIdleConnections()
 	for _, one := range f.list {
 		p, err := publish.New(publish.Config{
-			Node: one.URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.owner.key}, HTTP: client,
+			Node: one.URL(), Trust: f.trust, Keys: []channel.PrivateKey{f.owner.Key}, HTTP: web,
 		})
 		if err != nil {
 			return err
 		}
-		m, err := p.Channel(ctx, benchApp, "production")
+		m, err := p.Channel(ctx, testbed.App, "production")
 		if err != nil {
 			return err
 		}
@@ -257,7 +258,7 @@ func (f *nodes) serve(ctx context.Context, sequence uint64) error {
 type pair struct{ *nodes }
 
 // newPair returns when each of the two knows that the other serves, which they tell after they have become members.
-func (s *site) newPair(ctx context.Context) (_ pair, err error) {
+func (s *fleetBench) newPair(ctx context.Context) (_ pair, err error) {
 	f, err := s.newNodes(ctx, 2)
 	if err != nil {
 		return pair{}, err

@@ -22,7 +22,7 @@ const (
 )
 
 // rests measures what fleets send that have nothing to tell, at the same time.
-func (s *site) rests(ctx context.Context, r *report.Report) (err error) {
+func (s *fleetBench) rests(ctx context.Context, r *report.Report) (err error) {
 	counts := []int{10, 1_000, 10_000}
 	var fleets []*resting
 	defer func() {
@@ -39,7 +39,7 @@ func (s *site) rests(ctx context.Context, r *report.Report) (err error) {
 			return err
 		}
 	}
-	fmt.Fprintf(s.bench.status, "fleet: %d nodes at rest, three times, for %v\n", restNodes, restWindow)
+	fmt.Fprintf(s.Run.Status, "fleet: %d nodes at rest, three times, for %v\n", restNodes, restWindow)
 	if err := wait(ctx, restSettle); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 	"brink/digest"
 	"brink/gossip"
 )
@@ -49,7 +50,7 @@ type way struct {
 }
 
 // spreads measures fleets of all sizes.
-func (s *site) spreads(ctx context.Context, r *report.Report, publishes int) error {
+func (s *fleetBench) spreads(ctx context.Context, r *report.Report, publishes int) error {
 	t := report.Table{
 		Title: "Milliseconds until it is in force, p50 / p99",
 		Head:  []string{"nodes", "way", "on one node", "on all nodes", "unheard", "load average"},
@@ -57,7 +58,7 @@ func (s *site) spreads(ctx context.Context, r *report.Report, publishes int) err
 	p := report.Plot{Name: "fleet-spread", Title: "Until all nodes have it, p99", Unit: "ms"}
 	p.Series = []string{"bare memberlist", "gossip", "whole nodes"}
 	for _, size := range []int{3, 10, fullNodes, 200} {
-		fmt.Fprintf(s.bench.status, "fleet: %d nodes\n", size)
+		fmt.Fprintf(s.Run.Status, "fleet: %d nodes\n", size)
 		ways := s.ways(ctx, size)
 		err := tellInTurns(ctx, ways, publishes)
 		for _, w := range ways {
@@ -100,7 +101,7 @@ func spreadAim(size int, ways []*way) report.Aim {
 }
 
 // ways are what is compared for a size: the floor first.
-func (s *site) ways(ctx context.Context, size int) []*way {
+func (s *fleetBench) ways(ctx context.Context, size int) []*way {
 	list := []*way{
 		{name: "bare memberlist broadcast", others: size - 1, open: func() (teller, error) { return newMemberlists(size) }},
 		{name: "gossip, nothing pulled", others: size - 1, open: func() (teller, error) { return newPointers(ctx, size) }},
@@ -177,7 +178,7 @@ type member struct {
 }
 
 // broadcastSize is that of a broadcast of package gossip by a node with a name of seven bytes.
-const broadcastSize = 45 + len(benchApp+"/production") + len("node-10")
+const broadcastSize = 45 + len(testbed.App+"/production") + len("node-10")
 
 func newMemberlists(size int) (_ *memberlists, err error) {
 	f := &memberlists{news: make(chan heard, 1<<12)}
@@ -365,7 +366,7 @@ func (f *pointers) close() error {
 
 func pointer(name string, sequence uint64) gossip.Pointer {
 	return gossip.Pointer{
-		Kind: gossip.Manifest, Name: benchApp + "/" + name, Sequence: sequence,
+		Kind: gossip.Manifest, Name: testbed.App + "/" + name, Sequence: sequence,
 		Digest: digest.Sum(fmt.Appendf(nil, "%s %d", name, sequence)),
 	}
 }

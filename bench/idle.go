@@ -38,7 +38,7 @@ func raiseFiles() (int, error) {
 }
 
 // byConnections measures a node with ever more devices connected and idle.
-func (s *site) byConnections(ctx context.Context, r *report.Report, loaders []int) (err error) {
+func (s *scaleBench) byConnections(ctx context.Context, r *report.Report) (err error) {
 	files, err := raiseFiles()
 	if err != nil {
 		return err
@@ -57,19 +57,19 @@ func (s *site) byConnections(ctx context.Context, r *report.Report, loaders []in
 	p := report.Plot{Name: "scale-idle", Title: "By devices connected and idle", Unit: ""}
 	p.Groups = []report.Group{{Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
 	// Once without, so that the first line does not pay for what the load itself takes.
-	if _, _, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders); err != nil {
+	if _, _, err := s.times(ctx, &h.Server, h.files, scaleLoad); err != nil {
 		return err
 	}
-	before := process.ResidentOf(h.cmd.Process.Pid)
+	before := process.ResidentOf(h.PID())
 	for _, connections := range []int{1, 100, 1_000, 10_000, 20_000} {
 		connections = min(connections, files-sparedFiles)
-		fmt.Fprintf(s.bench.status, "scale: %d connections\n", connections)
-		crowd, err := s.connect(ctx, h, connections)
+		fmt.Fprintf(s.Run.Status, "scale: %d connections\n", connections)
+		crowd, err := connect(ctx, h, connections)
 		if err != nil {
 			return errors.Join(err, crowd.leave())
 		}
-		resident := process.ResidentOf(h.cmd.Process.Pid)
-		cells, slowest, err := s.times(ctx, &h.server, h.files, scaleLoad, loaders)
+		resident := process.ResidentOf(h.PID())
+		cells, slowest, err := s.times(ctx, &h.Server, h.files, scaleLoad)
 		if err := errors.Join(err, crowd.leave()); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (s *site) byConnections(ctx context.Context, r *report.Report, loaders []in
 }
 
 // byFlight measures a node with ever more requests in flight.
-func (s *site) byFlight(ctx context.Context, r *report.Report, loaders []int) (err error) {
+func (s *scaleBench) byFlight(ctx context.Context, r *report.Report) (err error) {
 	h, err := s.hold(ctx, 100)
 	if err != nil {
 		return err
@@ -97,11 +97,11 @@ func (s *site) byFlight(ctx context.Context, r *report.Report, loaders []int) (e
 	p := report.Plot{Name: "scale-flight", Title: "By requests in flight", Unit: "ms"}
 	p.Groups = []report.Group{{Name: "p99 of a file"}}
 	for _, connections := range []int{1, 8, 64, 256, 1024} {
-		cells, slowest, err := s.times(ctx, &h.server, h.files, connections, loaders)
+		cells, slowest, err := s.times(ctx, &h.Server, h.files, connections)
 		if err != nil {
 			return err
 		}
-		t.Add(append(append([]string{report.Number(connections)}, cells...), report.MiB(process.ResidentOf(h.cmd.Process.Pid)))...)
+		t.Add(append(append([]string{report.Number(connections)}, cells...), report.MiB(process.ResidentOf(h.PID())))...)
 		p.Series = append(p.Series, report.Number(connections)+" in flight")
 		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
 	}
@@ -118,9 +118,9 @@ const sparedFiles = 1000
 // perAddress is how many connections come from one address of loopback: below the number of ports that there are.
 const perAddress = 10_000
 
-func (s *site) connect(ctx context.Context, h *holding, connections int) (*crowd, error) {
+func connect(ctx context.Context, h *holding, connections int) (*crowd, error) {
 	c := &crowd{conns: make([]net.Conn, connections)}
-	address := strings.TrimPrefix(h.url, "http://")
+	address := strings.TrimPrefix(h.URL, "http://")
 	var group errgroup.Group
 	group.SetLimit(64)
 	for i := range connections {

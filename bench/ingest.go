@@ -13,17 +13,18 @@ import (
 	"brink/bench/how"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 	"brink/publish"
 )
 
 // ingest publishes the corpus, and packs the same files with tar and zstd.
-func ingest(ctx context.Context, b *bench) (*report.Report, error) {
+func ingest(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	if err := process.Require("tar", "zstd", "sh"); err != nil {
 		return nil, err
 	}
 	r := &report.Report{
 		Title: "publishing beside tar | zstd",
-		How:   how.Paragraphs("ingest", b.turns),
+		How:   how.Paragraphs("ingest", b.Turns),
 	}
 	t := report.Table{
 		Title: "Time and bytes",
@@ -36,7 +37,7 @@ func ingest(ctx context.Context, b *bench) (*report.Report, error) {
 	ratios := report.Table{Title: "Time beside tar | zstd", Head: []string{"files", "first publish ×", "unchanged ×"}}
 	for _, pair := range corpus.Pairs() {
 		p := &ingestPair{bench: b, pair: pair}
-		for range b.turns {
+		for range b.Turns {
 			if err := p.turn(ctx); err != nil {
 				return nil, fmt.Errorf("%s: %w", pair, err)
 			}
@@ -59,7 +60,7 @@ func ingest(ctx context.Context, b *bench) (*report.Report, error) {
 
 // ingestPair is what was seen of one pair of releases.
 type ingestPair struct {
-	bench *bench
+	bench *testbed.Run
 	pair  corpus.Pair
 	seen  map[string]*ingestSeen
 	node  process.Usage // the most of all turns
@@ -90,29 +91,29 @@ func (p *ingestPair) note(what string, t process.Took, r publish.Result) {
 
 // turn publishes the pair to a node that has nothing.
 func (p *ingestPair) turn(ctx context.Context) (err error) {
-	oldFiles, err := open(p.pair.Old)
+	oldFiles, err := testbed.FindRelease(p.pair.Old)
 	if err != nil {
 		return err
 	}
-	newFiles, err := open(p.pair.New)
+	newFiles, err := testbed.FindRelease(p.pair.New)
 	if err != nil {
 		return err
 	}
-	s := &site{bench: p.bench}
-	if s.dir, err = os.MkdirTemp(p.bench.dir, "ingest-*"); err != nil {
+	s := &testbed.Testbed{Run: p.bench}
+	if s.Dir, err = os.MkdirTemp(p.bench.Dir, "ingest-*"); err != nil {
 		return err
 	}
-	packed, err := process.Time(ctx, s.dir, "sh", "-c", `tar c -C "$0" . | zstd -q -3 -c > packed`, oldFiles)
+	packed, err := process.Time(ctx, s.Dir, "sh", "-c", `tar c -C "$0" . | zstd -q -3 -c > packed`, oldFiles)
 	if err != nil {
 		return err
 	}
 	p.note("tar | zstd", packed, publish.Result{})
-	n, err := s.startNode(ctx, "--prepare-wait", "0s")
+	n, err := s.StartNewNode(ctx, "--prepare-wait", "0s")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, n.stop()) }()
-	key, err := n.keyFile(s.dir)
+	defer func() { err = errors.Join(err, n.Stop()) }()
+	key, err := n.KeyFile(s.Dir)
 	if err != nil {
 		return err
 	}
@@ -121,24 +122,24 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 		{"unchanged", oldFiles, p.pair.Old.Version},
 		{"next release", newFiles, p.pair.New.Version},
 	} {
-		answer := filepath.Join(s.dir, strings.ReplaceAll(one.what, " ", "-")+".json")
+		answer := filepath.Join(s.Dir, strings.ReplaceAll(one.what, " ", "-")+".json")
 		t, err := process.Time(
 			ctx,
-			s.dir,
+			s.Dir,
 			"sh",
 			"-c",
 			`exec "$0" "$@" > `+answer,
-			p.bench.brink,
+			p.bench.Brink,
 			"publish",
 			one.dir,
 			"--node",
-			n.url,
+			n.URL,
 			"--key",
 			key,
 			"--trust",
-			n.trust,
+			n.Trust,
 			"--app",
-			benchApp,
+			testbed.App,
 			"--version",
 			one.version,
 			"--channel",
@@ -158,7 +159,7 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 		}
 		p.note(one.what, t, r)
 	}
-	used := process.UsageOf(n.cmd.Process.Pid)
+	used := process.UsageOf(n.PID())
 	p.node.Peak, p.node.Processor = max(p.node.Peak, used.Peak), max(p.node.Processor, used.Processor)
 	return nil
 }

@@ -28,13 +28,14 @@ import (
 
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 )
 
 // part is one thing that can be measured. measure returns a [*report.Skipped] when this machine lacks what it needs.
 type part struct {
 	name    string
 	what    string // it measures
-	measure func(context.Context, *bench) (*report.Report, error)
+	measure func(context.Context, *testbed.Run) (*report.Report, error)
 }
 
 // parts are in the order in which they run.
@@ -49,19 +50,6 @@ func parts() []part {
 		{"scale", "how latency and memory grow: bundles, idle connections, requests in flight, bytes in the store", scale},
 		{"fleet", "how news spreads between nodes, a fleet at rest, a node that was away", fleet},
 	}
-}
-
-// bench is one run.
-type bench struct {
-	dir    string // temporary, for everything a part makes
-	brink  string // the program under test, built for this run
-	root   string // of the repository
-	status io.Writer
-
-	turns   int
-	seconds int
-	pin     bool
-	stored  int // MiB in the store whose opening is timed
 }
 
 func main() {
@@ -83,13 +71,13 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 			return patch(args[1:])
 		}
 	}
-	b := &bench{status: status}
+	b := &testbed.Run{Status: status}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(status)
-	flags.IntVar(&b.turns, "turns", 3, "how often each server is loaded, in turns with the others")
-	flags.IntVar(&b.seconds, "seconds", 4, "seconds of one turn")
-	flags.BoolVar(&b.pin, "pin", true, "keep servers on the first half of the processors, the load on the others")
-	flags.IntVar(&b.stored, "stored", 1<<10, "MiB in the store that a node opens in the part scale")
+	flags.IntVar(&b.Turns, "turns", 3, "how often each server is loaded, in turns with the others")
+	flags.IntVar(&b.Seconds, "seconds", 4, "seconds of one turn")
+	flags.BoolVar(&b.Pin, "pin", true, "keep servers on the first half of the processors, the load on the others")
+	flags.IntVar(&b.Stored, "stored", 1<<10, "MiB in the store that a node opens in the part scale")
 	asJSON := flags.Bool("json", false, "print JSON instead of tables")
 	keep := flags.Bool("write", true, "write bench/results and bench/RESULTS.md")
 	flags.Usage = func() {
@@ -106,15 +94,19 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if b.turns < 1 || b.seconds < 1 || b.stored < 1 || flags.NArg() > 0 {
+	if b.Turns < 1 || b.Seconds < 1 || b.Stored < 1 || flags.NArg() > 0 {
 		flags.Usage()
 		return errors.New("want one part at most, at least one turn, one second and one MiB")
 	}
-	if err := b.open(ctx); err != nil {
+	root, err := findRoot()
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	reports, err := b.measure(ctx, only)
+	if err := prepare(ctx, b, root); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.Dir)) }()
+	reports, err := measure(ctx, b, only)
 	if err != nil {
 		return err
 	}
@@ -134,11 +126,11 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 	for _, p := range parts() {
 		all = append(all, report.Part{Name: p.name, What: p.what})
 	}
-	return report.Write(filepath.Join(b.root, "bench"), all, reports)
+	return report.Write(filepath.Join(root, "bench"), all, reports)
 }
 
 // measure runs the parts, or the only one that is named.
-func (b *bench) measure(ctx context.Context, only string) ([]*report.Report, error) {
+func measure(ctx context.Context, b *testbed.Run, only string) ([]*report.Report, error) {
 	var reports []*report.Report
 	known := only == ""
 	for _, p := range parts() {
@@ -146,12 +138,12 @@ func (b *bench) measure(ctx context.Context, only string) ([]*report.Report, err
 			continue
 		}
 		known = true
-		fmt.Fprintf(b.status, "%s: %s\n", p.name, p.what)
+		fmt.Fprintf(b.Status, "%s: %s\n", p.name, p.what)
 		before := process.LoadAverage()
 		r, err := p.measure(ctx, b)
 		var lacks *report.Skipped
 		if errors.As(err, &lacks) {
-			fmt.Fprintf(b.status, "%s: left out: %s\n", p.name, lacks.Why)
+			fmt.Fprintf(b.Status, "%s: left out: %s\n", p.name, lacks.Why)
 			continue
 		}
 		if err != nil {
@@ -167,29 +159,34 @@ func (b *bench) measure(ctx context.Context, only string) ([]*report.Report, err
 	return reports, nil
 }
 
-// open finds the repository and builds the program.
-func (b *bench) open(ctx context.Context) error {
-	at, err := os.Getwd()
+// findRoot returns the folder of the repository: the nearest one upwards that has a go.mod.
+func findRoot() (string, error) {
+	root, err := os.Getwd()
 	if err != nil {
-		return err
+		return "", err
 	}
-	for b.root = at; ; b.root = filepath.Dir(b.root) {
-		if _, err := os.Stat(filepath.Join(b.root, "go.mod")); err == nil {
-			break
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			return root, nil
 		}
-		if b.root == filepath.Dir(b.root) {
-			return errors.New("run it inside the repository")
+		if root == filepath.Dir(root) {
+			return "", errors.New("run it inside the repository")
 		}
+		root = filepath.Dir(root)
 	}
-	if b.dir, err = os.MkdirTemp("", "brink-bench-*"); err != nil {
+}
+
+// prepare makes the temporary folder of a run, and builds the program under test.
+func prepare(ctx context.Context, b *testbed.Run, root string) (err error) {
+	if b.Dir, err = os.MkdirTemp("", "brink-bench-*"); err != nil {
 		return err
 	}
-	// Peers give up their privileges, and must still reach their files.
-	if err := os.Chmod(b.dir, 0o755); err != nil {
+	// Peers drop their privileges, and must still reach their files.
+	if err := os.Chmod(b.Dir, 0o755); err != nil {
 		return err
 	}
-	b.brink = filepath.Join(b.dir, "brink")
-	build := process.Command(ctx, "go", "build", "-o", b.brink, "./cmd/brink")
-	build.Dir = b.root
+	b.Brink = filepath.Join(b.Dir, "brink")
+	build := process.Command(ctx, "go", "build", "-o", b.Brink, "./cmd/brink")
+	build.Dir = root
 	return process.Run(build)
 }

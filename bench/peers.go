@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"brink/bench/how"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 )
 
 // object is one size of file that all servers serve.
@@ -31,19 +31,27 @@ func objects() []object {
 	}
 }
 
+// peersBench is one run of the part.
+type peersBench struct {
+	testbed.Testbed
+
+	loaders []int // processors of the load; empty: all
+}
+
 // peers loads Brink and its peers in turns.
-func peers(ctx context.Context, b *bench) (*report.Report, error) {
+func peers(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	if err := process.Require("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
-	s := &site{bench: b}
-	loaders, placement := s.place()
+	s := &peersBench{Testbed: testbed.Testbed{Run: b}}
+	var placement string
+	s.loaders, placement = s.Place()
 	r := &report.Report{
 		Title: "the same bytes from Brink and from its peers",
-		How:   how.Paragraphs("peers", b.turns, b.seconds, placement),
+		How:   how.Paragraphs("peers", b.Turns, b.Seconds, placement),
 	}
 	for _, tls := range []bool{false, true} {
-		if err := s.compare(ctx, r, loaders, tls); err != nil {
+		if err := s.compare(ctx, r, tls); err != nil {
 			return nil, err
 		}
 	}
@@ -59,39 +67,22 @@ func writeNoise(path string, size int) error {
 	return os.WriteFile(path, noise, 0o644)
 }
 
-// place keeps servers and load apart, if that is wanted and possible, and returns the processors of the load, and what
-// to say of it.
-func (s *site) place() (loaders []int, placement string) {
-	if !s.bench.pin || runtime.NumCPU() < 2 {
-		return nil, "servers and load share all processors"
-	}
-	for core := range runtime.NumCPU() {
-		if core < runtime.NumCPU()/2 {
-			s.cores = append(s.cores, core)
-		} else {
-			loaders = append(loaders, core)
-		}
-	}
-	return loaders, fmt.Sprintf("servers on %d of the processors, the load on the other %d, by taskset",
-		len(s.cores), len(loaders))
-}
-
 // compare loads all servers, over TLS or not, and adds what it sees to the report.
-func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls bool) (err error) {
-	s.tls = tls
-	if s.dir, err = os.MkdirTemp(s.bench.dir, "peers-*"); err != nil {
+func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (err error) {
+	s.TLS = tls
+	if s.Dir, err = os.MkdirTemp(s.Run.Dir, "peers-*"); err != nil {
 		return err
 	}
-	if err := os.Chmod(s.dir, 0o755); err != nil {
+	if err := os.Chmod(s.Dir, 0o755); err != nil {
 		return err
 	}
-	s.files = filepath.Join(s.dir, "files")
-	if err := os.Mkdir(s.files, 0o755); err != nil {
+	s.Files = filepath.Join(s.Dir, "files")
+	if err := os.Mkdir(s.Files, 0o755); err != nil {
 		return err
 	}
 	sizes := map[string]int64{}
 	for _, o := range objects() {
-		if err := writeNoise(filepath.Join(s.files, o.file), int(o.size)); err != nil {
+		if err := writeNoise(filepath.Join(s.Files, o.file), int(o.size)); err != nil {
 			return err
 		}
 		sizes[o.file] = o.size
@@ -99,14 +90,14 @@ func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls
 	kind := "plain"
 	if tls {
 		kind = "TLS 1.3"
-		if s.cert, s.key, err = certificate(s.dir); err != nil {
+		if s.Cert, s.Key, err = testbed.NewCertificate(s.Dir); err != nil {
 			return err
 		}
 	}
 	servers, err := s.all(ctx)
 	defer func() {
 		for _, v := range servers {
-			err = errors.Join(err, v.stop())
+			err = errors.Join(err, v.Stop())
 		}
 	}()
 	if err != nil {
@@ -114,8 +105,8 @@ func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls
 	}
 	names := make([]string, len(servers))
 	for i, v := range servers {
-		names[i] = v.name
-		if err := v.warm(ctx, believing(), sizes); err != nil {
+		names[i] = v.Name
+		if err := v.Warm(ctx, testbed.NewClient(), sizes); err != nil {
 			return err
 		}
 	}
@@ -127,18 +118,18 @@ func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls
 	}
 	memory := report.Table{Title: "Memory at most, " + kind, Head: []string{"server", "version", "resident"}}
 	for _, o := range objects() {
-		seen := make([][]turn, len(servers))
+		seen := make([]testbed.Turns, len(servers))
 		var limits []float64
-		for range s.bench.turns {
+		for range s.Run.Turns {
 			for i, v := range servers {
-				t, err := s.load(ctx, v, o.file, o.connections, loaders)
+				t, err := s.Load(ctx, v, o.file, o.connections, s.loaders)
 				if err != nil {
 					return err
 				}
 				seen[i] = append(seen[i], t)
 			}
 			if !tls {
-				most, err := process.WriteLimit(ctx, s.cores, loaders, int(o.size))
+				most, err := process.WriteLimit(ctx, s.Cores, s.loaders, int(o.size))
 				if err != nil {
 					return err
 				}
@@ -148,26 +139,26 @@ func (s *site) compare(ctx context.Context, r *report.Report, loaders []int, tls
 		p.Groups = append(p.Groups, s.judge(r, o, kind, servers, seen, limits))
 	}
 	for _, v := range servers {
-		memory.Add(v.name, v.version, report.MiB(process.UsageOf(v.cmd.Process.Pid).Peak))
+		memory.Add(v.Name, v.Version, report.MiB(process.UsageOf(v.PID()).Peak))
 	}
 	r.Tables, r.Plots = append(r.Tables, memory), append(r.Plots, p)
 	return nil
 }
 
 // all starts the servers that there are on this machine, Brink first.
-func (s *site) all(ctx context.Context) ([]*server, error) {
-	var servers []*server
+func (s *peersBench) all(ctx context.Context) ([]*testbed.Server, error) {
+	var servers []*testbed.Server
 	for _, one := range []struct {
 		program string
-		start   func(context.Context) (*server, error)
+		start   func(context.Context) (*testbed.Server, error)
 		tls     bool
 	}{
-		{s.bench.brink, func(ctx context.Context) (*server, error) { return s.brinkServer(ctx) }, true},
-		{"nginx", s.nginx, true},
-		{"caddy", s.caddy, true},
-		{"varnishd", s.varnish, false}, // it has no TLS
+		{s.Run.Brink, func(ctx context.Context) (*testbed.Server, error) { return s.Brink(ctx) }, true},
+		{"nginx", s.Nginx, true},
+		{"caddy", s.Caddy, true},
+		{"varnishd", s.Varnish, false}, // it has no TLS
 	} {
-		if err := process.Require(one.program); err != nil || s.tls && !one.tls {
+		if err := process.Require(one.program); err != nil || s.TLS && !one.tls {
 			continue
 		}
 		v, err := one.start(ctx)
@@ -180,7 +171,7 @@ func (s *site) all(ctx context.Context) ([]*server, error) {
 }
 
 // judge makes a table of the turns for one object, and holds them against the aims.
-func (s *site) judge(r *report.Report, o object, kind string, servers []*server, seen [][]turn, limits []float64) report.Group {
+func (s *peersBench) judge(r *report.Report, o object, kind string, servers []*testbed.Server, seen []testbed.Turns, limits []float64) report.Group {
 	t := report.Table{
 		Title: fmt.Sprintf("%s, %s, %d connections", o.name, kind, o.connections),
 		Head:  []string{"server", "requests/s", "MB/s", "p50 ms", "p99 ms", "processor s/GB"},
@@ -189,22 +180,19 @@ func (s *site) judge(r *report.Report, o object, kind string, servers []*server,
 	bestRate, bestP99, bestName := 0.0, 1e18, ""
 	var rate, p99 float64
 	for i, v := range servers {
-		rates := of(seen[i], turn.rate)
-		slowest := of(seen[i], func(t turn) float64 { return t.P99 / 1000 })
+		rates := seen[i].Rates()
+		slowest := seen[i].P99s()
 		middle := report.Median(rates)
 		var processor, bytes float64
 		for _, one := range seen[i] {
-			processor += one.processor.Seconds()
+			processor += one.Processor.Seconds()
 			bytes += float64(one.Bytes)
 		}
 		t.Add(
-			v.name,
+			v.Name,
 			report.Spread(rates, 0),
 			fmt.Sprintf("%.0f", middle*float64(o.size)/1e6),
-			report.Spread(
-				of(seen[i], func(t turn) float64 { return t.P50 / 1000 }),
-				2,
-			),
+			report.Spread(seen[i].P50s(), 2),
 			report.Spread(slowest, 2),
 			fmt.Sprintf("%.2f", processor/bytes*1e9),
 		)
@@ -214,7 +202,7 @@ func (s *site) judge(r *report.Report, o object, kind string, servers []*server,
 			continue
 		}
 		if middle > bestRate {
-			bestRate, bestName = middle, v.name
+			bestRate, bestName = middle, v.Name
 		}
 		bestP99 = min(bestP99, report.Median(slowest))
 	}
@@ -245,12 +233,4 @@ func (s *site) judge(r *report.Report, o object, kind string, servers []*server,
 	}
 	r.Tables = append(r.Tables, t)
 	return g
-}
-
-func of(turns []turn, what func(turn) float64) []float64 {
-	var list []float64
-	for _, t := range turns {
-		list = append(list, what(t))
-	}
-	return list
 }

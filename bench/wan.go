@@ -16,6 +16,7 @@ import (
 	"brink/bench/internal/link"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/testbed"
 	"brink/bundle"
 	"brink/client"
 )
@@ -34,7 +35,7 @@ func links() []link.Link {
 }
 
 // wan installs and updates over long links.
-func wan(ctx context.Context, b *bench) (*report.Report, error) {
+func wan(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	if err := process.Require("ip", "nginx", "curl", "zip", "gzip"); err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func wan(ctx context.Context, b *bench) (*report.Report, error) {
 	}
 	r := &report.Report{
 		Title: "first install and update over long links",
-		How:   how.Paragraphs("wan", link.MaxQueue.Milliseconds(), b.turns),
+		How:   how.Paragraphs("wan", link.MaxQueue.Milliseconds(), b.Turns),
 	}
 	for _, l := range links() {
 		if !l.Possible() {
@@ -136,12 +137,12 @@ func (s *wanStep) aims(w *wanPair, ours, floor float64) []report.Aim {
 
 // wanPair is one pair of releases over one link.
 type wanPair struct {
-	bench *bench
+	bench *testbed.Run
 	pair  corpus.Pair
 	link  link.Link
 
-	site            *site
-	node            *node
+	site            *testbed.Testbed
+	node            *testbed.Node
 	ns              *link.Namespaces
 	key             string
 	install, update wanStep
@@ -149,40 +150,40 @@ type wanPair struct {
 
 func (w *wanPair) measure(ctx context.Context) (err error) {
 	w.install.what, w.update.what = "install", "update"
-	w.site = &site{bench: w.bench}
-	if w.site.dir, err = os.MkdirTemp(w.bench.dir, "wan-*"); err != nil {
+	w.site = &testbed.Testbed{Run: w.bench}
+	if w.site.Dir, err = os.MkdirTemp(w.bench.Dir, "wan-*"); err != nil {
 		return err
 	}
-	if err := os.Chmod(w.site.dir, 0o755); err != nil {
+	if err := os.Chmod(w.site.Dir, 0o755); err != nil {
 		return err
 	}
 	if w.ns, err = w.link.Open(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.ns.Close()) }()
-	var web *server
+	var web *testbed.Server
 	err = link.Within(w.ns.Server, func() error {
-		w.site.listen = net.JoinHostPort(link.ServerAddress, "8080")
-		if w.node, err = w.site.startNode(ctx); err != nil {
+		w.site.Listen = net.JoinHostPort(link.ServerAddress, "8080")
+		if w.node, err = w.site.StartNewNode(ctx); err != nil {
 			return err
 		}
-		w.site.listen = net.JoinHostPort(link.ServerAddress, "8081")
-		w.site.files, w.site.static = filepath.Join(w.site.dir, "files"), true
-		web, err = w.site.nginx(ctx)
+		w.site.Listen = net.JoinHostPort(link.ServerAddress, "8081")
+		w.site.Files, w.site.Static = filepath.Join(w.site.Dir, "files"), true
+		web, err = w.site.Nginx(ctx)
 		return err
 	})
 	defer func() {
 		if w.node != nil {
-			err = errors.Join(err, w.node.stop())
+			err = errors.Join(err, w.node.Stop())
 		}
 		if web != nil {
-			err = errors.Join(err, web.stop())
+			err = errors.Join(err, web.Stop())
 		}
 	}()
 	if err != nil {
 		return err
 	}
-	if w.key, err = w.node.keyFile(w.site.dir); err != nil {
+	if w.key, err = w.node.KeyFile(w.site.Dir); err != nil {
 		return err
 	}
 	for _, one := range []struct {
@@ -197,7 +198,7 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		for turn := range w.bench.turns {
+		for turn := range w.bench.Turns {
 			if err := w.turn(ctx, one.step, turn, list, one.release); err != nil {
 				return err
 			}
@@ -208,22 +209,22 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 
 // publish moves the channel, on the servers' side of the link. The node makes patches before the channel moves.
 func (w *wanPair) publish(ctx context.Context, release corpus.Release) error {
-	dir, err := open(release)
+	dir, err := testbed.FindRelease(release)
 	if err != nil {
 		return err
 	}
-	return link.Run(w.ns.Server, process.Command(ctx, w.bench.brink, "publish", dir, "--node", w.node.url, "--key", w.key,
-		"--trust", w.node.trust, "--app", benchApp, "--version", release.Version, "--channel", "production", "--json"), nil)
+	return link.Run(w.ns.Server, process.Command(ctx, w.bench.Brink, "publish", dir, "--node", w.node.URL, "--key", w.key,
+		"--trust", w.node.Trust, "--app", testbed.App, "--version", release.Version, "--channel", "production", "--json"), nil)
 }
 
 // prepare lays out what nginx serves, and returns the file that tells curl which files are new.
 func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *corpus.Release) (string, error) {
-	dir, err := open(release)
+	dir, err := testbed.FindRelease(release)
 	if err != nil {
 		return "", err
 	}
-	files := filepath.Join(w.site.files, release.Version)
-	if err := os.MkdirAll(w.site.files, 0o755); err != nil {
+	files := filepath.Join(w.site.Files, release.Version)
+	if err := os.MkdirAll(w.site.Files, 0o755); err != nil {
 		return "", err
 	}
 	for _, args := range [][]string{
@@ -243,7 +244,7 @@ func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *c
 	}
 	old := &bundle.Index{}
 	if before != nil {
-		was, err := open(*before)
+		was, err := testbed.FindRelease(*before)
 		if err != nil {
 			return "", err
 		}
@@ -257,13 +258,13 @@ func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *c
 			fmt.Fprintf(
 				&list,
 				"url = \"http://%s/%s/%s\"\noutput = \"/dev/null\"\nheader = \"Accept-Encoding: gzip\"\n",
-				w.site.listen,
+				w.site.Listen,
 				release.Version,
 				strings.ReplaceAll(c.Path, " ", "%20"),
 			)
 		}
 	}
-	path := filepath.Join(w.site.dir, release.Version+".curl")
+	path := filepath.Join(w.site.Dir, release.Version+".curl")
 	return path, os.WriteFile(path, []byte(list.String()), 0o644)
 }
 
@@ -272,17 +273,17 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 	var answer strings.Builder
 	fetch := process.Command(
 		ctx,
-		w.bench.brink,
+		w.bench.Brink,
 		"fetch",
-		filepath.Join(w.site.dir, fmt.Sprintf("device-%d", turn)),
+		filepath.Join(w.site.Dir, fmt.Sprintf("device-%d", turn)),
 		"--node",
-		w.node.url,
+		w.node.URL,
 		"--app",
-		benchApp,
+		testbed.App,
 		"--channel",
 		"production",
 		"--trust",
-		w.node.trust,
+		w.node.Trust,
 		"--json",
 	)
 	if err := link.Run(w.ns.Device, fetch, &answer); err != nil {
@@ -300,7 +301,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 	step.bytes, step.requests = result.BytesReceived, result.Requests-max(result.Parts-1, 0)
 	var zip strings.Builder
 	if err := link.Run(w.ns.Device, process.Command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
-		fmt.Sprintf("http://%s/%s.zip", w.site.listen, release.Version)), &zip); err != nil {
+		fmt.Sprintf("http://%s/%s.zip", w.site.Listen, release.Version)), &zip); err != nil {
 		return err
 	}
 	var seconds float64

@@ -1,7 +1,7 @@
 // Package process starts programs, pins them to processors, and measures what they use.
 //
-// The life of one call: [Command] prepares a program, which [Pin] may keep on some processors; [Run] and [Output] run it
-// to its end, [Stop] ends a server. [UsageOf] reads from /proc what a process has used so far, and [Time] measures a
+// The life of one call: [Command] prepares a program, which [Pin] may keep on some processors; [Run] and [Output] run
+// it to its end, [Stop] ends a server. [UsageOf] reads from /proc what a process has used so far, and [Time] measures a
 // program that ends. [WriteLimit] measures what this machine can send at most.
 //
 // The invariant: what is measured of a program is not that of the program that measures it.
@@ -62,7 +62,7 @@ func Require(programs ...string) error {
 
 // Stop ends a server by SIGTERM and waits for it. Its exit status does not matter: some servers report the signal so.
 func Stop(cmd *exec.Cmd) error {
-	if cmd.Process == nil {
+	if cmd == nil || cmd.Process == nil {
 		return nil
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -1,7 +1,7 @@
 // Package report has what a part of the bench returns: tables, aims and plots, and the numbers in them as text.
 //
-// The life of one call: a part fills in a [Report], or returns [Skipped]; [Report.Text] prints it, and [Write] adds it to
-// bench/results, from which it writes bench/RESULTS.md.
+// The life of one call: a part fills in a [Report], or returns [Skipped]; [Report.Text] prints it, and [Write] adds it
+// to bench/results, from which it writes bench/RESULTS.md.
 //
 // The invariant: the results of a part that was not measured again stay as they are.
 package report

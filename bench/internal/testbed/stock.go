@@ -1,11 +1,10 @@
-package main
+package testbed
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing/fstest"
 	"time"
 
@@ -15,38 +14,31 @@ import (
 	"brink/store"
 )
 
-// stock is a data folder that the bench fills itself, by the store's one door but without HTTP, before a node opens it:
-// tens of thousands of channels come into being in seconds so.
-type stock struct {
+// Stock fills the store of a node that is not started yet, without HTTP, so that tens of thousands of channels take
+// seconds.
+type Stock struct {
 	store *store.Store
 	key   channel.PrivateKey
 	codec *bundle.Codec
 	now   time.Time
 }
 
-// memory returns a new folder in memory where the system has one, and on disk otherwise. Filling a store costs a sync
-// for each record; a node that decides does not touch the disk.
-func (b *bench) memory() (string, error) {
-	const shm = "/dev/shm"
-	if info, err := os.Stat(shm); err == nil && info.IsDir() {
-		return os.MkdirTemp(shm, "brink-bench-*")
-	}
-	return os.MkdirTemp(b.dir, "memory-*")
-}
-
-// openStock opens a data folder for what key may publish.
-func openStock(dir string, key channel.PrivateKey) (*stock, error) {
+// OpenStock opens the store in a data folder; key signs what is published.
+func OpenStock(dir string, key channel.PrivateKey) (*Stock, error) {
 	s, err := store.Open(store.Config{Dir: dir, Quota: 64 << 30, MinFree: 1 << 20})
 	if err != nil {
 		return nil, err
 	}
-	return &stock{store: s, key: key, codec: bundle.NewCodec(), now: time.Now().UTC().Truncate(time.Second)}, nil
+	return &Stock{store: s, key: key, codec: bundle.NewCodec(), now: time.Now().UTC().Truncate(time.Second)}, nil
 }
 
-func (k *stock) close() error { return k.store.Close() }
+// Close closes the store, so that a node can open it.
+func (k *Stock) Close() error { return k.store.Close() }
 
-// bundle brings in a bundle of files, and returns it as a release of a version.
-func (k *stock) bundle(ctx context.Context, version string, files fstest.MapFS) (release channel.Release, err error) {
+// AddBundle adds a bundle of files and returns it as a release of a version.
+func (k *Stock) AddBundle(
+	ctx context.Context, version string, files fstest.MapFS,
+) (release channel.Release, err error) {
 	ix, err := bundle.Folder{FS: files}.Index(ctx)
 	if err != nil {
 		return release, err
@@ -73,11 +65,11 @@ func (k *stock) bundle(ctx context.Context, version string, files fstest.MapFS) 
 	}, in.Commit(ctx)
 }
 
-// channel has a new channel serve releases, one after the other, and returns its manifest.
-func (k *stock) channel(
+// AddChannel adds a channel to which releases were published one after the other, and returns its manifest.
+func (k *Stock) AddChannel(
 	ctx context.Context, app, name string, releases ...channel.Release,
 ) (m *channel.Manifest, err error) {
-	m = channel.NewManifest(benchOrg, app, name)
+	m = channel.NewManifest(org, app, name)
 	for _, r := range releases {
 		if m, err = m.Publish(r, k.now); err != nil {
 			return nil, err
@@ -93,8 +85,8 @@ func (k *stock) channel(
 	return m, k.store.PutManifest(ctx, raw, m, digest.Digest{})
 }
 
-// smallFiles are the files of a small bundle; equal seeds give equal files.
-func smallFiles(seed uint64) fstest.MapFS {
+// SmallFiles returns the files of a small bundle; equal seeds give equal files.
+func SmallFiles(seed uint64) fstest.MapFS {
 	noise := make([]byte, 1<<10)
 	var key [32]byte
 	for i := range 8 {

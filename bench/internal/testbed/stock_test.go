@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"os"
@@ -10,30 +10,30 @@ import (
 	"brink/store"
 )
 
-// A node that is measured on a stock has to take it for its own: bundles are complete, and manifests count.
-func TestStock_IsWhatANodeBelieves(t *testing.T) {
-	s := &site{bench: &bench{dir: t.TempDir()}, dir: t.TempDir()}
-	n, err := s.newNode()
+// A node must be able to serve what a stock has added: bundles are complete, and manifests verify.
+func TestStock_IsWhatANodeAccepts(t *testing.T) {
+	s := &Testbed{Run: &Run{Dir: t.TempDir()}, Dir: t.TempDir()}
+	n, err := s.NewNode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := filepath.Join(s.dir, "data")
-	k, err := openStock(data, n.key)
+	data := filepath.Join(s.Dir, "data")
+	k, err := OpenStock(data, n.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var releases []channel.Release
 	for i, version := range []string{"1.0.0", "1.1.0"} {
-		r, err := k.bundle(t.Context(), version, smallFiles(uint64(i)))
+		r, err := k.AddBundle(t.Context(), version, SmallFiles(uint64(i)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		releases = append(releases, r)
 	}
-	if _, err := k.channel(t.Context(), benchApp, "production", releases...); err != nil {
+	if _, err := k.AddChannel(t.Context(), App, "production", releases...); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.close(); err != nil {
+	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
 
@@ -46,7 +46,7 @@ func TestStock_IsWhatANodeBelieves(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	raw, err := os.ReadFile(n.trust)
+	raw, err := os.ReadFile(n.Trust)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestStock_IsWhatANodeBelieves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := opened.Manifest(benchApp, "production")
+	signed, err := opened.Manifest(App, "production")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,20 +1,22 @@
-package main
+package testbed
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// certificate makes a certificate for loopback that lasts for the run, and returns the files of it and its key.
-func certificate(dir string) (certFile, keyFile string, err error) {
+// NewCertificate makes a self-signed certificate for loopback, valid for a day, and returns its file and its key's.
+func NewCertificate(dir string) (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", err
@@ -43,4 +45,12 @@ func certificate(dir string) (certFile, keyFile string, err error) {
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 		0o600,
 	)
+}
+
+// NewClient returns an HTTP client that accepts every certificate: [NewCertificate] makes them for the run.
+func NewClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableCompression: true,
+		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, // #nosec G402 -- loopback, and keys of this run
+	}}
 }
