@@ -26,6 +26,8 @@ import (
 	"strings"
 	"syscall"
 
+	"brink/bench/internal/capgo"
+	"brink/bench/internal/fleet"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
 	"brink/bench/internal/testbed"
@@ -45,10 +47,10 @@ func parts() []part {
 		{"peers", "requests per second, latency, processor and memory beside nginx, Caddy and Varnish", peers},
 		{"ingest", "publishing beside tar | zstd", ingest},
 		{"wan", "first install and update over long links", wan},
-		{"capgo", "whole updates of an app with Capgo's plugin, beside nginx with the same files", capgo},
+		{"capgo", "whole updates of an app with Capgo's plugin, beside nginx with the same files", capgo.Measure},
 		{"decisions", "what a decision costs, beside nginx returning as many fixed bytes", decisions},
 		{"scale", "how latency and memory grow: bundles, idle connections, requests in flight, bytes in the store", scale},
-		{"fleet", "how news spreads between nodes, a fleet at rest, a node that was away", fleet},
+		{"fleet", "how news spreads between nodes, a fleet at rest, a node that was away", fleet.Measure},
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"testing"
@@ -6,10 +6,10 @@ import (
 	"brink/bench/internal/testbed"
 )
 
-// The bench knows from a node's own log when a channel came into force, and what it measured is served.
-func TestNodes_TellThatAChannelMoved(t *testing.T) {
+// A node's log says when a channel moved, and what was measured is served.
+func TestNodes_LogThatAChannelMoved(t *testing.T) {
 	dir := t.TempDir()
-	s := &fleetBench{Testbed: testbed.Testbed{Run: &testbed.Run{Dir: dir}, Dir: dir}}
+	s := &bench{Testbed: testbed.Testbed{Run: &testbed.Run{Dir: dir}, Dir: dir}}
 	f, err := s.newPair(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -20,14 +20,14 @@ func TestNodes_TellThatAChannelMoved(t *testing.T) {
 		}
 	}()
 	for round := 1; round <= 2; round++ {
-		took, err := f.tell(t.Context(), round)
+		took, err := f.announce(t.Context(), round)
 		if err != nil || len(took) != 1 {
 			t.Fatalf("round %d: the other node took %v, %v", round, took, err)
 		}
 	}
 }
 
-func TestMemberlists_EachHearsOnce(t *testing.T) {
+func TestMemberlists_EachReceivesOnce(t *testing.T) {
 	f, err := newMemberlists(3)
 	if err != nil {
 		t.Fatal(err)
@@ -38,14 +38,14 @@ func TestMemberlists_EachHearsOnce(t *testing.T) {
 		}
 	}()
 	for round := 1; round <= 2; round++ {
-		took, err := f.tell(t.Context(), round)
+		took, err := f.announce(t.Context(), round)
 		if err != nil || len(took) != 2 {
 			t.Fatalf("round %d: the others took %v, %v", round, took, err)
 		}
 	}
 	select {
 	case h := <-f.news:
-		t.Errorf("node %d heard %d again", h.node, h.number)
+		t.Errorf("node %d received %d again", h.node, h.number)
 	default:
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"bufio"
@@ -16,34 +16,33 @@ import (
 	"brink/bench/internal/testbed"
 	"brink/channel"
 	"brink/gossip"
-
 	edge "brink/node"
 	"brink/publish"
 )
 
-// nodes are Brink nodes of one fleet in this process, each with a store, HTTP and gossip of its own on loopback.
+// nodes are the Brink nodes of one fleet in this process, each with its own store, HTTP and gossip on loopback.
 type nodes struct {
 	dir   string
 	owner *testbed.Node // keys, and the trust document
 	trust []byte
 	key   string // file of the fleet's key
-	join  string // where the first node gossips
-	list  []*runner
-	news  chan heard
+	join  string // gossip address of the first node
+	list  []*runningNode
+	news  chan arrival
 }
 
-// runner is one of them.
-type runner struct {
+// runningNode is one of the nodes.
+type runningNode struct {
 	*edge.Node
 
-	data  string
-	end   context.CancelFunc
-	ended chan error
+	data   string
+	cancel context.CancelFunc
+	ended  chan error
 }
 
-// newNodes starts a fleet, and returns when all know all.
-func (s *fleetBench) newNodes(ctx context.Context, size int) (_ *nodes, err error) {
-	f := &nodes{news: make(chan heard, 1<<12)}
+// newNodes starts a fleet, and returns when all nodes are members of each other.
+func (s *bench) newNodes(ctx context.Context, size int) (_ *nodes, err error) {
+	f := &nodes{news: make(chan arrival, 1<<12)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close())
@@ -63,18 +62,18 @@ func (s *fleetBench) newNodes(ctx context.Context, size int) (_ *nodes, err erro
 		return nil, err
 	}
 	for i := range size {
-		one, err := f.first(i)
+		one, err := f.startNew(i)
 		if err != nil {
 			return nil, err
 		}
 		f.list = append(f.list, one)
 	}
-	return f, f.whole(ctx)
+	return f, f.waitMembers(ctx)
 }
 
-// first starts a node for the first time. The port that the others join at has to be known beforehand, so somebody else
-// may have it by then, and another one is tried.
-func (f *nodes) first(i int) (one *runner, err error) {
+// startNew starts a node for the first time. The port of the first one must be chosen beforehand, so another program
+// may be using it by then, and another port is tried.
+func (f *nodes) startNew(i int) (one *runningNode, err error) {
 	for range 5 {
 		if i == 0 {
 			if f.join, err = testbed.FreeAddress(); err != nil {
@@ -89,9 +88,9 @@ func (f *nodes) first(i int) (one *runner, err error) {
 	return one, err
 }
 
-// start runs a node on a data folder. Nothing is encoded before a channel moves, and no patches are made: that is
-// measured elsewhere.
-func (f *nodes) start(i int, data string) (*runner, error) {
+// start starts a node on a data folder. It encodes nothing before a channel moves and makes no patches: other parts
+// measure that.
+func (f *nodes) start(i int, data string) (*runningNode, error) {
 	bind := "127.0.0.1:0"
 	var join []string
 	if i == 0 {
@@ -105,20 +104,20 @@ func (f *nodes) start(i int, data string) (*runner, error) {
 		Fleet: edge.FleetOptions{
 			Name: "bench", Node: fmt.Sprintf("node-%d", i), Region: "here", Bind: bind, Join: join, KeyFile: f.key,
 		},
-		Logger: slog.New(ear{i, f.news}),
+		Logger: slog.New(movedHandler{i, f.news}),
 	})
 	if err != nil {
 		return nil, err
 	}
 	ctx, end := context.WithCancel(context.Background())
-	one := &runner{Node: n, data: data, end: end, ended: make(chan error, 1)}
+	one := &runningNode{Node: n, data: data, cancel: end, ended: make(chan error, 1)}
 	go func() { one.ended <- n.Run(ctx) }()
 	return one, nil
 }
 
-// stop ends a node and waits for it.
-func (r *runner) stop() error {
-	r.end()
+// stop stops a node and waits for it.
+func (r *runningNode) stop() error {
+	r.cancel()
 	return <-r.ended
 }
 
@@ -133,15 +132,15 @@ func (f *nodes) close() error {
 	return errors.Join(append(errs, os.RemoveAll(f.dir))...)
 }
 
-// whole returns when every node has all others as members. It has to ask again and again, as an operator does.
-func (f *nodes) whole(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// waitMembers waits until every node has all others as members. It polls the metrics.
+func (f *nodes) waitMembers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for _, one := range f.list {
 		for {
-			members, err := membersOf(ctx, one)
+			members, err := countMembers(ctx, one)
 			if err == nil && members == len(f.list) {
 				break
 			}
@@ -155,8 +154,8 @@ func (f *nodes) whole(ctx context.Context) error {
 	return nil
 }
 
-// membersOf asks a node how many members it knows.
-func membersOf(ctx context.Context, one *runner) (int, error) {
+// countMembers requests from a node how many members it knows.
+func countMembers(ctx context.Context, one *runningNode) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+one.AdminAddr()+"/metrics", nil)
 	if err != nil {
 		return 0, err
@@ -174,10 +173,10 @@ func membersOf(ctx context.Context, one *runner) (int, error) {
 			return members, err
 		}
 	}
-	return 0, errors.New("the node does not tell how many members it knows")
+	return 0, errors.New("the node has no metric brink_fleet_members")
 }
 
-// publish publishes a small bundle to a channel, at one of the nodes, and waits for as many replicas.
+// publish publishes a small bundle to a channel on one of the nodes, waits for replicas, and returns the sequence.
 func (f *nodes) publish(ctx context.Context, at int, name string, build uint64, replicas int) (uint64, error) {
 	dir := filepath.Join(f.dir, "files")
 	if err := os.RemoveAll(dir); err != nil {
@@ -200,19 +199,19 @@ func (f *nodes) publish(ctx context.Context, at int, name string, build uint64, 
 	return result.Sequence, err
 }
 
-// tell implements [teller].
-func (f *nodes) tell(ctx context.Context, round int) ([]time.Duration, error) {
-	return f.spread(ctx, round, 0)
+// announce implements [announcer].
+func (f *nodes) announce(ctx context.Context, round int) ([]time.Duration, error) {
+	return f.publishRound(ctx, round, 0)
 }
 
-// spread publishes at one node and returns how long the others took to have it in force, from when that node had.
-func (f *nodes) spread(ctx context.Context, round, replicas int) ([]time.Duration, error) {
+// publishRound publishes on one node and returns how long after it the others had the release in force.
+func (f *nodes) publishRound(ctx context.Context, round, replicas int) ([]time.Duration, error) {
 	at := round % len(f.list)
 	sequence, err := f.publish(ctx, at, "production", uint64(round), replicas)
 	if err != nil {
 		return nil, err
 	}
-	list, err := gather(ctx, f.news, len(f.list), patience, func(h heard) bool { return h.number == sequence })
+	list, err := collect(ctx, f.news, len(f.list), maxWait, func(h arrival) bool { return h.number == sequence })
 	if err != nil {
 		return nil, err
 	}
@@ -228,11 +227,11 @@ func (f *nodes) spread(ctx context.Context, round, replicas int) ([]time.Duratio
 			took = append(took, h.at.Sub(first))
 		}
 	}
-	return took, f.serve(ctx, sequence)
+	return took, f.checkServed(ctx, sequence)
 }
 
-// serve reports a node that does not serve what it said that it has.
-func (f *nodes) serve(ctx context.Context, sequence uint64) error {
+// checkServed returns an error for a node that does not serve what it has logged.
+func (f *nodes) checkServed(ctx context.Context, sequence uint64) error {
 	web := testbed.NewClient()
 	defer web.CloseIdleConnections()
 	for _, one := range f.list {
@@ -247,49 +246,8 @@ func (f *nodes) serve(ctx context.Context, sequence uint64) error {
 			return err
 		}
 		if m.Sequence < sequence {
-			return fmt.Errorf("%s serves sequence %d and said %d", one.URL(), m.Sequence, sequence)
+			return fmt.Errorf("%s serves sequence %d and logged %d", one.URL(), m.Sequence, sequence)
 		}
 	}
 	return nil
-}
-
-// pair is a fleet of two, which shows what bringing in one release costs when nobody has to wait for gossip: the
-// publisher asks for two replicas, so the second node is asked for it at once.
-type pair struct{ *nodes }
-
-// newPair returns when each of the two knows that the other serves, which they tell after they have become members.
-func (s *fleetBench) newPair(ctx context.Context) (_ pair, err error) {
-	f, err := s.newNodes(ctx, 2)
-	if err != nil {
-		return pair{}, err
-	}
-	build := uint64(0) // goes on rising from node to node: a channel takes no lower version
-	for at := range f.list {
-		for {
-			build++
-			_, err := f.publish(ctx, at, "warm", build, 2)
-			var few *publish.ReplicasError
-			if err == nil {
-				break
-			}
-			if !errors.As(err, &few) || build == 200 {
-				return pair{}, errors.Join(err, f.close())
-			}
-			if err := wait(ctx, 100*time.Millisecond); err != nil {
-				return pair{}, errors.Join(err, f.close())
-			}
-		}
-	}
-	for {
-		select {
-		case <-f.news: // of what does not count
-		default:
-			return pair{f}, nil
-		}
-	}
-}
-
-// tell implements [teller].
-func (p pair) tell(ctx context.Context, round int) ([]time.Duration, error) {
-	return p.spread(ctx, round, 2)
 }

@@ -1,4 +1,4 @@
-package main
+package fleet
 
 import (
 	"context"
@@ -10,14 +10,14 @@ import (
 	"brink/bench/internal/report"
 )
 
-// What a node misses in an hour: a fleet with so many channels, each of which is published to once.
+// What a node misses: one publish to each channel of its fleet.
 const (
 	awayNodes    = 3
 	awayChannels = 100
 )
 
-// returns measures how long a node that was away takes to have what it missed.
-func (s *fleetBench) returns(ctx context.Context, r *report.Report) (err error) {
+// catchUp measures how long a node that was away takes to get what it missed.
+func (s *bench) catchUp(ctx context.Context, r *report.Report) (err error) {
 	f, err := s.newNodes(ctx, awayNodes)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (s *fleetBench) returns(ctx context.Context, r *report.Report) (err error) 
 		Title: fmt.Sprintf("A node comes back after %d channels moved: seconds from its start", awayChannels),
 		Head:  []string{"turn", "store is open", "first channel", "half of them", "all", "load average"},
 	}
-	if err := f.hour(ctx, 0, awayNodes); err != nil {
+	if err := f.moveAll(ctx, 0, awayNodes); err != nil {
 		return err
 	}
 	var all []float64
@@ -37,7 +37,7 @@ func (s *fleetBench) returns(ctx context.Context, r *report.Report) (err error) 
 		if err := f.list[gone].stop(); err != nil {
 			return err
 		}
-		if err := f.hour(ctx, turn+1, awayNodes-1); err != nil {
+		if err := f.moveAll(ctx, turn+1, awayNodes-1); err != nil {
 			return err
 		}
 		since := time.Now()
@@ -48,12 +48,13 @@ func (s *fleetBench) returns(ctx context.Context, r *report.Report) (err error) 
 		}
 		f.list[gone] = one
 		opened := time.Since(since)
-		list, err := gather(ctx, f.news, awayChannels, patience, func(h heard) bool { return h.node == gone })
+		list, err := collect(ctx, f.news, awayChannels, maxWait, func(h arrival) bool { return h.node == gone })
 		if err != nil {
 			return err
 		}
 		at := func(i int) string { return fmt.Sprintf("%.2f", list[i].at.Sub(since).Seconds()) }
-		t.Add(report.Number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1), process.LoadAverage())
+		t.Add(report.Number(turn+1), fmt.Sprintf("%.2f", opened.Seconds()), at(0), at(len(list)/2), at(len(list)-1),
+			process.LoadAverage())
 		all = append(all, list[len(list)-1].at.Sub(since).Seconds())
 	}
 	t.Add("median", "", "", "", report.Spread(all, 2), "")
@@ -61,14 +62,14 @@ func (s *fleetBench) returns(ctx context.Context, r *report.Report) (err error) 
 	return nil
 }
 
-// hour has every channel move once, and returns when those nodes that run have all of it.
-func (f *nodes) hour(ctx context.Context, turn, running int) error {
+// moveAll publishes to every channel once, and waits until all running nodes have it.
+func (f *nodes) moveAll(ctx context.Context, turn, running int) error {
 	for i := range awayChannels {
 		build := uint64(1_000_000 + turn*awayChannels + i)
 		if _, err := f.publish(ctx, 0, fmt.Sprintf("channel-%d", i), build, 0); err != nil {
 			return err
 		}
 	}
-	_, err := gather(ctx, f.news, awayChannels*running, patience, func(heard) bool { return true })
+	_, err := collect(ctx, f.news, awayChannels*running, maxWait, func(arrival) bool { return true })
 	return err
 }

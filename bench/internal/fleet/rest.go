@@ -1,10 +1,9 @@
-package main
+package fleet
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -17,21 +16,21 @@ import (
 // How a fleet at rest is measured: over two exchanges of each node.
 const (
 	restNodes  = 10
-	restSettle = 10 * time.Second // for what joining is about
+	restSettle = 10 * time.Second // what joining sends
 	restWindow = 60 * time.Second
 )
 
-// rests measures what fleets send that have nothing to tell, at the same time.
-func (s *fleetBench) rests(ctx context.Context, r *report.Report) (err error) {
+// rest measures what fleets send that have nothing to announce, all at the same time.
+func (s *bench) rest(ctx context.Context, r *report.Report) (err error) {
 	counts := []int{10, 1_000, 10_000}
-	var fleets []*resting
+	var fleets []*restingFleet
 	defer func() {
 		for _, f := range fleets {
 			err = errors.Join(err, f.close())
 		}
 	}()
 	for _, channels := range counts {
-		f, err := newResting(channels)
+		f, err := newRestingFleet(channels)
 		if f != nil {
 			fleets = append(fleets, f)
 		}
@@ -66,18 +65,20 @@ func (s *fleetBench) rests(ctx context.Context, r *report.Report) (err error) {
 		packets := float64(now.packets-before[i].packets) / share
 		streams := float64(now.streams-before[i].streams) / share
 		rates = append(rates, packets+streams)
-		t.Add(report.Number(counts[i]), fmt.Sprintf("%.0f", packets+streams), fmt.Sprintf("%.0f", packets),
-			fmt.Sprintf("%.0f", streams), report.Number(now.exchanges-before[i].exchanges), report.Number(now.differed-before[i].differed))
+		t.Add(report.Number(counts[i]),
+			fmt.Sprintf("%.0f", packets+streams), fmt.Sprintf("%.0f", packets), fmt.Sprintf("%.0f", streams),
+			report.Number(now.exchanges-before[i].exchanges), report.Number(now.differed-before[i].differed))
 	}
 	ratio := rates[len(rates)-1] / rates[0]
 	r.Tables = append(r.Tables, t)
 	r.Aims = append(r.Aims, report.Aim{
-		What: "bytes at rest with 10,000 channels", Want: "1.2 × those with 10", Got: fmt.Sprintf("%.3f ×", ratio), Met: ratio <= 1.2,
+		What: "bytes at rest with 10,000 channels", Want: "1.2 × those with 10",
+		Got: fmt.Sprintf("%.3f ×", ratio), Met: ratio <= 1.2,
 	})
 	return nil
 }
 
-// wait lets time go by.
+// wait waits for d, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -89,22 +90,23 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// resting is a fleet whose nodes all hold the same, by package gossip on sockets that are counted. Nothing else of a
-// node sends anything to others when nothing happens.
-type resting struct {
+// restingFleet is a fleet whose nodes all have the same pointers, of package gossip on counted sockets. No other part
+// of a node sends anything to other nodes at rest.
+type restingFleet struct {
 	list             []*gossip.Gossip
 	packets, streams atomic.Int64
-	end              context.CancelFunc
+	cancel           context.CancelFunc
 	ended            chan error
 }
 
-// traffic is what a fleet has done since it was started.
+// traffic is what a fleet has sent and exchanged since it was started.
 type traffic struct{ packets, streams, exchanges, differed int64 }
 
-func newResting(channels int) (*resting, error) {
-	f := &resting{ended: make(chan error, restNodes)}
+// newRestingFleet starts a fleet. With an error it returns what must be closed, or nil.
+func newRestingFleet(channels int) (*restingFleet, error) {
+	f := &restingFleet{ended: make(chan error, restNodes)}
 	var running context.Context
-	running, f.end = context.WithCancel(context.Background())
+	running, f.cancel = context.WithCancel(context.Background())
 	for i := range restNodes {
 		sockets, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{"127.0.0.1"}})
 		if err != nil {
@@ -132,8 +134,8 @@ func newResting(channels int) (*resting, error) {
 	return f, nil
 }
 
-// traffic fails when not all are members of each other.
-func (f *resting) traffic() (traffic, error) {
+// traffic returns an error if not all nodes are members of each other.
+func (f *restingFleet) traffic() (traffic, error) {
 	t := traffic{packets: f.packets.Load(), streams: f.streams.Load()}
 	for _, g := range f.list {
 		stats := g.Stats()
@@ -146,62 +148,11 @@ func (f *resting) traffic() (traffic, error) {
 	return t, nil
 }
 
-func (f *resting) close() error {
-	f.end()
+func (f *restingFleet) close() error {
+	f.cancel()
 	var errs []error
 	for range f.list {
 		errs = append(errs, <-f.ended)
 	}
 	return errors.Join(errs...)
-}
-
-// metered is memberlist's transport, counted for a fleet: each packet where it is sent, both ways of each connection
-// where it is dialled.
-type metered struct {
-	*memberlist.NetTransport
-
-	fleet *resting
-}
-
-// WriteTo implements [memberlist.Transport].
-func (m *metered) WriteTo(b []byte, address string) (time.Time, error) {
-	m.fleet.packets.Add(int64(len(b)))
-	return m.NetTransport.WriteTo(b, address)
-}
-
-// WriteToAddress implements [memberlist.NodeAwareTransport].
-func (m *metered) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
-	return m.WriteTo(b, a.Addr)
-}
-
-// DialTimeout implements [memberlist.Transport].
-func (m *metered) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
-	conn, err := m.NetTransport.DialTimeout(address, timeout)
-	if err != nil {
-		return nil, err
-	}
-	return &meteredConn{conn, &m.fleet.streams}, nil
-}
-
-// DialAddressTimeout implements [memberlist.NodeAwareTransport].
-func (m *metered) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	return m.DialTimeout(a.Addr, timeout)
-}
-
-type meteredConn struct {
-	net.Conn
-
-	bytes *atomic.Int64
-}
-
-func (c *meteredConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.bytes.Add(int64(n))
-	return n, err
-}
-
-func (c *meteredConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.bytes.Add(int64(n))
-	return n, err
 }
