@@ -4,10 +4,10 @@
 //	go run ./bench peers           one part: delta, peers, ingest, wan, capgo, decisions, scale or fleet
 //	go run ./bench peers --json    its results as JSON on standard output instead of tables
 //
-// The life of one run: a part that lacks something on this machine is skipped, with the reason. Otherwise it starts its
-// servers in a temporary folder, on loopback or in its own network namespaces, measures the competitors in turns, and
-// stops them. It writes its report to bench/results as JSON and plots, and rewrites bench/RESULTS.md from all reports
-// there, so a single part can be run again.
+// The life of one run: each part is a package below bench/internal. One that lacks something on this machine is skipped,
+// with the reason. Otherwise it starts its servers in a temporary folder, on loopback or in its own network namespaces,
+// measures the competitors in turns, and stops them. Its report goes to bench/results as JSON and plots, and
+// bench/RESULTS.md is rewritten from all reports there, so a single part can be run again.
 //
 // The invariant: figures that are compared were measured in one run on one machine, and so was every figure of a
 // report. A report names what could not be measured, and leaves it out.
@@ -27,10 +27,16 @@ import (
 	"syscall"
 
 	"brink/bench/internal/capgo"
+	"brink/bench/internal/decisions"
+	"brink/bench/internal/delta"
 	"brink/bench/internal/fleet"
+	"brink/bench/internal/ingest"
+	"brink/bench/internal/peers"
 	"brink/bench/internal/process"
 	"brink/bench/internal/report"
+	"brink/bench/internal/scale"
 	"brink/bench/internal/testbed"
+	"brink/bench/internal/wan"
 )
 
 // part is one thing that can be measured. measure returns a [*report.Skipped] when this machine lacks what it needs.
@@ -40,16 +46,19 @@ type part struct {
 	measure func(context.Context, *testbed.Run) (*report.Report, error)
 }
 
-// parts are in the order in which they run.
+// parts returns the parts in the order in which they run.
 func parts() []part {
 	return []part{
-		{"delta", "bytes, time and memory of an update, by each way to send one", delta},
-		{"peers", "requests per second, latency, processor and memory beside nginx, Caddy and Varnish", peers},
-		{"ingest", "publishing beside tar | zstd", ingest},
-		{"wan", "first install and update over long links", wan},
+		{"delta", "bytes, time and memory of an update, by each way to send one", delta.Measure},
+		{"peers", "requests per second, latency, processor and memory beside nginx, Caddy and Varnish", peers.Measure},
+		{"ingest", "publishing beside tar | zstd", ingest.Measure},
+		{"wan", "first install and update over long links", wan.Measure},
 		{"capgo", "whole updates of an app with Capgo's plugin, beside nginx with the same files", capgo.Measure},
-		{"decisions", "what a decision costs, beside nginx returning as many fixed bytes", decisions},
-		{"scale", "how latency and memory grow: bundles, idle connections, requests in flight, bytes in the store", scale},
+		{"decisions", "what a decision costs, beside nginx returning as many fixed bytes", decisions.Measure},
+		{
+			"scale", "how latency and memory grow: bundles, idle connections, requests in flight, bytes in the store",
+			scale.Measure,
+		},
 		{"fleet", "how news spreads between nodes, a fleet at rest, a node that was away", fleet.Measure},
 	}
 }
@@ -66,11 +75,11 @@ func main() {
 
 func run(ctx context.Context, args []string, out, status io.Writer) (err error) {
 	if len(args) > 0 {
-		switch args[0] { // this program as its own helper
+		switch args[0] { // the bench runs itself so
 		case process.TimedVerb:
 			return process.Timed(args[1:], out)
-		case patchVerb:
-			return patch(args[1:])
+		case delta.PatchVerb:
+			return delta.Patch(args[1:])
 		}
 	}
 	b := &testbed.Run{Status: status}
@@ -81,7 +90,7 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 	flags.BoolVar(&b.Pin, "pin", true, "keep servers on the first half of the processors, the load on the others")
 	flags.IntVar(&b.Stored, "stored", 1<<10, "MiB in the store that a node opens in the part scale")
 	asJSON := flags.Bool("json", false, "print JSON instead of tables")
-	keep := flags.Bool("write", true, "write bench/results and bench/RESULTS.md")
+	write := flags.Bool("write", true, "write bench/results and bench/RESULTS.md")
 	flags.Usage = func() {
 		fmt.Fprintln(status, "usage: go run ./bench [PART] [flags]")
 		for _, p := range parts() {
@@ -121,7 +130,7 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 			r.Text(out)
 		}
 	}
-	if err != nil || !*keep {
+	if err != nil || !*write {
 		return err
 	}
 	var all []report.Part
@@ -131,7 +140,7 @@ func run(ctx context.Context, args []string, out, status io.Writer) (err error) 
 	return report.Write(filepath.Join(root, "bench"), all, reports)
 }
 
-// measure runs the parts, or the only one that is named.
+// measure runs all parts, or only the one that is named.
 func measure(ctx context.Context, b *testbed.Run, only string) ([]*report.Report, error) {
 	var reports []*report.Report
 	known := only == ""

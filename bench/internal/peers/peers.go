@@ -1,4 +1,10 @@
-package main
+// Package peers measures Brink beside nginx, Caddy and Varnish: the same files, from memory and from a cold disk.
+//
+// The life of one call: [Measure] starts all servers that this machine has, without TLS and then with it, and loads
+// them with wrk in turns, object by object; then it starts each of them on a cold disk and requests each file once.
+//
+// The invariant: only one server is loaded at a time, and each gets as many turns as the others.
+package peers
 
 import (
 	"context"
@@ -15,7 +21,7 @@ import (
 	"brink/bench/internal/testbed"
 )
 
-// object is one size of file that all servers serve.
+// object is a file that all servers serve.
 type object struct {
 	name        string
 	file        string
@@ -31,19 +37,19 @@ func objects() []object {
 	}
 }
 
-// peersBench is one run of the part.
-type peersBench struct {
+// bench is one run of the part.
+type bench struct {
 	testbed.Testbed
 
 	loaders []int // processors of the load; empty: all
 }
 
-// peers loads Brink and its peers in turns.
-func peers(ctx context.Context, b *testbed.Run) (*report.Report, error) {
+// Measure runs the part.
+func Measure(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	if err := process.Require("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
-	s := &peersBench{Testbed: testbed.Testbed{Run: b}}
+	s := &bench{Testbed: testbed.Testbed{Run: b}}
 	var placement string
 	s.loaders, placement = s.Place()
 	r := &report.Report{
@@ -55,10 +61,10 @@ func peers(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 			return nil, err
 		}
 	}
-	return r, s.cold(ctx, r)
+	return r, s.measureCold(ctx, r)
 }
 
-// writeNoise writes a file that nothing can compress.
+// writeNoise writes a file of random bytes, which cannot be compressed.
 func writeNoise(path string, size int) error {
 	noise := make([]byte, size)
 	if _, err := rand.Read(noise); err != nil {
@@ -67,8 +73,8 @@ func writeNoise(path string, size int) error {
 	return os.WriteFile(path, noise, 0o644)
 }
 
-// compare loads all servers, over TLS or not, and adds what it sees to the report.
-func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (err error) {
+// compare loads all servers, with or without TLS, and adds the results to the report.
+func (s *bench) compare(ctx context.Context, r *report.Report, tls bool) (err error) {
 	s.TLS = tls
 	if s.Dir, err = os.MkdirTemp(s.Run.Dir, "peers-*"); err != nil {
 		return err
@@ -94,7 +100,7 @@ func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (e
 			return err
 		}
 	}
-	servers, err := s.all(ctx)
+	servers, err := s.startAll(ctx)
 	defer func() {
 		for _, v := range servers {
 			err = errors.Join(err, v.Stop())
@@ -118,7 +124,7 @@ func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (e
 	}
 	memory := report.Table{Title: "Memory at most, " + kind, Head: []string{"server", "version", "resident"}}
 	for _, o := range objects() {
-		seen := make([]testbed.Turns, len(servers))
+		turns := make([]testbed.Turns, len(servers))
 		var limits []float64
 		for range s.Run.Turns {
 			for i, v := range servers {
@@ -126,7 +132,7 @@ func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (e
 				if err != nil {
 					return err
 				}
-				seen[i] = append(seen[i], t)
+				turns[i] = append(turns[i], t)
 			}
 			if !tls {
 				most, err := process.WriteLimit(ctx, s.Cores, s.loaders, int(o.size))
@@ -136,7 +142,7 @@ func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (e
 				limits = append(limits, most/float64(o.size))
 			}
 		}
-		p.Groups = append(p.Groups, s.judge(r, o, kind, servers, seen, limits))
+		p.Groups = append(p.Groups, evaluate(r, o, kind, servers, turns, limits))
 	}
 	for _, v := range servers {
 		memory.Add(v.Name, v.Version, report.MiB(process.UsageOf(v.PID()).Peak))
@@ -145,8 +151,8 @@ func (s *peersBench) compare(ctx context.Context, r *report.Report, tls bool) (e
 	return nil
 }
 
-// all starts the servers that there are on this machine, Brink first.
-func (s *peersBench) all(ctx context.Context) ([]*testbed.Server, error) {
+// startAll starts all servers that this machine has, Brink first.
+func (s *bench) startAll(ctx context.Context) ([]*testbed.Server, error) {
 	var servers []*testbed.Server
 	for _, one := range []struct {
 		program string
@@ -170,8 +176,10 @@ func (s *peersBench) all(ctx context.Context) ([]*testbed.Server, error) {
 	return servers, nil
 }
 
-// judge makes a table of the turns for one object, and holds them against the aims.
-func (s *peersBench) judge(r *report.Report, o object, kind string, servers []*testbed.Server, seen []testbed.Turns, limits []float64) report.Group {
+// evaluate adds a table of the turns for one object and the aims to the report, and returns the bars of its plot.
+func evaluate(
+	r *report.Report, o object, kind string, servers []*testbed.Server, turns []testbed.Turns, limits []float64,
+) report.Group {
 	t := report.Table{
 		Title: fmt.Sprintf("%s, %s, %d connections", o.name, kind, o.connections),
 		Head:  []string{"server", "requests/s", "MB/s", "p50 ms", "p99 ms", "processor s/GB"},
@@ -180,11 +188,11 @@ func (s *peersBench) judge(r *report.Report, o object, kind string, servers []*t
 	bestRate, bestP99, bestName := 0.0, 1e18, ""
 	var rate, p99 float64
 	for i, v := range servers {
-		rates := seen[i].Rates()
-		slowest := seen[i].P99s()
+		rates := turns[i].Rates()
+		slowest := turns[i].P99s()
 		middle := report.Median(rates)
 		var processor, bytes float64
-		for _, one := range seen[i] {
+		for _, one := range turns[i] {
 			processor += one.Processor.Seconds()
 			bytes += float64(one.Bytes)
 		}
@@ -192,7 +200,7 @@ func (s *peersBench) judge(r *report.Report, o object, kind string, servers []*t
 			v.Name,
 			report.Spread(rates, 0),
 			fmt.Sprintf("%.0f", middle*float64(o.size)/1e6),
-			report.Spread(seen[i].P50s(), 2),
+			report.Spread(turns[i].P50s(), 2),
 			report.Spread(slowest, 2),
 			fmt.Sprintf("%.2f", processor/bytes*1e9),
 		)
@@ -206,7 +214,7 @@ func (s *peersBench) judge(r *report.Report, o object, kind string, servers []*t
 		}
 		bestP99 = min(bestP99, report.Median(slowest))
 	}
-	if len(limits) > 0 { // without TLS, for which the aims are set
+	if len(limits) > 0 { // without TLS: the aims are for that
 		what, most := o.name, report.Median(limits)
 		r.Aims = append(
 			r.Aims,
@@ -227,7 +235,10 @@ func (s *peersBench) judge(r *report.Report, o object, kind string, servers []*t
 		if o.size >= 1_000_000 {
 			r.Aims = append(
 				r.Aims,
-				report.Aim{What: what + ": of the machine's limit", Want: "0.7 ×", Got: fmt.Sprintf("%.2f ×", rate/most), Met: rate >= 0.7*most},
+				report.Aim{
+					What: what + ": of the machine's limit", Want: "0.7 ×",
+					Got: fmt.Sprintf("%.2f ×", rate/most), Met: rate >= 0.7*most,
+				},
 			)
 		}
 	}

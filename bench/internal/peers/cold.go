@@ -1,4 +1,4 @@
-package main
+package peers
 
 import (
 	"context"
@@ -28,29 +28,29 @@ type coldKind struct {
 
 func coldKinds() []coldKind { return []coldKind{{"64 KiB", 400, 64 << 10}, {"5 MB", 20, 5_000_000}} }
 
-// coldConnections is how many files are asked for at the same time.
+// coldConnections is how many files are requested at the same time.
 const coldConnections = 8
 
-// coldStart starts a server on files that it has had before, and says which it is.
+// coldStart is a server that is started on files that it has stored before, and its results.
 type coldStart struct {
 	name  string
 	start func(context.Context) (*testbed.Server, error)
-	seen  map[string][]coldTurn // by name of the kind of file
+	turns map[string][]coldTurn // by name of the kind of file
 }
 
-// coldTurn is what one turn has brought for one kind of file.
+// coldTurn is the result of one turn for one kind of file.
 type coldTurn struct {
 	rate  float64 // bytes a second
 	times []time.Duration
 }
 
-// cold has each server send files that neither it nor the kernel has in memory. Varnish is left out: it has no disk.
-func (s *peersBench) cold(ctx context.Context, r *report.Report) (err error) {
+// measureCold measures files that neither the server nor the kernel has in memory. Varnish is left out: it has no disk.
+func (s *bench) measureCold(ctx context.Context, r *report.Report) (err error) {
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(s.Run.Status, "peers: cold: left out: only root may empty the kernel's cache")
 		return nil
 	}
-	s = &peersBench{Testbed: testbed.Testbed{Run: s.Run, Cores: s.Cores}}
+	s = &bench{Testbed: testbed.Testbed{Run: s.Run, Cores: s.Cores}}
 	if s.Dir, err = os.MkdirTemp(s.Run.Dir, "cold-*"); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *peersBench) cold(ctx context.Context, r *report.Report) (err error) {
 			names[k.name] = append(names[k.name], name)
 		}
 	}
-	brink, err := s.coldBrink(ctx)
+	brink, err := s.prepareNode(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,18 +94,19 @@ func (s *peersBench) cold(ctx context.Context, r *report.Report) (err error) {
 		for _, one := range starts {
 			var rates []float64
 			var times []time.Duration
-			for _, turn := range one.seen[k.name] {
+			for _, turn := range one.turns[k.name] {
 				rates, times = append(rates, turn.rate/1e6), append(times, turn.times...)
 			}
-			t.Add(one.name, report.Spread(rates, 0), report.Millis(report.Quantile(times, 0.5)), report.Millis(report.Quantile(times, 0.99)))
+			t.Add(one.name, report.Spread(rates, 0),
+				report.Millis(report.Quantile(times, 0.5)), report.Millis(report.Quantile(times, 0.99)))
 		}
 		r.Tables = append(r.Tables, t)
 	}
 	return nil
 }
 
-// coldBrink publishes the files to a node, stops it, and returns what starts it again.
-func (s *peersBench) coldBrink(ctx context.Context) (func(context.Context) (*testbed.Server, error), error) {
+// prepareNode publishes the files to a node, stops it, and returns a function that starts it again.
+func (s *bench) prepareNode(ctx context.Context) (func(context.Context) (*testbed.Server, error), error) {
 	n, err := s.NewNode()
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (s *peersBench) coldBrink(ctx context.Context) (func(context.Context) (*tes
 	}
 	published, err := n.Publish(ctx, s.Files, "production", "1.0.0")
 	if err == nil {
-		err = process.WaitIdle(ctx, n.PID()) // it makes what devices will ask for, and would again when it starts
+		err = process.WaitIdle(ctx, n.PID()) // it builds representations, and would go on with that at its next start
 	}
 	if err := errors.Join(err, n.Stop()); err != nil {
 		return nil, err
@@ -137,33 +138,33 @@ func (s *peersBench) coldBrink(ctx context.Context) (func(context.Context) (*tes
 	}, nil
 }
 
-// turn starts the server, and has it send all files of each kind.
+// turn starts the server and requests all files of each kind.
 func (c *coldStart) turn(ctx context.Context, names map[string][]string) (err error) {
 	v, err := c.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.Stop()) }()
-	if c.seen == nil {
-		c.seen = map[string][]coldTurn{}
+	if c.turns == nil {
+		c.turns = map[string][]coldTurn{}
 	}
 	for _, k := range coldKinds() {
-		// What is not on the disk yet cannot be dropped.
+		// Only pages that are on the disk can be dropped.
 		syscall.Sync()
 		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3\n"), 0o200); err != nil {
 			return err
 		}
-		t, err := sendAll(ctx, v, names[k.name], k.size)
+		t, err := requestAll(ctx, v, names[k.name], k.size)
 		if err != nil {
 			return err
 		}
-		c.seen[k.name] = append(c.seen[k.name], t)
+		c.turns[k.name] = append(c.turns[k.name], t)
 	}
 	return nil
 }
 
-// sendAll asks for each file once, in any order.
-func sendAll(ctx context.Context, v *testbed.Server, names []string, size int) (coldTurn, error) {
+// requestAll requests each file once, in random order.
+func requestAll(ctx context.Context, v *testbed.Server, names []string, size int) (coldTurn, error) {
 	web := testbed.NewClient()
 	defer web.CloseIdleConnections()
 	times := make([]time.Duration, len(names))
@@ -172,7 +173,7 @@ func sendAll(ctx context.Context, v *testbed.Server, names []string, size int) (
 	start := time.Now()
 	for at, i := range rand.Perm(len(names)) {
 		group.Go(func() error {
-			asked := time.Now()
+			sent := time.Now()
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.URL+"/"+names[i], nil)
 			if err != nil {
 				return err
@@ -182,7 +183,7 @@ func sendAll(ctx context.Context, v *testbed.Server, names []string, size int) (
 				return err
 			}
 			n, err := io.Copy(io.Discard, resp.Body)
-			times[at] = time.Since(asked)
+			times[at] = time.Since(sent)
 			if err := errors.Join(err, resp.Body.Close()); err != nil {
 				return err
 			}

@@ -1,4 +1,4 @@
-package main
+package scale
 
 import (
 	"bufio"
@@ -17,10 +17,10 @@ import (
 	"brink/bench/internal/report"
 )
 
-// wantedFiles is how many open files the bench asks of the kernel, for itself and for the servers that it starts.
+// wantedFiles is the limit on open files that the bench sets for itself and for the servers that it starts.
 const wantedFiles = 65536
 
-// raiseFiles raises the bound on open files as far as it may, and returns it.
+// raiseFiles raises the limit on open files as far as this process may, and returns it.
 func raiseFiles() (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -28,7 +28,7 @@ func raiseFiles() (int, error) {
 	}
 	raised := unix.Rlimit{Cur: wantedFiles, Max: max(wantedFiles, limit.Max)}
 	if limit.Cur < wantedFiles && unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
-		raised = unix.Rlimit{Cur: limit.Max, Max: limit.Max} // only root goes beyond
+		raised = unix.Rlimit{Cur: limit.Max, Max: limit.Max} // only root may exceed it
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
 			return 0, err
 		}
@@ -37,15 +37,15 @@ func raiseFiles() (int, error) {
 	return int(limit.Cur), err
 }
 
-// byConnections measures a node with ever more devices connected and idle.
-func (s *scaleBench) byConnections(ctx context.Context, r *report.Report) (err error) {
+// byConnections measures a node with more and more devices connected and idle.
+func (s *bench) byConnections(ctx context.Context, r *report.Report) (err error) {
 	files, err := raiseFiles()
 	if err != nil {
 		return err
 	}
 	bound := fmt.Sprintf("A process may have %s open files here, which bounds the connections.", report.Number(files))
 	r.How = append(r.How, bound)
-	h, err := s.hold(ctx, 100)
+	h, err := s.startFilled(ctx, 100)
 	if err != nil {
 		return err
 	}
@@ -56,21 +56,21 @@ func (s *scaleBench) byConnections(ctx context.Context, r *report.Report) (err e
 	}
 	p := report.Plot{Name: "scale-idle", Title: "By devices connected and idle", Unit: ""}
 	p.Groups = []report.Group{{Name: "p99 of a file, ms"}, {Name: "resident, MiB"}}
-	// Once without, so that the first line does not pay for what the load itself takes.
-	if _, _, err := s.times(ctx, &h.Server, h.files, scaleLoad); err != nil {
+	// A first load makes the node allocate what the load needs, which is not due to connections.
+	if _, _, err := s.loadInTurns(ctx, &h.Server, h.files, loadConnections); err != nil {
 		return err
 	}
 	before := process.ResidentOf(h.PID())
 	for _, connections := range []int{1, 100, 1_000, 10_000, 20_000} {
 		connections = min(connections, files-sparedFiles)
 		fmt.Fprintf(s.Run.Status, "scale: %d connections\n", connections)
-		crowd, err := connect(ctx, h, connections)
+		devices, err := connect(ctx, h, connections)
 		if err != nil {
-			return errors.Join(err, crowd.leave())
+			return errors.Join(err, devices.close())
 		}
 		resident := process.ResidentOf(h.PID())
-		cells, slowest, err := s.times(ctx, &h.Server, h.files, scaleLoad)
-		if err := errors.Join(err, crowd.leave()); err != nil {
+		cells, slowest, err := s.loadInTurns(ctx, &h.Server, h.files, loadConnections)
+		if err := errors.Join(err, devices.close()); err != nil {
 			return err
 		}
 		each := "–"
@@ -86,40 +86,19 @@ func (s *scaleBench) byConnections(ctx context.Context, r *report.Report) (err e
 	return nil
 }
 
-// byFlight measures a node with ever more requests in flight.
-func (s *scaleBench) byFlight(ctx context.Context, r *report.Report) (err error) {
-	h, err := s.hold(ctx, 100)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, h.stop()) }()
-	t := report.Table{Title: "Requests in flight", Head: []string{"connections", "files /s", "p50 ms", "p99 ms", "resident"}}
-	p := report.Plot{Name: "scale-flight", Title: "By requests in flight", Unit: "ms"}
-	p.Groups = []report.Group{{Name: "p99 of a file"}}
-	for _, connections := range []int{1, 8, 64, 256, 1024} {
-		cells, slowest, err := s.times(ctx, &h.Server, h.files, connections)
-		if err != nil {
-			return err
-		}
-		t.Add(append(append([]string{report.Number(connections)}, cells...), report.MiB(process.ResidentOf(h.PID())))...)
-		p.Series = append(p.Series, report.Number(connections)+" in flight")
-		p.Groups[0].Values = append(p.Groups[0].Values, slowest)
-	}
-	r.Tables, r.Plots = append(r.Tables, t), append(r.Plots, p)
-	return nil
-}
+// idleDevices are connections that are idle after one response each.
+type idleDevices struct{ conns []net.Conn }
 
-// crowd are connections that have had one answer each and ask nothing more.
-type crowd struct{ conns []net.Conn }
-
-// sparedFiles is how many open files are left to a node beside its connections.
+// sparedFiles is how many open files a node has besides its connections.
 const sparedFiles = 1000
 
-// perAddress is how many connections come from one address of loopback: below the number of ports that there are.
+// perAddress is how many connections come from one loopback address: less than an address has ports.
 const perAddress = 10_000
 
-func connect(ctx context.Context, h *holding, connections int) (*crowd, error) {
-	c := &crowd{conns: make([]net.Conn, connections)}
+// connect opens connections, also from several addresses, and sends one request over each. With an error it returns the
+// connections that it has opened.
+func connect(ctx context.Context, h *filledNode, connections int) (*idleDevices, error) {
+	c := &idleDevices{conns: make([]net.Conn, connections)}
 	address := strings.TrimPrefix(h.URL, "http://")
 	var group errgroup.Group
 	group.SetLimit(64)
@@ -145,7 +124,8 @@ func connect(ctx context.Context, h *holding, connections int) (*crowd, error) {
 	return c, group.Wait()
 }
 
-func (c *crowd) leave() error {
+// close closes all connections.
+func (c *idleDevices) close() error {
 	var errs []error
 	for _, conn := range c.conns {
 		if conn != nil {

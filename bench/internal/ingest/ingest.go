@@ -1,4 +1,10 @@
-package main
+// Package ingest measures publishing, beside tar | zstd of the same files.
+//
+// The life of one call: for each pair of releases of the corpus, [Measure] packs the first one with tar and zstd, and
+// publishes it, the same again, and the second one to a new node.
+//
+// The invariant: publisher and node are separate processes, and each turn starts with an empty node.
+package ingest
 
 import (
 	"context"
@@ -17,8 +23,8 @@ import (
 	"brink/publish"
 )
 
-// ingest publishes the corpus, and packs the same files with tar and zstd.
-func ingest(ctx context.Context, b *testbed.Run) (*report.Report, error) {
+// Measure runs the part.
+func Measure(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	if err := process.Require("tar", "zstd", "sh"); err != nil {
 		return nil, err
 	}
@@ -36,51 +42,53 @@ func ingest(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	}
 	ratios := report.Table{Title: "Time beside tar | zstd", Head: []string{"files", "first publish ×", "unchanged ×"}}
 	for _, pair := range corpus.Pairs() {
-		p := &ingestPair{bench: b, pair: pair}
+		p := &trial{run: b, pair: pair}
 		for range b.Turns {
 			if err := p.turn(ctx); err != nil {
 				return nil, fmt.Errorf("%s: %w", pair, err)
 			}
 		}
 		for _, what := range []string{"tar | zstd", "first publish", "unchanged", "next release"} {
-			s := p.seen[what]
+			s := p.results[what]
 			t.Add(pair.String(), what, report.Spread(s.times, 0), s.sent, s.chunks, report.MiB(s.peak))
 		}
 		nodes.Add(pair.String(), report.MiB(p.node.Peak), fmt.Sprintf("%.1f", p.node.Processor.Seconds()))
-		first, tar := report.Median(p.seen["first publish"].times), report.Median(p.seen["tar | zstd"].times)
+		first, tar := report.Median(p.results["first publish"].times), report.Median(p.results["tar | zstd"].times)
 		ratios.Add(
 			pair.Old.String(),
 			fmt.Sprintf("%.1f", first/tar),
-			fmt.Sprintf("%.2f", report.Median(p.seen["unchanged"].times)/tar),
+			fmt.Sprintf("%.2f", report.Median(p.results["unchanged"].times)/tar),
 		)
 	}
 	r.Tables = []report.Table{t, ratios, nodes}
 	return r, nil
 }
 
-// ingestPair is what was seen of one pair of releases.
-type ingestPair struct {
-	bench *testbed.Run
-	pair  corpus.Pair
-	seen  map[string]*ingestSeen
-	node  process.Usage // the most of all turns
+// trial measures one pair of releases.
+type trial struct {
+	run     *testbed.Run
+	pair    corpus.Pair
+	results map[string]*result
+	node    process.Usage // the maximum of all turns
 }
 
-type ingestSeen struct {
+// result is what was measured of one way.
+type result struct {
 	times  []float64 // milliseconds
 	sent   string
 	chunks string
 	peak   int64
 }
 
-func (p *ingestPair) note(what string, t process.Took, r publish.Result) {
-	if p.seen == nil {
-		p.seen = map[string]*ingestSeen{}
+// record adds a turn of one way.
+func (p *trial) record(what string, t process.Took, r publish.Result) {
+	if p.results == nil {
+		p.results = map[string]*result{}
 	}
-	s := p.seen[what]
+	s := p.results[what]
 	if s == nil {
-		s = &ingestSeen{}
-		p.seen[what] = s
+		s = &result{}
+		p.results[what] = s
 	}
 	s.times = append(s.times, t.Seconds*1000)
 	s.peak = max(s.peak, t.Peak)
@@ -89,8 +97,8 @@ func (p *ingestPair) note(what string, t process.Took, r publish.Result) {
 	}
 }
 
-// turn publishes the pair to a node that has nothing.
-func (p *ingestPair) turn(ctx context.Context) (err error) {
+// turn publishes the pair to an empty node.
+func (p *trial) turn(ctx context.Context) (err error) {
 	oldFiles, err := testbed.FindRelease(p.pair.Old)
 	if err != nil {
 		return err
@@ -99,15 +107,15 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &testbed.Testbed{Run: p.bench}
-	if s.Dir, err = os.MkdirTemp(p.bench.Dir, "ingest-*"); err != nil {
+	s := &testbed.Testbed{Run: p.run}
+	if s.Dir, err = os.MkdirTemp(p.run.Dir, "ingest-*"); err != nil {
 		return err
 	}
 	packed, err := process.Time(ctx, s.Dir, "sh", "-c", `tar c -C "$0" . | zstd -q -3 -c > packed`, oldFiles)
 	if err != nil {
 		return err
 	}
-	p.note("tar | zstd", packed, publish.Result{})
+	p.record("tar | zstd", packed, publish.Result{})
 	n, err := s.StartNewNode(ctx, "--prepare-wait", "0s")
 	if err != nil {
 		return err
@@ -129,7 +137,7 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 			"sh",
 			"-c",
 			`exec "$0" "$@" > `+answer,
-			p.bench.Brink,
+			p.run.Brink,
 			"publish",
 			one.dir,
 			"--node",
@@ -157,7 +165,7 @@ func (p *ingestPair) turn(ctx context.Context) (err error) {
 		if err := json.Unmarshal(raw, &r); err != nil {
 			return err
 		}
-		p.note(one.what, t, r)
+		p.record(one.what, t, r)
 	}
 	used := process.UsageOf(n.PID())
 	p.node.Peak, p.node.Processor = max(p.node.Peak, used.Peak), max(p.node.Processor, used.Processor)

@@ -1,4 +1,10 @@
-package main
+// Package wan measures the first install and an update over links with a delay, a rate and a loss.
+//
+// The life of one call: for each link and pair of releases, [Measure] starts a node and nginx at one end of the link,
+// and installs and updates at the other end: with Brink, and by downloading a zip or files from nginx.
+//
+// The invariant: each turn has its own device, and no connection or TCP state is kept from one download to the next.
+package wan
 
 import (
 	"context"
@@ -21,7 +27,7 @@ import (
 	"brink/client"
 )
 
-// links are those that the aims are set for.
+// links returns the links that the aims are for.
 func links() []link.Link {
 	return []link.Link{
 		{RTT: 20 * time.Millisecond, Rate: 300e6},
@@ -34,8 +40,8 @@ func links() []link.Link {
 	}
 }
 
-// wan installs and updates over long links.
-func wan(ctx context.Context, b *testbed.Run) (*report.Report, error) {
+// Measure runs the part.
+func Measure(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	if err := process.Require("ip", "nginx", "curl", "zip", "gzip"); err != nil {
 		return nil, err
 	}
@@ -74,11 +80,11 @@ func wan(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 			Series: []string{"Brink", "floor", "zip", "files"},
 		}
 		for _, pair := range corpus.Pairs() {
-			w := &wanPair{bench: b, pair: pair, link: l}
+			w := &trial{run: b, pair: pair, link: l}
 			if err := w.measure(ctx); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", l, pair, err)
 			}
-			for _, step := range []*wanStep{&w.install, &w.update} {
+			for _, step := range []*step{&w.install, &w.update} {
 				ours, floor := report.Median(step.ours), l.Floor(step.requests, step.bytes)
 				t.Add(
 					pair.String(),
@@ -108,15 +114,16 @@ func wan(ctx context.Context, b *testbed.Run) (*report.Report, error) {
 	return r, nil
 }
 
-// wanStep is an install or an update, and the times of all ways to do it in milliseconds.
-type wanStep struct {
+// step is an install or an update, with the times of all ways to do it in milliseconds.
+type step struct {
 	what             string
 	ours, zip, files []float64
 	bytes            int64 // that brink fetch received
 	requests         int
 }
 
-func (s *wanStep) aims(w *wanPair, ours, floor float64) []report.Aim {
+// aims returns the aims for this step.
+func (s *step) aims(w *trial, ours, floor float64) []report.Aim {
 	what := fmt.Sprintf("%s: install of %s", w.link, w.pair.Old)
 	if s.what == "update" {
 		what = fmt.Sprintf("%s: update of %s", w.link, w.pair)
@@ -127,34 +134,38 @@ func (s *wanStep) aims(w *wanPair, ours, floor float64) []report.Aim {
 		if s.what == "update" {
 			most = 70
 		}
-		list = append(list, report.Aim{What: what, Want: fmt.Sprintf("under %.0f ms", most), Got: fmt.Sprintf("%.0f ms", ours), Met: ours < most})
+		list = append(list, report.Aim{
+			What: what, Want: fmt.Sprintf("under %.0f ms", most), Got: fmt.Sprintf("%.0f ms", ours), Met: ours < most,
+		})
 	}
 	if s.what == "update" {
-		list = append(list, report.Aim{What: what, Want: "1.15 × the floor", Got: fmt.Sprintf("%.2f ×", ours/floor), Met: ours <= 1.15*floor})
+		list = append(list, report.Aim{
+			What: what, Want: "1.15 × the floor", Got: fmt.Sprintf("%.2f ×", ours/floor), Met: ours <= 1.15*floor,
+		})
 	}
 	return list
 }
 
-// wanPair is one pair of releases over one link.
-type wanPair struct {
-	bench *testbed.Run
-	pair  corpus.Pair
-	link  link.Link
+// trial measures one pair of releases over one link.
+type trial struct {
+	run  *testbed.Run
+	pair corpus.Pair
+	link link.Link
 
-	site            *testbed.Testbed
+	bed             *testbed.Testbed
 	node            *testbed.Node
 	ns              *link.Namespaces
 	key             string
-	install, update wanStep
+	install, update step
 }
 
-func (w *wanPair) measure(ctx context.Context) (err error) {
+func (w *trial) measure(ctx context.Context) (err error) {
 	w.install.what, w.update.what = "install", "update"
-	w.site = &testbed.Testbed{Run: w.bench}
-	if w.site.Dir, err = os.MkdirTemp(w.bench.Dir, "wan-*"); err != nil {
+	w.bed = &testbed.Testbed{Run: w.run}
+	if w.bed.Dir, err = os.MkdirTemp(w.run.Dir, "wan-*"); err != nil {
 		return err
 	}
-	if err := os.Chmod(w.site.Dir, 0o755); err != nil {
+	if err := os.Chmod(w.bed.Dir, 0o755); err != nil {
 		return err
 	}
 	if w.ns, err = w.link.Open(ctx); err != nil {
@@ -163,13 +174,13 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, w.ns.Close()) }()
 	var web *testbed.Server
 	err = link.Within(w.ns.Server, func() error {
-		w.site.Listen = net.JoinHostPort(link.ServerAddress, "8080")
-		if w.node, err = w.site.StartNewNode(ctx); err != nil {
+		w.bed.Listen = net.JoinHostPort(link.ServerAddress, "8080")
+		if w.node, err = w.bed.StartNewNode(ctx); err != nil {
 			return err
 		}
-		w.site.Listen = net.JoinHostPort(link.ServerAddress, "8081")
-		w.site.Files, w.site.Static = filepath.Join(w.site.Dir, "files"), true
-		web, err = w.site.Nginx(ctx)
+		w.bed.Listen = net.JoinHostPort(link.ServerAddress, "8081")
+		w.bed.Files, w.bed.Static = filepath.Join(w.bed.Dir, "files"), true
+		web, err = w.bed.Nginx(ctx)
 		return err
 	})
 	defer func() {
@@ -183,11 +194,11 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.key, err = w.node.KeyFile(w.site.Dir); err != nil {
+	if w.key, err = w.node.KeyFile(w.bed.Dir); err != nil {
 		return err
 	}
 	for _, one := range []struct {
-		step    *wanStep
+		step    *step
 		release corpus.Release
 		before  *corpus.Release
 	}{{&w.install, w.pair.Old, nil}, {&w.update, w.pair.New, &w.pair.Old}} {
@@ -198,7 +209,7 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		for turn := range w.bench.Turns {
+		for turn := range w.run.Turns {
 			if err := w.turn(ctx, one.step, turn, list, one.release); err != nil {
 				return err
 			}
@@ -207,24 +218,25 @@ func (w *wanPair) measure(ctx context.Context) (err error) {
 	return nil
 }
 
-// publish moves the channel, on the servers' side of the link. The node makes patches before the channel moves.
-func (w *wanPair) publish(ctx context.Context, release corpus.Release) error {
+// publish publishes a release from the servers' end of the link. The node makes patches before the channel moves.
+func (w *trial) publish(ctx context.Context, release corpus.Release) error {
 	dir, err := testbed.FindRelease(release)
 	if err != nil {
 		return err
 	}
-	return link.Run(w.ns.Server, process.Command(ctx, w.bench.Brink, "publish", dir, "--node", w.node.URL, "--key", w.key,
-		"--trust", w.node.Trust, "--app", testbed.App, "--version", release.Version, "--channel", "production", "--json"), nil)
+	publish := process.Command(ctx, w.run.Brink, "publish", dir, "--node", w.node.URL, "--key", w.key,
+		"--trust", w.node.Trust, "--app", testbed.App, "--version", release.Version, "--channel", "production", "--json")
+	return link.Run(w.ns.Server, publish, nil)
 }
 
-// prepare lays out what nginx serves, and returns the file that tells curl which files are new.
-func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *corpus.Release) (string, error) {
+// prepare writes the files that nginx serves, and returns a configuration file for curl that lists the changed ones.
+func (w *trial) prepare(ctx context.Context, release corpus.Release, before *corpus.Release) (string, error) {
 	dir, err := testbed.FindRelease(release)
 	if err != nil {
 		return "", err
 	}
-	files := filepath.Join(w.site.Files, release.Version)
-	if err := os.MkdirAll(w.site.Files, 0o755); err != nil {
+	files := filepath.Join(w.bed.Files, release.Version)
+	if err := os.MkdirAll(w.bed.Files, 0o755); err != nil {
 		return "", err
 	}
 	for _, args := range [][]string{
@@ -258,24 +270,24 @@ func (w *wanPair) prepare(ctx context.Context, release corpus.Release, before *c
 			fmt.Fprintf(
 				&list,
 				"url = \"http://%s/%s/%s\"\noutput = \"/dev/null\"\nheader = \"Accept-Encoding: gzip\"\n",
-				w.site.Listen,
+				w.bed.Listen,
 				release.Version,
 				strings.ReplaceAll(c.Path, " ", "%20"),
 			)
 		}
 	}
-	path := filepath.Join(w.site.Dir, release.Version+".curl")
+	path := filepath.Join(w.bed.Dir, release.Version+".curl")
 	return path, os.WriteFile(path, []byte(list.String()), 0o644)
 }
 
-// turn does one install or update by each way.
-func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string, release corpus.Release) error {
+// turn does one install or update by each way, files only in the first turn.
+func (w *trial) turn(ctx context.Context, step *step, turn int, list string, release corpus.Release) error {
 	var answer strings.Builder
 	fetch := process.Command(
 		ctx,
-		w.bench.Brink,
+		w.run.Brink,
 		"fetch",
-		filepath.Join(w.site.Dir, fmt.Sprintf("device-%d", turn)),
+		filepath.Join(w.bed.Dir, fmt.Sprintf("device-%d", turn)),
 		"--node",
 		w.node.URL,
 		"--app",
@@ -297,11 +309,11 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 		return fmt.Errorf("the device has %s, patched %t", result.Version, result.Patched)
 	}
 	step.ours = append(step.ours, result.DurationMS)
-	// Parts that are asked for at once share a round trip.
+	// Parts that are requested at once share a round trip.
 	step.bytes, step.requests = result.BytesReceived, result.Requests-max(result.Parts-1, 0)
 	var zip strings.Builder
 	if err := link.Run(w.ns.Device, process.Command(ctx, "curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}",
-		fmt.Sprintf("http://%s/%s.zip", w.site.Listen, release.Version)), &zip); err != nil {
+		fmt.Sprintf("http://%s/%s.zip", w.bed.Listen, release.Version)), &zip); err != nil {
 		return err
 	}
 	var seconds float64
@@ -310,7 +322,7 @@ func (w *wanPair) turn(ctx context.Context, step *wanStep, turn int, list string
 	}
 	step.zip = append(step.zip, seconds*1000)
 	if turn > 0 {
-		return nil // files take seconds, and are no part of an aim
+		return nil // files take seconds, and no aim is about them
 	}
 	start := time.Now()
 	curl := process.Command(ctx, "curl", "-sS", "-f", "--parallel", "--parallel-max", "6", "-K", list)

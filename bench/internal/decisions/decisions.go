@@ -1,4 +1,10 @@
-package main
+// Package decisions measures what a decision costs a node, beside nginx that sends the same number of fixed bytes.
+//
+// The life of one call: [Measure] fills a store with tens of thousands of channels, starts a node on it, and loads it
+// with each kind of question in turns with nginx.
+//
+// The invariant: nginx gets the same requests as the node, and its responses have bodies of the same size.
+package decisions
 
 import (
 	"context"
@@ -22,40 +28,40 @@ import (
 	"brink/protocol"
 )
 
-// How many apps and channels decisions are made for, and how many different requests there are: more than fit into
-// any cache of the processor.
+// How many apps decisions are made for, and how many different requests there are: more than fit into any cache of the
+// processor.
 const (
-	decisionApps     = 10_000
-	decisionRequests = 20_000
-	decisionLoad     = 32 // connections
+	appCount     = 10_000
+	requestCount = 20_000
+	connections  = 32 // of the load
 )
 
-// decisionChannels are the channels of each app.
-func decisionChannels() []string {
+// channels returns the channels of each app.
+func channels() []string {
 	return []string{"production", "beta", "staging", "internal", "nightly"}
 }
 
-// question is one kind of request for a decision.
+// question is one kind of check.
 type question struct {
 	name  string
 	list  string // file of requests
 	first testbed.Request
-	size  int // bytes of the body of the answer to the first
+	size  int // bytes of the body of the response to the first
 }
 
-// decisionsBench is one run of the part.
-type decisionsBench struct {
+// bench is one run of the part.
+type bench struct {
 	testbed.Testbed
 
 	loaders []int // processors of the load; empty: all
 }
 
-// decisions asks a node that holds many apps for decisions, and nginx for as many bytes that it need not think about.
-func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error) {
+// Measure runs the part.
+func Measure(ctx context.Context, b *testbed.Run) (r *report.Report, err error) {
 	if err := process.Require("wrk", "nginx", "taskset"); err != nil {
 		return nil, err
 	}
-	s := &decisionsBench{Testbed: testbed.Testbed{Run: b}}
+	s := &bench{Testbed: testbed.Testbed{Run: b}}
 	var placement string
 	s.loaders, placement = s.Place()
 	if s.Dir, err = b.MemoryDir(); err != nil {
@@ -70,7 +76,7 @@ func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error
 		return nil, err
 	}
 	data := filepath.Join(s.Dir, "data")
-	list, err := fillApps(ctx, b, data, n.Key)
+	list, err := addApps(ctx, b, data, n.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +94,7 @@ func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error
 	}
 	r = &report.Report{
 		Title: "decisions a second beside nginx",
-		How: how.Paragraphs("decisions", report.Number(decisionApps), len(decisionChannels()), report.Number(decisionRequests), decisionLoad,
+		How: how.Paragraphs("decisions", report.Number(appCount), len(channels()), report.Number(requestCount), connections,
 			b.Turns, b.Seconds, placement),
 	}
 	t := report.Table{
@@ -101,7 +107,7 @@ func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error
 		return nil, err
 	}
 	for _, q := range questions {
-		if err := q.try(ctx, n.URL); err != nil {
+		if err := q.probe(ctx, n.URL); err != nil {
 			var lacks *report.Skipped
 			if errors.As(err, &lacks) {
 				fmt.Fprintf(b.Status, "decisions: %s: left out: %s\n", q.name, lacks.Why)
@@ -109,7 +115,7 @@ func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error
 			}
 			return nil, err
 		}
-		ours, peer, err := s.beside(ctx, &n.Server, q)
+		ours, peer, err := s.compare(ctx, &n.Server, q)
 		if err != nil {
 			return nil, err
 		}
@@ -117,24 +123,30 @@ func decisions(ctx context.Context, b *testbed.Run) (r *report.Report, err error
 		t.Add(q.name, report.Number(q.size), report.Spread(ours.Rates(), 0), report.Spread(ours.P99s(), 2),
 			report.Spread(peer.Rates(), 0), report.Spread(peer.P99s(), 2), fmt.Sprintf("%.2f", rate/best))
 		p.Groups = append(p.Groups, report.Group{Name: q.name, Values: []float64{rate, best}})
-		r.Aims = append(r.Aims, report.Aim{What: q.name, Want: "0.7 × nginx", Got: fmt.Sprintf("%.2f ×", rate/best), Met: rate >= 0.7*best})
+		r.Aims = append(r.Aims, report.Aim{
+			What: q.name, Want: "0.7 × nginx", Got: fmt.Sprintf("%.2f ×", rate/best), Met: rate >= 0.7*best,
+		})
 	}
-	load := report.Table{Title: "The node that decided", Head: []string{"apps", "channels", "ready after", "resident at most"}}
-	load.Add(report.Number(decisionApps), report.Number(decisionApps*len(decisionChannels())),
+	load := report.Table{
+		Title: "The node that decided",
+		Head:  []string{"apps", "channels", "ready after", "resident at most"},
+	}
+	load.Add(report.Number(appCount), report.Number(appCount*len(channels())),
 		fmt.Sprintf("%.1f s", ready.Seconds()), report.MiB(process.UsageOf(n.PID()).Peak))
 	r.Tables, r.Plots = []report.Table{t, load}, []report.Plot{p}
 	return r, nil
 }
 
-// asked is a channel, and what was stated of it last.
-type asked struct {
+// target is a channel with its last statement and its two releases.
+type target struct {
 	app, channel string
 	statement    digest.Digest
 	old, next    channel.Release
 }
 
-// fillApps makes the apps with their channels, each of which serves the second of two releases.
-func fillApps(ctx context.Context, b *testbed.Run, data string, key channel.PrivateKey) (list []asked, err error) {
+// addApps adds the apps with their channels, each of which serves the second of two releases, and returns some of them
+// in random order.
+func addApps(ctx context.Context, b *testbed.Run, data string, key channel.PrivateKey) (list []target, err error) {
 	k, err := testbed.OpenStock(data, key)
 	if err != nil {
 		return nil, err
@@ -148,47 +160,47 @@ func fillApps(ctx context.Context, b *testbed.Run, data string, key channel.Priv
 	if err != nil {
 		return nil, err
 	}
-	for i := range decisionApps {
+	for i := range appCount {
 		if i%1000 == 0 {
-			fmt.Fprintf(b.Status, "decisions: %d of %d apps\n", i, decisionApps)
+			fmt.Fprintf(b.Status, "decisions: %d of %d apps\n", i, appCount)
 		}
-		for _, name := range decisionChannels() {
+		for _, name := range channels() {
 			app := fmt.Sprintf("com.example.app%05d", i)
 			m, err := k.AddChannel(ctx, app, name, old, next)
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, asked{app, name, m.Statement(), old, next})
+			list = append(list, target{app, name, m.Statement(), old, next})
 		}
 	}
 	dice := rand.New(rand.NewPCG(1, 2))
 	dice.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	return list[:decisionRequests], nil
+	return list[:requestCount], nil
 }
 
-// questions are what devices ask, each by a list of requests.
-func (s *decisionsBench) questions(list []asked) ([]*question, error) {
-	device := func(a asked, runs channel.Release) protocol.Device {
+// questions returns the kinds of checks, each with a list of requests for the targets.
+func (s *bench) questions(list []target) ([]*question, error) {
+	device := func(a target, runs channel.Release) protocol.Device {
 		return protocol.Device{
 			ID: "device-" + a.app, Platform: channel.Android, Native: "3.2.1", Version: runs.Version, Bundle: runs.Bundle,
 		}
 	}
 	kinds := []struct {
 		name string
-		ask  func(asked) (path string, body any)
+		ask  func(target) (path string, body any)
 	}{
-		{"check, nothing new", func(a asked) (string, any) {
+		{"check, nothing new", func(a target) (string, any) {
 			return protocol.CheckPath(a.app), protocol.CheckRequest{
 				Channel: a.channel, Seen: a.statement, Device: device(a, a.next),
 			}
 		}},
-		{"check, an update", func(a asked) (string, any) {
+		{"check, an update", func(a target) (string, any) {
 			return protocol.CheckPath(a.app), protocol.CheckRequest{Channel: a.channel, Device: device(a, a.old)}
 		}},
-		{"Capgo, nothing new", func(a asked) (string, any) {
+		{"Capgo, nothing new", func(a target) (string, any) {
 			return testbed.CapgoPath, testbed.CapgoRequest(a.app, a.channel, a.next.Version)
 		}},
-		{"Capgo, an update", func(a asked) (string, any) {
+		{"Capgo, an update", func(a target) (string, any) {
 			return testbed.CapgoPath, testbed.CapgoRequest(a.app, a.channel, a.old.Version)
 		}},
 	}
@@ -213,8 +225,8 @@ func (s *decisionsBench) questions(list []asked) ([]*question, error) {
 	return questions, nil
 }
 
-// try asks once, and remembers how long the answer is.
-func (q *question) try(ctx context.Context, node string) error {
+// probe sends the first request, and sets the size of the response. Any status but 200 is a [*report.Skipped].
+func (q *question) probe(ctx context.Context, node string) error {
 	req, err := http.NewRequestWithContext(ctx, q.first.Method, node+q.first.Path, strings.NewReader(q.first.Body))
 	if err != nil {
 		return err
@@ -235,7 +247,7 @@ func (q *question) try(ctx context.Context, node string) error {
 	return nil
 }
 
-// fixedConfig has nginx answer every request with the same bytes.
+// fixedConfig makes nginx answer every request with the same bytes.
 const fixedConfig = `daemon off; master_process on; worker_processes {{.Workers}}; pid {{.Dir}}/nginx.pid; user root;
 error_log {{.Dir}}/nginx.error.log warn;
 events { worker_connections 4096; multi_accept on; }
@@ -253,8 +265,8 @@ http {
 }
 `
 
-// beside loads the node with the question, and nginx with the same requests, in turns.
-func (s *decisionsBench) beside(ctx context.Context, n *testbed.Server, q *question) (ours, peer testbed.Turns, err error) {
+// compare loads the node and nginx with the requests of a question, in turns.
+func (s *bench) compare(ctx context.Context, n *testbed.Server, q *question) (ours, peer testbed.Turns, err error) {
 	address, err := s.Address()
 	if err != nil {
 		return nil, nil, err
@@ -271,11 +283,11 @@ func (s *decisionsBench) beside(ctx context.Context, n *testbed.Server, q *quest
 	nginx := &testbed.Server{Name: "nginx", URL: "http://" + address, Cmd: cmd}
 	defer func() { err = errors.Join(err, nginx.Stop()) }()
 	for range s.Run.Turns {
-		one, err := s.LoadList(ctx, n, q.list, decisionLoad, s.loaders)
+		one, err := s.LoadList(ctx, n, q.list, connections, s.loaders)
 		if err != nil {
 			return nil, nil, err
 		}
-		other, err := s.LoadList(ctx, nginx, q.list, decisionLoad, s.loaders)
+		other, err := s.LoadList(ctx, nginx, q.list, connections, s.loaders)
 		if err != nil {
 			return nil, nil, err
 		}
