@@ -4,10 +4,10 @@
 //	go run ./bench peers           one part: delta, peers, ingest, wan, capgo, decisions, scale or fleet
 //	go run ./bench peers --json    its results as JSON on standard output instead of tables
 //
-// The life of one run: each part is a package below bench/internal. One that lacks something on this machine is skipped,
-// with the reason. Otherwise it starts its servers in a temporary folder, on loopback or in its own network namespaces,
-// measures the competitors in turns, and stops them. Its report goes to bench/results as JSON and plots, and
-// bench/RESULTS.md is rewritten from all reports there, so a single part can be run again.
+// The life of one run: each part is a package below bench/internal. One that lacks something on this machine is
+// skipped, with the reason. Otherwise it starts its servers in a temporary folder, on loopback or in its own network
+// namespaces, measures the competitors in turns, and stops them. Its report goes to bench/results as JSON and plots,
+// and bench/RESULTS.md is rewritten from all reports there, so a single part can be run again.
 //
 // The invariant: figures that are compared were measured in one run on one machine, and so was every figure of a
 // report. A report names what could not be measured, and leaves it out.

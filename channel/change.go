@@ -73,9 +73,9 @@ func (m *Manifest) RollBack(version string, now time.Time) (*Manifest, error) {
 }
 
 // Revert returns the manifest under which all devices go back to what their native app came with, except those to which
-// an override gives a release. It ends a rollout. The next [Manifest.Publish], [Manifest.Promote] or [Manifest.RollBack]
-// ends the revert; after [Manifest.Roll] it applies to the devices outside the rollout. It returns [ErrUnchanged] if m
-// is reverted, and refuses a channel that serves nothing yet ([CodeNotInHistory]).
+// an override gives a release. It ends a rollout. The next [Manifest.Publish], [Manifest.Promote] or
+// [Manifest.RollBack] ends the revert; after [Manifest.Roll] it applies to the devices outside the rollout. It returns
+// [ErrUnchanged] if m is reverted, and refuses a channel that serves nothing yet ([CodeNotInHistory]).
 func (m *Manifest) Revert(now time.Time) (*Manifest, error) {
 	if m.Sequence == 0 {
 		return nil, refuse(CodeNotInHistory, "publish to it first", "channel %s serves nothing yet", m.Channel)

@@ -47,11 +47,13 @@ const (
 	maxKeyFile = 64 << 10
 )
 
-// unwanted are the kinds of files by whose names a warning follows. What they match, [Request.ExcludeWarned] leaves out.
+// unwanted returns the kinds of files that are warned of by their names, and left out by [Request.ExcludeWarned].
 func unwanted() []struct{ code, message, patterns string } {
 	return []struct{ code, message, patterns string }{
-		{WarnSecret, "files that often hold secrets", ".env .env.* .npmrc .netrc .aws/ .ssh/ *.p12 *.pfx *.jks *.keystore *.key " +
-			".capgo_key* id_rsa id_ecdsa id_ed25519"},
+		{
+			WarnSecret, "files that often hold secrets",
+			".env .env.* .npmrc .netrc .aws/ .ssh/ *.p12 *.pfx *.jks *.keystore *.key .capgo_key* id_rsa id_ecdsa id_ed25519",
+		},
 		{WarnRepository, "a repository with its history", ".git .svn .hg"},
 		{WarnSourceMap, "source maps, from which the source code can be read", "*.map"},
 		{WarnLeftover, "files that an app has no use for", "node_modules/ .DS_Store Thumbs.db __MACOSX/ *.swp *~"},

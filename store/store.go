@@ -158,7 +158,7 @@ func (s *Store) assemble() {
 		bundles: &s.bundles, derived: &s.derived, signed: &s.signed,
 		keep: c.KeepReleases, log: c.Logger, closing: s.context, reclaimWanted: make(chan struct{}, 1),
 	}
-	s.quota.evict, s.quota.preempt = s.evictor.evict, s.derived.writing.preempt
+	s.quota.evict, s.quota.preempt = s.evictor.evict, s.writing.preempt
 	s.scrubber = &scrubber{blobs: s.blobs, rate: c.ScrubRate, log: c.Logger, now: c.Now}
 }
 

@@ -64,8 +64,8 @@ func TestDoctor_TellsWhatStandsBeforeTheNode(t *testing.T) {
 	defer front.Close()
 	steps := visit(t, front.URL, front.Client(), time.Hour)
 	wantFailed(t, steps["clock"], "apart", "NTP")
-	wantFailed(t, steps["check"], "not one of a node", "address")
-	wantFailed(t, steps["capgo"], "not one of a node", "address")
+	wantFailed(t, steps["check"], "does not come from a node", "address")
+	wantFailed(t, steps["capgo"], "does not come from a node", "address")
 	wantFailed(t, steps["appflow"], "https://acme.com", "WebViews need *")
 	if steps["archive"].Result != "skipped" || steps["reach"].Result != "ok" {
 		t.Errorf("steps are %+v", steps)

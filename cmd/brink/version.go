@@ -86,8 +86,8 @@ func shortVersion(stamped string) string {
 }
 
 func versionCommand(sh *shell) *cobra.Command {
-	cmd := verb("version", "Print which build this is",
-		"Builds with the same bundle schema make the same bundle of the same files.",
+	cmd := verb("version", "Print the version of this build",
+		"Builds with the same bundle schema make the same bundle from the same files.",
 		"  brink version\n  brink version --json",
 		func(*cobra.Command, []string) error {
 			b := readBuild()

@@ -37,9 +37,9 @@ func (Attacher) Kind() string { return format.Kind }
 func (a Attacher) Check() error {
 	switch {
 	case a.None && (a.Key != nil || a.Made != nil):
-		return errors.New("None is set together with Key or Made: want only one of them")
+		return errors.New("field None is set together with Key or Made: want only one of them")
 	case a.Made != nil && a.Key != nil:
-		return errors.New("Key and Made are both set: want only one of them")
+		return errors.New("fields Key and Made are both set: want only one of them")
 	case a.Made == nil:
 		return nil
 	case a.Made.SessionKey == "":

@@ -2,13 +2,12 @@ package wire
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
-
-	"errors"
 
 	"github.com/valyala/fasthttp"
 )

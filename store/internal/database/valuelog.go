@@ -86,8 +86,8 @@ func shieldLog(dir string) error {
 }
 
 // repairLogs repairs the value log files that Badger may choose to rewrite. done contains those that were repaired. The
-// newest file is not one of them and must not be mapped: Badger truncates it when it starts the next one, and reading the
-// map beyond the new end would look like damage.
+// newest file is not one of them and must not be mapped: Badger truncates it when it starts the next one, and reading
+// the map beyond the new end would look like damage.
 func (db *DB) repairLogs(done map[uint64]bool) error {
 	return db.guard(func() error {
 		raw, err := os.ReadFile(filepath.Join(db.dir, discardFile))
