@@ -1,6 +1,8 @@
 package brink_test
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"net/url"
 	"os"
@@ -178,6 +180,44 @@ func TestDocs_NameTestsThatExist(t *testing.T) {
 	for _, page := range []string{"SECURITY.md", "docs/invariants.md"} {
 		if count[page] < 50 {
 			t.Errorf("%s names only %d tests", page, count[page])
+		}
+	}
+}
+
+// TestPackages_SayIfTheyAreNoAPI: what other modules may import is listed in CONTRIBUTING.md, and every other package is
+// internal, a program, a helper of tests, or says so.
+func TestPackages_SayIfTheyAreNoAPI(t *testing.T) {
+	api := []string{
+		"bundle", "channel", "client", "digest", "node", "node/tally", "protocol", "protocol/capgo", "publish", "publish/capgo",
+	}
+	comments := map[string]string{} // by folder
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "internal" || entry.Name() == "bench" || entry.Name() == "testdata"):
+			return fs.SkipDir
+		case entry.IsDir(), path.Ext(name) != ".go", strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err == nil && file.Name.Name != "main" && !strings.HasSuffix(file.Name.Name, "test") {
+			comments[path.Dir(name)] += file.Doc.Text()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range api {
+		if _, exists := comments[name]; !exists {
+			t.Errorf("package %s does not exist", name)
+		}
+	}
+	for name, comment := range comments {
+		says := strings.Contains(comment, "not an API for other modules")
+		if public := slices.Contains(api, name) || name == "."; public == says {
+			t.Errorf("package %s: it is an API: %t, and it says that it is not: %t", name, public, says)
 		}
 	}
 }

@@ -12,6 +12,8 @@
 // pointer only says where to fetch from. The functions that memberlist calls never block: they copy messages into
 // bounded queues; what does not fit is dropped and counted, and a later exchange repairs it. A node that is alone works
 // without the fleet.
+//
+// The package is part of the node and not an API for other modules.
 package gossip
 
 import (

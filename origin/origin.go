@@ -9,6 +9,8 @@
 // The invariant: no source is trusted. The store verifies every byte, and a wrong index is blamed on the source that
 // sent it. A missing bundle is fetched once, however many calls wait for it, and a bundle that no source has causes one
 // attempt every few seconds.
+//
+// The package is part of the node and not an API for other modules.
 package origin
 
 import (

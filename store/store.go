@@ -12,6 +12,8 @@
 // Commit, PutManifest, PutTrust or PutState has acknowledged survives kill -9 and power loss.
 //
 // Reads share no locks with writes except those inside the database. All methods are safe for concurrent use.
+//
+// The package is part of the node and not an API for other modules.
 package store
 
 import (

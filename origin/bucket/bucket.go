@@ -11,6 +11,8 @@
 // acknowledged write is as durable as the store.
 //
 // docs/origin.md has the layout.
+//
+// The package is part of the node and not an API for other modules.
 package bucket
 
 import (

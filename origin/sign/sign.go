@@ -10,6 +10,8 @@
 // target and body, within [Skew] of the receiver's clock. Within that time it can be replayed to the same node: [Once]
 // refuses that for requests with an effect. It does not allow anyone to publish, for which the keys of an org have to
 // sign.
+//
+// The package is part of the node and not an API for other modules.
 package sign
 
 import (
