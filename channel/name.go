@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/semver"
@@ -83,10 +85,31 @@ func CheckVersion(v string) error {
 	}
 	// Canonical adds missing numbers and drops the build part, so only a full version is unchanged.
 	if full := "v" + v; !semver.IsValid(full) || semver.Canonical(full)+semver.Build(full) != full {
-		return refuse(CodeMalformed, "write it as three numbers without a leading v, such as 1.4.0 or 1.5.0-beta.2",
-			"version %q is not a semantic version", v)
+		return refuse(CodeMalformed, versionHint(v), "version %q is not a semantic version", v)
 	}
 	return nil
+}
+
+// versionHint returns what to change in a text that is not a semantic version.
+func versionHint(v string) string {
+	core, _, _ := strings.Cut(v, "+")
+	core, prerelease, _ := strings.Cut(core, "-")
+	numbers := strings.Split(core, ".")
+	isNumber := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+	leadingZero := func(s string) bool { return len(s) > 1 && s[0] == '0' && isNumber(s) }
+	switch {
+	case strings.TrimSpace(v) != v:
+		return "remove the space before or after it"
+	case strings.HasPrefix(v, "v") || strings.HasPrefix(v, "V"):
+		return "write it without the leading v, such as 1.4.0"
+	case len(numbers) == 3 && slices.ContainsFunc(numbers, leadingZero):
+		return "write its numbers without leading zeros, such as 2024.5.1"
+	case len(numbers) == 3 && slices.ContainsFunc(strings.Split(prerelease, "."), leadingZero):
+		return "a part of the prerelease that has only digits must not start with 0: add a letter, such as 1.4.0-g0123456"
+	case len(numbers) != 3 && !slices.ContainsFunc(numbers, func(s string) bool { return !isNumber(s) }):
+		return fmt.Sprintf("it has %d numbers, want three, such as 1.4.0", len(numbers))
+	}
+	return "write it as three numbers, such as 1.4.0 or 1.5.0-beta.2"
 }
 
 // CompareVersions orders versions by precedence: -1, 0 or +1. It ignores build parts ("+5"). An invalid version is

@@ -3,6 +3,7 @@ package channel
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -302,6 +303,26 @@ func TestCheckApp_NamesAreSafeInAPath(t *testing.T) {
 	}
 	wantCode(t, CheckChannel(strings.Repeat("a", MaxChannel+1)), CodeMalformed)
 	wantCode(t, CheckOrg(strings.Repeat("a", MaxOrg+1)), CodeMalformed)
+}
+
+// The hint says what is wrong with the version, and not what is wrong with most.
+func TestCheckVersion_HintsAtTheFault(t *testing.T) {
+	for version, want := range map[string]string{
+		"v1.2.3": "without the leading v", "1.2.3 ": "space", " 1.2.3": "space", "2024.05.01": "leading zeros",
+		"1.02.3": "leading zeros", "1.0.53-0123456": "prerelease", "1.0.0-rc.01": "prerelease", "1.2": "2 numbers",
+		"1.2.3.4": "4 numbers", "1.2.3.4-beta": "4 numbers", "": "three numbers", "latest": "three numbers",
+		"1.x.0": "three numbers", "1.2.3-": "three numbers", "1..3": "three numbers",
+	} {
+		refused, ok := errors.AsType[*RefusedError](CheckVersion(version))
+		if !ok || !strings.Contains(refused.Hint, want) {
+			t.Errorf("CheckVersion(%q) = %v, want a hint about %q", version, refused, want)
+		}
+	}
+	for _, hint := range []string{"1.4.0", "2024.5.1", "1.4.0-g0123456", "1.5.0-beta.2"} { // what hints propose
+		if err := CheckVersion(hint); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestCheckVersion_ThreeNumbersNoV(t *testing.T) {

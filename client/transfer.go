@@ -219,6 +219,9 @@ func (t *transfer) do(req *http.Request) (*http.Response, error) {
 	resp.Body = &countedBody{ReadCloser: resp.Body, received: &t.traffic.received}
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		if err := protocol.CheckSender(resp); err != nil {
+			return nil, errors.Join(err, resp.Body.Close())
+		}
 		return resp, nil
 	}
 	defer resp.Body.Close()

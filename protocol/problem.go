@@ -65,13 +65,28 @@ func (p *Problem) Final() bool {
 func ReadProblem(status int, body []byte) *Problem {
 	p := &Problem{}
 	if json.Unmarshal(body, p) != nil || p.Code == "" {
-		p = &Problem{
-			Code:    CodeUnexpected,
-			Message: fmt.Sprintf("the answer is %d %s, and does not come from a node", status, http.StatusText(status)),
-			Hint:    "is this the address of a Brink node?",
-		}
+		return unexpected(status)
 	}
 	p.Status = status
+	return p
+}
+
+// unexpected returns the Problem for a response that no node wrote. Its hint says what proxies mean by the status.
+func unexpected(status int) *Problem {
+	p := &Problem{
+		Status: status, Code: CodeUnexpected,
+		Message: fmt.Sprintf("the answer is %d %s, and does not come from a node", status, http.StatusText(status)),
+		Hint:    "is this the address of a Brink node?",
+	}
+	switch status {
+	case http.StatusRequestEntityTooLarge:
+		p.Hint = "a proxy in front of the node refuses request bodies of this size: raise its limit " +
+			"(nginx: client_max_body_size 0)"
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		p.Hint = "a proxy in front of the node could not reach it: is the node running?"
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+		p.Hint = "a proxy or firewall in front of the node refuses the request"
+	}
 	return p
 }
 

@@ -30,11 +30,27 @@ func ReadAnswer(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.StatusCode/100 != 2 {
 		return nil, ProblemOf(resp)
 	}
+	if err := CheckSender(resp); err != nil {
+		return nil, err
+	}
 	raw, err := ReadAll(resp.Body, limit)
 	if err != nil {
 		return nil, fmt.Errorf("the node's answer: %w", err)
 	}
 	return raw, nil
+}
+
+// CheckSender returns a [*Problem] with [CodeUnexpected] for a successful response that no node sends to its client: a
+// page of HTML, as login pages of networks (captive portals) and misconfigured proxies are. It reads no body.
+func CheckSender(resp *http.Response) error {
+	media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	if !strings.EqualFold(strings.TrimSpace(media), "text/html") {
+		return nil
+	}
+	p := unexpected(resp.StatusCode)
+	p.Message = "the answer is a web page, and does not come from a node"
+	p.Hint = "does this network want a login, and is this the address of a Brink node?"
+	return p
 }
 
 // ProblemOf reads an error response and returns it as a [*Problem], or the error of reading it. The caller closes the

@@ -74,3 +74,37 @@ func TestNodeURL_IsHTTPWithAHost(t *testing.T) {
 		}
 	}
 }
+
+// What a proxy or the login page of a network answers is told from what a node answers, with what to do about it.
+func TestReadAnswer_TellsWhoAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		media  string
+		body   string
+		hint   string // a part of it
+	}{
+		"login page":        {200, "text/html; charset=utf-8", "<html>log in</html>", "login"},
+		"body too large":    {413, "text/html", "<html>413 Request Entity Too Large</html>", "client_max_body_size"},
+		"node is down":      {502, "text/html", "<html>502 Bad Gateway</html>", "is the node running"},
+		"refused":           {403, "text/plain", "forbidden", "firewall"},
+		"proxy needs login": {407, "", "", "firewall"},
+		"another server":    {404, "text/html", "<html>not found</html>", "address"},
+	} {
+		resp := &http.Response{
+			StatusCode: c.status, Header: http.Header{"Content-Type": {c.media}}, Body: io.NopCloser(strings.NewReader(c.body)),
+		}
+		_, err := protocol.ReadAnswer(resp, 1000)
+		problem, ok := errors.AsType[*protocol.Problem](err)
+		if !ok || problem.Code != protocol.CodeUnexpected || problem.Status != c.status || !strings.Contains(problem.Hint, c.hint) {
+			t.Errorf("%s: %v, hint %q; want a Problem with a hint about %q", name, err, problem.Hint, c.hint)
+		}
+	}
+	for _, media := range []string{"", "application/json", "application/json; charset=utf-8"} {
+		resp := &http.Response{
+			StatusCode: 200, Header: http.Header{"Content-Type": {media}}, Body: io.NopCloser(strings.NewReader("{}")),
+		}
+		if raw, err := protocol.ReadAnswer(resp, 1000); err != nil || string(raw) != "{}" {
+			t.Errorf("media type %q: %q, %v", media, raw, err)
+		}
+	}
+}

@@ -132,6 +132,7 @@ func originReport(e *bucket.Error) report {
 		{bucket.ErrNoBucket, "no_bucket", exitNotFound},
 		{bucket.ErrCredentials, "bad_credentials", exitRefused},
 		{bucket.ErrDenied, "access_denied", exitRefused},
+		{bucket.ErrRegion, "wrong_region", exitUsage},
 		{bucket.ErrClock, "clock_skew", exitRefused},
 		{bucket.ErrReadOnly, "read_only", exitRefused},
 		{bucket.ErrFull, "quota_exceeded", exitRefused},

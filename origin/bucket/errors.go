@@ -26,6 +26,8 @@ var (
 	ErrCredentials = errors.New("no credentials that the store knows")
 	// ErrDenied is returned if the credentials do not allow the operation.
 	ErrDenied = errors.New("access denied")
+	// ErrRegion is returned if the bucket is in another region than the one that was given or assumed.
+	ErrRegion = errors.New("the bucket is in another region")
 	// ErrClock is returned if the clock of this machine differs too much from the store's.
 	ErrClock = errors.New("clock differs too much from the store's")
 	// ErrFull is returned if the store has no room.
@@ -40,6 +42,8 @@ type Error struct {
 	Key  string // of the object
 	Kind error  // one of the sentinel errors of this package; nil for other errors
 	Err  error  // the error of the store; may be nil
+	// Region is the region that the store expects, with ErrRegion and if the store names it.
+	Region string
 	// NoKeys means that the request was not signed, because no credentials were found.
 	NoKeys bool
 }
@@ -73,6 +77,10 @@ func (e *Error) Hint() string {
 		return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 	case errors.Is(e.Kind, ErrCredentials):
 		return "the store does not know this key, or the secret is wrong; is it the right endpoint?"
+	case errors.Is(e.Kind, ErrRegion) && e.Region != "":
+		return "add region=" + e.Region + " to the address, or set AWS_REGION"
+	case errors.Is(e.Kind, ErrRegion):
+		return "name the region of the bucket: region=REGION in the address, or AWS_REGION"
 	case errors.Is(e.Kind, ErrDenied):
 		return "the credentials need s3:GetObject and s3:ListBucket to read, s3:PutObject as well to write"
 	case errors.Is(e.Kind, ErrNoBucket):

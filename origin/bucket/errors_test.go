@@ -57,6 +57,7 @@ func TestBucket_ErrorsHaveAKindAndAHint(t *testing.T) {
 		"unknown key":     {403, "InvalidAccessKeyId", ErrCredentials},
 		"wrong secret":    {403, "SignatureDoesNotMatch", ErrCredentials},
 		"not allowed":     {403, "AccessDenied", ErrDenied},
+		"other region":    {400, "AuthorizationHeaderMalformed", ErrRegion},
 		"wrong clock":     {403, "RequestTimeTooSkewed", ErrClock},
 		"full":            {507, "XMinioStorageFull", ErrFull},
 		"full, unnamed":   {507, "", ErrFull},
@@ -79,6 +80,64 @@ func TestBucket_ErrorsHaveAKindAndAHint(t *testing.T) {
 		if n := s.Count("PUT", ""); row.status == 503 && n < 2 || row.status != 503 && n != 1 {
 			t.Errorf("%s: it was tried %d times", name, n)
 		}
+	}
+}
+
+// S3 answers a conditional write with 409 while another write of the object is in progress, and expects another try.
+func TestBucket_TriesConditionalWritesAgain(t *testing.T) {
+	for name, row := range map[string]struct {
+		conflicts int
+		want      error
+	}{
+		"a few":     {3, nil},
+		"no end":    {1000, ErrUnavailable},
+		"other 409": {-1, ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFakeS3(t)
+			writes := 0
+			s.Fail = func(w http.ResponseWriter, r *http.Request, key string) bool {
+				if r.Method != http.MethodPut || r.Header.Get("If-None-Match") == "" && r.Header.Get("If-Match") == "" {
+					return false
+				}
+				if writes++; row.conflicts < 0 {
+					buckettest.Says(w, http.StatusConflict, "OperationOfAnotherKind")
+					return true
+				}
+				if writes <= row.conflicts {
+					buckettest.Says(w, http.StatusConflict, "ConditionalRequestConflict")
+					return true
+				}
+				return false
+			}
+			err := byS3(t, s).put(t.Context(), "channels/x.json", []byte("{}"), condition{absent: true})
+			if row.conflicts < 0 {
+				if !errors.Is(err, errExists) || writes != 1 {
+					t.Errorf("put = %v after %d writes, want errExists after one", err, writes)
+				}
+				return
+			}
+			if !errors.Is(err, row.want) || writes < 4 || writes > conflictTries {
+				t.Errorf("put = %v after %d writes, want %v", err, writes, row.want)
+			}
+		})
+	}
+}
+
+// Buckets with Object Lock take nothing without a checksum, and a condition must reach the request that completes it.
+func TestBucket_WritesHaveAChecksum(t *testing.T) {
+	s := newFakeS3(t)
+	s.Fail = func(w http.ResponseWriter, r *http.Request, key string) bool {
+		if r.Method == http.MethodPut && r.Header.Get("Content-Md5") == "" {
+			buckettest.Says(w, http.StatusBadRequest, "InvalidRequest")
+			return true
+		}
+		return false
+	}
+	b := byS3(t, s)
+	mustPut(t, b, upload(storetest.Random(t, 1, 300_000)))
+	if err := b.put(t.Context(), "channels/x.json", []byte("{}"), condition{absent: true}); err != nil {
+		t.Error(err)
 	}
 }
 

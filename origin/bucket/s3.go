@@ -26,6 +26,19 @@ type s3 struct {
 	noConds atomic.Bool // the store refuses conditional writes as not implemented
 }
 
+// conditionalConflict is the code of S3 for a conditional write during another write of the object: to be tried again.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-write-error-response.html
+const conditionalConflict = "ConditionalRequestConflict"
+
+// errAgain is the error of one try of such a write.
+var errAgain = errors.New("another write of the object was in progress each time")
+
+// How often such a write is tried, and the first pause between two tries, which doubles.
+const (
+	conflictTries = 6
+	conflictPause = 50 * time.Millisecond
+)
+
 func openS3(ctx context.Context, p place, config Config) (*s3, error) {
 	metadata := &http.Client{Timeout: metadataWait, Transport: config.Transport}
 	chain := credentials.NewChainCredentials([]credentials.Provider{
@@ -96,7 +109,28 @@ func (s *s3) get(ctx context.Context, key string, ask ask) (*object, error) {
 	return &object{ReadCloser: body, tag: info.ETag}, nil
 }
 
+// put writes an object if the condition holds, and otherwise returns errExists.
 func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64, when condition) error {
+	for attempt := range conflictTries {
+		err := s.putOnce(ctx, key, body, size, when)
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+		pause := time.NewTimer(conflictPause << attempt)
+		defer pause.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+		}
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	return &Error{Op: "put", Key: key, Kind: ErrUnavailable, Err: errAgain}
+}
+
+func (s *s3) putOnce(ctx context.Context, key string, body io.ReadSeeker, size int64, when condition) error {
 	ctx, cancel := context.WithTimeout(ctx, smallWait+time.Duration(size/slowest)*time.Second)
 	defer cancel()
 	if when != (condition{}) && s.noConds.Load() {
@@ -105,7 +139,14 @@ func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 		}
 		when = condition{}
 	}
-	options := minio.PutObjectOptions{ContentType: contentType(key)}
+	options := minio.PutObjectOptions{
+		ContentType: contentType(key),
+		// Buckets with Object Lock accept no object without a checksum (Content-MD5 or x-amz-checksum-*). minio-go sends the
+		// others behind the body, in a framing that some stores keep as content.
+		SendContentMd5: true,
+		// minio-go sends a condition with the first request of a multipart upload only.
+		DisableMultipart: when != (condition{}),
+	}
 	switch {
 	case when.absent:
 		options.SetMatchETagExcept("*")
@@ -115,7 +156,13 @@ func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 	_, err := s.core.Client.PutObject(ctx, s.bucket, s.prefix+key, body, size, options)
 	if answer := (minio.ErrorResponse{}); errors.As(err, &answer) && when != (condition{}) {
 		switch answer.StatusCode {
-		case http.StatusPreconditionFailed, http.StatusConflict:
+		case http.StatusConflict:
+			if answer.Code != conditionalConflict {
+				return errExists
+			}
+			// Another write of the object was in progress, and it is open which of them wins.
+			return errAgain
+		case http.StatusPreconditionFailed:
 			return errExists
 		case http.StatusNotFound: // of the object to be replaced; a missing bucket has another code
 			if answer.Code == minio.NoSuchKey {
@@ -126,7 +173,7 @@ func (s *s3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 			if _, err := body.Seek(0, io.SeekStart); err != nil {
 				return err
 			}
-			return s.put(ctx, key, body, size, when)
+			return s.putOnce(ctx, key, body, size, when)
 		}
 	}
 	if err != nil {
@@ -198,8 +245,10 @@ func (s *s3) fail(op, key string, err error) error {
 	case "RequestTimeTooSkewed", "RequestExpired":
 		e.Kind = ErrClock
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
-		"AuthorizationHeaderMalformed", "CredentialsNotSupported":
+		"CredentialsNotSupported":
 		e.Kind = ErrCredentials
+	case "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect":
+		e.Kind, e.Region = ErrRegion, answer.Region
 	case "XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "XMinioAdminBucketQuotaExceeded":
 		e.Kind = ErrFull
 	}
