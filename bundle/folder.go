@@ -11,7 +11,7 @@ import (
 	"brink/digest"
 )
 
-// ErrEmpty is returned for a folder without files, of which no bundle can be made.
+// ErrEmpty is returned for a folder without files, from which no bundle can be made.
 var ErrEmpty = errors.New("no files")
 
 // Folder is a folder of regular files that make up a bundle.
@@ -20,11 +20,11 @@ var ErrEmpty = errors.New("no files")
 // followed; a link to a folder is refused, because following it could loop.
 type Folder struct {
 	FS fs.FS
-	// Exclude lists patterns. A file or folder that one matches is left out, with everything below it. A pattern without
-	// a slash, such as *.map or node_modules, is matched against base names at any depth, one with a slash against paths:
+	// Exclude lists patterns. A file or folder that matches one is left out, with everything below it. A pattern without a
+	// slash, such as *.map or node_modules, is matched against base names at any depth, one with a slash against paths:
 	// /.git and ./.git are at the root, assets/**/*.map at any depth below assets. A slash at the end matches folders
-	// only. The asterisk and ? match no slash, [a-z] a character of a class, {a,b} one of several texts, and a backslash
-	// quotes the next character.
+	// only. The asterisk and ? match no slash, [a-z] matches one character of a class, {a,b} one of several texts, and a
+	// backslash quotes the next character.
 	Exclude []string
 	// Unused, if set, is called with the patterns of Exclude that match nothing, if there are any.
 	Unused func(patterns []string)

@@ -11,13 +11,13 @@ import (
 // pattern is one of [Patterns].
 type pattern struct {
 	text       string // as it was given
-	glob       string // of doublestar, without the slashes at its ends
+	glob       string // in doublestar's syntax, without slashes at its ends
 	base       bool   // compare the base name, at any depth
 	folderOnly bool
 	matched    bool
 }
 
-// Patterns name files and folders, as [Folder].Exclude does. They are not safe for concurrent use.
+// Patterns match files and folders, in the form that [Folder].Exclude describes. They are not safe for concurrent use.
 type Patterns []pattern
 
 // ParsePatterns reads patterns in the form that [Folder].Exclude describes.
@@ -33,9 +33,9 @@ func ParsePatterns(texts ...string) (Patterns, error) {
 		x.base = !atRoot && !strings.Contains(x.glob, "/")
 		switch {
 		case strings.HasPrefix(text, "!"):
-			return nil, fmt.Errorf("exclude pattern %q: a pattern cannot bring files back", text)
+			return nil, fmt.Errorf("exclude pattern %q: a pattern cannot include files again", text)
 		case x.glob == "", x.glob == ".":
-			return nil, fmt.Errorf("exclude pattern %q: it names the folder itself", text)
+			return nil, fmt.Errorf("exclude pattern %q: it matches the folder itself", text)
 		case !doublestar.ValidatePattern(x.glob):
 			return nil, fmt.Errorf("exclude pattern %q: %w", text, doublestar.ErrBadPattern)
 		}
@@ -54,7 +54,7 @@ func (all Patterns) Match(file string) bool {
 	return all.match(file, false)
 }
 
-// match reports whether a pattern matches the path of a file or folder. All that do count as used.
+// match reports whether a pattern matches the path of a file or folder. It marks all that do as matched.
 func (all Patterns) match(name string, isFolder bool) bool {
 	matches := false
 	for i := range all {
@@ -71,7 +71,7 @@ func (all Patterns) match(name string, isFolder bool) bool {
 	return matches
 }
 
-// unused returns the patterns that have matched nothing.
+// unused returns the patterns that matched nothing.
 func (all Patterns) unused() (texts []string) {
 	for i := range all {
 		if !all[i].matched {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestManifest_CriticalMembersStopWhoDoesNotKnowThem: such a manifest is accepted, so that nothing older comes back,
+// TestManifest_UnknownCriticalMembersStopReaders: such a manifest is accepted, so that nothing older comes back,
 // and decides nothing but to stay; nothing is made from it.
-func TestManifest_CriticalMembersStopWhoDoesNotKnowThem(t *testing.T) {
+func TestManifest_UnknownCriticalMembersStopReaders(t *testing.T) {
 	org := trust(t, acme(), "root")
 	with := func(names ...string) *Manifest {
 		plain := payload(t, sign(t, shop(t, "beta-1", "1.0.0"), "ci"))

@@ -16,8 +16,8 @@ const ManifestSchema = 1
 const MaxHistory = 20
 
 // Manifest is a channel manifest: what a channel of an app serves. A decoded one is checked and must not be changed:
-// the operations ([Manifest.Publish], [Manifest.Roll], [Manifest.RollBack], [Manifest.SetRules] and others) return
-// another one. They preserve members of the JSON that this version does not know.
+// the operations ([Manifest.Publish], [Manifest.Roll], [Manifest.RollBack], [Manifest.SetRules] and others) return a
+// new one. They preserve members of the JSON that this version does not know.
 type Manifest struct {
 	Schema   int       `json:"schema"` // ManifestSchema; SignManifest sets it
 	Org      string    `json:"org"`
@@ -34,7 +34,7 @@ type Manifest struct {
 	// on the manifest: its devices stay as they are ([ReasonNeedsUpdate]). See RFC 7515, section 4.1.11.
 	Critical []string `json:"critical,omitempty"`
 
-	Release Release   `json:"release"` // what is served now, or was until BuiltIn
+	Release Release   `json:"release"` // served now, or until BuiltIn was set
 	History []Release `json:"history,omitempty"`
 
 	// Rollback reports that this statement is a rollback. The next statement does not repeat it, so devices cannot rely on
@@ -180,7 +180,7 @@ func (m *Manifest) ActiveReleases() iter.Seq[*Release] {
 func (m *Manifest) RequiredBundles() iter.Seq[digest.Digest] {
 	return func(yield func(digest.Digest) bool) {
 		seen := make(map[digest.Digest]bool)
-		first := func(id digest.Digest) bool {
+		yieldOnce := func(id digest.Digest) bool {
 			if seen[id] {
 				return true
 			}
@@ -189,7 +189,7 @@ func (m *Manifest) RequiredBundles() iter.Seq[digest.Digest] {
 		}
 		for r := range m.ActiveReleases() {
 			for id := range r.Bundles() {
-				if !first(id) {
+				if !yieldOnce(id) {
 					return
 				}
 			}

@@ -85,7 +85,7 @@ type Decision struct {
 	Release *Release
 }
 
-// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time have
+// Resolve decides what a device gets from the manifest in force. It is pure: the same manifest, device and time give
 // the same decision on every node. It does not allocate, unless the ID of the device is longer than [MaxID]. It is
 // consistent with [State.Accept]: a device does not get what it would refuse. [Explain] also returns the reasons.
 func Resolve(m *Manifest, d Device, now time.Time) Decision {
@@ -94,9 +94,10 @@ func Resolve(m *Manifest, d Device, now time.Time) Decision {
 }
 
 // ResolveIgnoringExpiry is Resolve for devices that verify no signatures, such as browsers and the plugins of other
-// services: it ignores expiry, which protects only devices that verify it. The others would lose their app.
+// services: it ignores expiry, which protects only devices that verify it. Other devices would lose their app when the
+// manifest expires.
 func ResolveIgnoringExpiry(m *Manifest, d Device, now time.Time) Decision {
-	q := question{m: m, device: d, now: now, last: true}
+	q := question{m: m, device: d, now: now, ignoreExpiry: true}
 	return q.decide()
 }
 
@@ -125,10 +126,10 @@ const (
 
 // question is a decision in progress.
 type question struct {
-	m      *Manifest
-	device Device
-	now    time.Time
-	last   bool // ignore expiry
+	m            *Manifest
+	device       Device
+	now          time.Time
+	ignoreExpiry bool
 
 	named  *Override // the override that names the device; nil: none
 	place  place     // in the rollout, if no override names the device
@@ -146,7 +147,7 @@ func (q *question) apply(r rule) (Decision, bool) {
 			return stay(ReasonNeedsUpdate)
 		}
 	case ruleExpiry:
-		if expired(m.Expires, q.now) && !q.last {
+		if expired(m.Expires, q.now) && !q.ignoreExpiry {
 			return stay(ReasonExpired)
 		}
 	case ruleOverride:
@@ -226,8 +227,8 @@ func (q *question) findTarget() (release *Release, builtIn bool) {
 
 // mayGoDown reports whether the manifest allows the device to move to a lower version: a rollback withdrew what it
 // runs, an override names it, or the rollout gives what it runs to others. In the last case the device must run a
-// release of this channel: one with another version between the two stays, such as an app whose native app came with
-// newer files than the channel serves.
+// release of this channel. A device with any other version between the two stays, for example because its native app
+// came with newer files than the channel serves.
 func (q *question) mayGoDown() bool {
 	m, d := q.m, &q.device
 	if q.named != nil || CompareVersions(d.Version, m.Withdrawn) <= 0 {

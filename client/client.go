@@ -5,8 +5,8 @@
 // contains the signed channel manifest. The device verifies the signature against the org's trust document, refuses a
 // manifest older than the last one it accepted, and decides from the manifest what to do ([channel.Resolve]). If there
 // is an update, it requests the archive and offers the archive it has as a dictionary, so that the response contains
-// only what changed. The bytes are decoded, hashed and written to a new folder. Only if the digest is that of the
-// signed release, the folder gets its final name and the state is replaced, which is the switch.
+// only what changed. The bytes are decoded, hashed and written to a new folder. If the digest is that of the signed
+// release, the folder gets its final name and the state is replaced: this is the switch.
 //
 // Everything is in the folder [Config].Dir:
 //
@@ -271,9 +271,9 @@ func (c *Client) Confirm() error {
 }
 
 // Rollback returns to the previous version, without a network, and records the current one as failed: it is not applied
-// again until the channel serves another one. It returns [ErrNoPrevious] if there is none, or if the root keys have
-// reset the channel since it was installed: it may have been signed with a stolen key, and no manifest would update the
-// device from it.
+// again until the channel serves another one. It returns [ErrNoPrevious] if there is no previous version, or if the
+// root keys have reset the channel since it was installed: that version may have been signed with a stolen key, and no
+// manifest would update the device from it.
 func (c *Client) Rollback() (Result, error) {
 	start := c.config.Now()
 	if c.state.Current == nil || c.state.Previous == nil || c.state.revoked(c.state.Previous) {

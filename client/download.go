@@ -216,14 +216,14 @@ type resumable struct {
 }
 
 // accept returns the Accept-Encoding that requests the same representation again.
-func (k *resumable) accept() string {
-	switch k.info.Encoding {
+func (r *resumable) accept() string {
+	switch r.info.Encoding {
 	case "":
 		return "identity"
 	case "dcz":
 		return "dcz, zstd" // with dcz alone, a node without the patch would send the archive uncompressed
 	}
-	return k.info.Encoding
+	return r.info.Encoding
 }
 
 // resumable returns the interrupted download of the archive of a release, or nil. A patch is resumable only if its
@@ -240,10 +240,10 @@ func (t *transfer) resumable(release *channel.Release) *resumable {
 }
 
 // continues reports whether resp continues exactly where the saved bytes end, with the same representation.
-func (k *resumable) continues(resp *http.Response) bool {
+func (r *resumable) continues(resp *http.Response) bool {
 	s, ok := parseSpan(resp.Header.Get("Content-Range"))
-	return ok && s.first == k.size && (s.total == -1 || k.info.Total == -1 || s.total == k.info.Total) &&
-		resp.Header.Get("ETag") == k.info.ETag && resp.Header.Get("Content-Encoding") == k.info.Encoding
+	return ok && s.first == r.size && (s.total == -1 || r.info.Total == -1 || s.total == r.info.Total) &&
+		resp.Header.Get("ETag") == r.info.ETag && resp.Header.Get("Content-Encoding") == r.info.Encoding
 }
 
 // loadPartial returns the interrupted download of the archive of a release, or nil. It ignores one that is invalid: the

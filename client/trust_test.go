@@ -101,9 +101,9 @@ func TestTrust_DeviceTakesNoForeignSuccessor(t *testing.T) {
 	}
 }
 
-// TestTrust_AnAppThatIsBuiltAnewDecides: a document that comes with a native build and is no ancestor of the kept one
+// TestTrust_ARebuiltAppDecides: a document that comes with a native build and is no ancestor of the kept one
 // takes its place, as after the loss of all root keys.
-func TestTrust_AnAppThatIsBuiltAnewDecides(t *testing.T) {
+func TestTrust_ARebuiltAppDecides(t *testing.T) {
 	node, dir := newFakeNode(t), t.TempDir()
 	node.publish("1.0.0", version("1.0.0"))
 	node.succeed(node.trust, node.key)

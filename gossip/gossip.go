@@ -10,8 +10,8 @@
 //
 // The invariants: a pointer never replaces a higher one, and no clock is involved. Membership grants no rights: a
 // pointer only says where to fetch from. The functions that memberlist calls never block: they copy messages into
-// bounded queues; what does not fit is dropped and counted, and a later exchange repairs it. A node that is alone works
-// without the fleet.
+// bounded queues; what does not fit is dropped and counted, and a later exchange repairs it. A node that reaches no
+// other works alone.
 //
 // The package is part of the node and not an API for other modules.
 package gossip
@@ -96,7 +96,7 @@ func (g *Gossip) isNewer(p Pointer) bool {
 	return !ok || p.Compare(own) > 0
 }
 
-// retransmit times the number of decimal digits of the fleet's size is how often a node sends one broadcast.
+// retransmit is a factor: a node sends each broadcast this many times for each decimal digit of the fleet's size.
 const retransmit = 4
 
 // open starts memberlist.

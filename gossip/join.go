@@ -116,7 +116,7 @@ func (g *Gossip) join(ctx context.Context, b *addressBook, fresh bool) bool {
 	case g.members.size() > 1:
 		g.config.Logger.Info("joined the fleet", "fleet", g.config.Fleet, "members", g.members.size())
 	case len(failed) > 0 && ctx.Err() == nil:
-		g.config.Logger.Warn("no other node answers; this one works on alone", "tried", len(failed))
+		g.config.Logger.Warn("no other node answers; this one carries on alone", "tried", len(failed))
 	}
 	return answered > 0
 }

@@ -69,9 +69,9 @@ func TestNode_DecidesByAllThatADeviceTells(t *testing.T) {
 	}
 }
 
-// TestNode_SendsTheSignatureToWhoHasSomethingToDo: a device acts on nothing that is not signed, so only one that stays as
-// it is can do without the manifest that it has seen.
-func TestNode_SendsTheSignatureToWhoHasSomethingToDo(t *testing.T) {
+// TestNode_SendsTheSignatureToDevicesWithSomethingToDo: a device acts on nothing that is not signed, so only one that
+// stays as it is can do without the manifest that it has seen.
+func TestNode_SendsTheSignatureToDevicesWithSomethingToDo(t *testing.T) {
 	f := start(t)
 	f.publish("1.0.0")
 	reverted, err := f.publisher().Change(t.Context(), testApp, "production", false,

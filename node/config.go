@@ -30,7 +30,7 @@ const (
 	DefaultCapgo = capgo.DefaultRoot
 	// DefaultOriginPoll is the average interval at which the origin is polled. In a fleet, gossip is faster.
 	DefaultOriginPoll = mirror.DefaultPoll
-	// DefaultHot holds some tens of bundles: those that most devices of a few apps ask for.
+	// DefaultHot is enough for tens of bundles: those that most devices of a few apps ask for.
 	DefaultHot = 256 << 20
 	// DefaultPatchReleases covers devices that missed two releases. Patches for older ones are built after the first
 	// request.
@@ -79,7 +79,7 @@ type Config struct {
 	// Sites are hosts, in lower case and without a port, that serve a channel as a web site at their root. Every channel
 	// is also a web site below /web/{app}/{channel}/.
 	Sites map[string]Site
-	// Fallback has index.html served for paths of web sites that have no file and no extension, for single-page apps.
+	// Fallback serves index.html for paths of web sites that have no file and no extension, for single-page apps.
 	Fallback bool
 
 	// PublicURL is the URL by which devices reach the node, for answers that contain it. It is needed behind a proxy that
@@ -87,7 +87,7 @@ type Config struct {
 	PublicURL string
 	// Capgo is the path below which requests of Capgo's plugin are answered; see package capgo. Default: DefaultCapgo.
 	Capgo string
-	// Appflow are apps by the ID that they have in Ionic Appflow; see package appflow.
+	// Appflow maps the IDs of apps in Ionic Appflow to their names; see package appflow.
 	Appflow map[string]string
 
 	Fleet FleetOptions

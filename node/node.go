@@ -8,8 +8,8 @@
 // hint.
 //
 // The life of a publish: an offer (signed intent and index) opens an upload. The upload receives the missing chunks,
-// and the store verifies the whole bundle. Package force verifies the signed channel manifest, has the representations
-// built that devices will ask for first, makes it durable, and brings it into force.
+// and the store verifies the whole bundle. Package force verifies the signed channel manifest, waits for the
+// representations that devices will request first, makes the manifest durable, and brings it into force.
 //
 // The invariants: only verified bytes are served; only manifests signed by keys that the org's trust document allows
 // come into force; no request waits for an encoder.
@@ -178,14 +178,14 @@ func (n *Node) channels() int {
 	return inForce
 }
 
-// problems returns the reasons of /readyz, besides the phase.
+// problems returns what /readyz reports besides the phase.
 func (n *Node) problems() []string {
 	var reasons []string
 	if why := n.store.ReadOnly(); why != "" {
 		reasons = append(reasons, "read-only: "+why)
 	}
 	if n.store.Poisoned() {
-		reasons = append(reasons, "no disk space comes back before a restart: a read of the store failed")
+		reasons = append(reasons, "no disk space can be freed before a restart: a read of the store failed")
 	}
 	if _, lapsed := n.state.Count(); lapsed > 0 {
 		reasons = append(reasons,

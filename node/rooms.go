@@ -29,7 +29,7 @@ import (
 )
 
 // The parts of a node are created here, in the order of their dependencies. A part that depends on a later one gets it
-// by a field or a function. [Node.close] closes them in the reverse order.
+// through a field or a function. [Node.close] closes them in the reverse order.
 
 // openStore opens the store, and creates the state of what is in force, with only the configured trust documents.
 func (n *Node) openStore() (err error) {

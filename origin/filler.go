@@ -31,7 +31,7 @@ type Filler struct {
 	stats   Stats
 }
 
-// failure is a recent failure, which calls get until a time.
+// failure is a recent failure, which calls return until a time.
 type failure struct {
 	err   error
 	until time.Time

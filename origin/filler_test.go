@@ -204,7 +204,7 @@ func TestFiller_LeavesASourceThatLies(t *testing.T) {
 }
 
 // The one who gave the wrong index is to blame, and not the one who gave right chunks by it.
-func TestFiller_BlamesWhoGaveTheIndex(t *testing.T) {
+func TestFiller_BlamesTheSourceOfTheIndex(t *testing.T) {
 	b := storetest.Random(t, 8, 1<<20)
 	bad, good := sourceOf("bad", b), sourceOf("good", b)
 	bad.index = lying

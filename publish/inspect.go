@@ -47,7 +47,7 @@ const (
 	maxKeyFile = 64 << 10
 )
 
-// unwanted returns the kinds of files that are warned of by their names, and left out by [Request.ExcludeWarned].
+// unwanted returns the kinds of files that [Inspect] recognizes by name and [Request.ExcludeWarned] leaves out.
 func unwanted() []struct{ code, message, patterns string } {
 	return []struct{ code, message, patterns string }{
 		{
@@ -104,10 +104,10 @@ func Inspect(files fs.FS, ix *bundle.Index) ([]Warning, error) {
 	return warnings, nil
 }
 
-// noIndex returns the warning about a bundle without an index.html at its root, with the place of another one.
+// noIndex returns the warning about a bundle without an index.html at its root, with the path of another one.
 func noIndex(ix *bundle.Index) Warning {
 	w := Warning{Code: WarnNoIndex, Message: "no index.html at the top of the folder: web views have no page to open"}
-	var found string // the one that is least deep
+	var found string // the shallowest one
 	for i := range ix.Files {
 		p := ix.Files[i].Path
 		if path.Base(p) == "index.html" && (found == "" || strings.Count(p, "/") < strings.Count(found, "/")) {
@@ -145,7 +145,8 @@ func privateKeys(files fs.FS, ix *bundle.Index) (found []string, err error) {
 	return found, nil
 }
 
-// hasPrivateKey reports whether text has a whole private key in PEM. Programs that only mention one have none.
+// hasPrivateKey reports whether text contains a complete private key in PEM. Programs that only mention the header do
+// not.
 func hasPrivateKey(text []byte) bool {
 	if !bytes.Contains(text, []byte("PRIVATE KEY-----")) {
 		return false

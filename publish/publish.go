@@ -36,7 +36,7 @@ var ErrConflict = errors.New("the channel was moved by someone else at the same 
 
 // ErrLapsed is returned for a channel whose manifest was signed by keys that the trust document does not allow,
 // together with the [*channel.RefusedError] that says which.
-var ErrLapsed = errors.New("if its key was taken out of the trust document, publish anew")
+var ErrLapsed = errors.New("if its key was removed from the trust document, start the channel over")
 
 // ErrForeignTrust is returned if a node or an origin has a trust document that does not follow from [Config].Trust,
 // together with the [*channel.RefusedError] that says why: it belongs to another org of the same name, or it replaced
@@ -75,9 +75,9 @@ type Config struct {
 	// [channel.Cosign], [Publisher.Push] moves it. The bundle is uploaded first, for which Keys must satisfy a role.
 	HalfSigned func(manifest []byte) error
 
-	// Replicas and Regions are on how many nodes of a fleet, and in how many regions, a release must be durable before
-	// a method that moves a channel returns; less than 2: only on the node that answers. If there are fewer, the channel
-	// moves nevertheless, and the error is a [*ReplicasError].
+	// Replicas and Regions are the numbers of nodes of a fleet, and of regions, in which a release must be durable before
+	// a method that moves a channel returns; less than 2: only on the node that answers. If they are not reached, the
+	// channel moves nevertheless, and the error is a [*ReplicasError].
 	Replicas, Regions int
 }
 
@@ -190,10 +190,10 @@ type Request struct {
 	// Rollout, if set, starts a rollout, see [channel.Manifest.Roll]; Publish fills in its From. It cannot be combined
 	// with Anew, which has no previous release for the other devices.
 	Rollout *channel.Rollout
-	// Anew starts a channel over whose manifest was lost or was signed by a key that the trust document no longer allows:
+	// Anew starts over a channel whose manifest was lost or was signed by a key that the trust document no longer allows:
 	// only its sequence and version are used, see [channel.Manifest.Restart].
 	Anew bool
-	// Above is the last sequence that devices have seen of a lost channel. The sequence of the new manifest is higher.
+	// Above is the last sequence of a lost channel that devices have seen. The sequence of the new manifest is higher.
 	Above  uint64
 	DryRun bool // do everything except uploading and moving the channel
 }

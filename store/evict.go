@@ -111,7 +111,7 @@ func (e *evictor) generation() int64 {
 }
 
 // removeRecords removes the records of the victims. It returns those that it did not remove, because they are needed
-// now or were made again.
+// now or were replaced.
 func (e *evictor) removeRecords(ctx context.Context, victims []victim) (kept []victim, err error) {
 	const batch = 256 // records in a transaction
 	for some := range slices.Chunk(victims, batch) {

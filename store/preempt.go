@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// errPreempted is why derived content was not written.
-var errPreempted = fmt.Errorf("%w: a bundle needs the room", ErrQuota)
+// errPreempted is returned for derived content whose write was cancelled.
+var errPreempted = fmt.Errorf("%w: a bundle needs the space", ErrQuota)
 
-// preemptWait bounds how long a bundle waits for writes of derived content to end. They end between two parts, and an
-// encoder makes a part in much less.
+// preemptWait bounds how long a bundle waits for writes of derived content to end. A write ends between two parts, and
+// an encoder needs much less time for a part.
 const preemptWait = 10 * time.Second
 
-// writing are the writes of derived content under way.
+// writing is the set of writes of derived content in progress.
 type writing struct {
 	mu  sync.Mutex
 	all map[*write]struct{}
@@ -25,7 +25,8 @@ type write struct {
 	done   chan struct{}
 }
 
-// start returns the context of a write, and what to call when it has given back all that it had.
+// start adds a write. It returns the context of the write, and a function to call when the write has released
+// everything.
 func (w *writing) start(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	one := &write{cancel: cancel, done: make(chan struct{})}
@@ -44,7 +45,7 @@ func (w *writing) start(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// preempt cancels the writes under way and waits for their end, ctx, or preemptWait.
+// preempt cancels the writes in progress, and waits until they have ended, ctx is done, or preemptWait has passed.
 func (w *writing) preempt(ctx context.Context) {
 	w.mu.Lock()
 	var all []*write

@@ -18,7 +18,7 @@ type quota struct {
 	log       *slog.Logger
 	// evict makes room, see evictor.evict.
 	evict func(ctx context.Context, n int64, scope evictScope) error
-	// preempt ends the writes of derived content under way, see derived.preempt.
+	// preempt ends the writes of derived content in progress, see writing.preempt.
 	preempt func(ctx context.Context)
 
 	mu       sync.Mutex
@@ -192,7 +192,7 @@ func (q *quota) roomFor(n int64) bool {
 	return err == nil && free >= uint64(n)
 }
 
-// readOnly returns why the store is read-only, empty if it is not.
+// readOnly returns why the store is read-only, or "" if it is not.
 func (q *quota) readOnly() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()

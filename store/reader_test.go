@@ -160,7 +160,7 @@ func openLogs(t *testing.T, s *Store) (n int) {
 }
 
 // Devices that come at the same time, as after a start, wait for one reading of the index.
-func TestIndexCache_ReadsOnceForAllWhoWait(t *testing.T) {
+func TestIndexCache_ReadsOnceForAllCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c indexCache
 		var reads atomic.Int64

@@ -183,7 +183,7 @@ func whyNot(reason string) string {
 	case channel.ReasonNativeTooNew:
 		return "the release requires an older native app"
 	case channel.ReasonNativeUnknown:
-		return "the release depends on the native version, which the device does not report or is not a valid version"
+		return "the release depends on the native version, and the device reports no valid one"
 	case channel.ReasonUnderNative:
 		return "the release is below the version of the native app"
 	case channel.ReasonAhead:
@@ -193,7 +193,7 @@ func whyNot(reason string) string {
 	case channel.ReasonStep:
 		return "the release is a larger step than the channel allows"
 	case channel.ReasonMisconfigured:
-		return "the channel requires a lowest version of the native app, and does not set it"
+		return "the channel requires a minimum version of the native app, but does not set one"
 	case channel.ReasonVersionUnknown:
 		return "the channel limits the step of updates, and the version that the device runs is not a valid version"
 	case channel.ReasonPrivate:

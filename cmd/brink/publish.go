@@ -13,7 +13,7 @@ import (
 func publishCommand(sh *shell) *cobra.Command {
 	var sign signFlags
 	var r publish.Request
-	var some rolloutFlags
+	var rollout rolloutFlags
 	attach := newAttachmentFlags()
 	attachments, examples := attach.help()
 	var native []string
@@ -40,11 +40,11 @@ contain secrets, repositories, and a missing index.html.
 				return (&usageError{message: err.Error()}).of(cmd)
 			}
 			r.Native = limits
-			if some.given(cmd) {
+			if rollout.given(cmd) {
 				if r.Anew {
 					return (&usageError{message: "--anew excludes --percent, --starts and --ends"}).of(cmd)
 				}
-				to := some.apply(cmd, nil)
+				to := rollout.apply(cmd, nil)
 				r.Rollout = &to
 			}
 			if err := attach.apply(sh, cmd, &r); err != nil {
@@ -84,7 +84,7 @@ contain secrets, repositories, and a missing index.html.
 	flags.StringArrayVar(&native, "native", nil,
 		"`PLATFORM=MIN..MAX`: versions of the native app that can run it, such as ios=1.4.0.. (repeatable)")
 	flags.BoolVar(&r.Mandatory, "mandatory", false, "ask apps to install the release before they continue")
-	some.add(cmd)
+	rollout.add(cmd)
 	attach.add(cmd)
 	required(cmd, "app", "version", "channel")
 	sh.printsJSON(cmd)

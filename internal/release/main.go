@@ -3,10 +3,10 @@
 //
 // It clones the commit into a temporary folder and tags the clone, so that nothing uncommitted gets into a release and
 // the go command stamps the version. It needs Go, git and the Go module proxy, from which two pinned tools are built.
-// There is no container daemon.
+// It needs no container daemon.
 //
 // The invariant: the archives and the image depend on the commit, the version, the Go release and the file of
-// certificates only. Times are that of the commit.
+// certificates only. All times are that of the commit.
 package main
 
 import (
@@ -135,7 +135,7 @@ func (r *release) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.source = filepath.Join(r.temp, "source")
-	// Without the other tags, one of which the go command might stamp.
+	// The other tags are left out, because the go command might stamp one of them.
 	if err := r.do(ctx, r.temp, "git", "clone", "--quiet", "--no-tags", repository, r.source); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ const (
 	Published Kind = iota // its publisher sent it to this node
 	Gossiped              // another node has it
 	Mirrored              // the origin has it
-	Stored                // it was in force before, and the node starts, or the trust document of its org was replaced
+	Stored                // it was in force before this node started, or before the trust document of its org was replaced
 )
 
 // String returns the source for log lines.
@@ -55,9 +55,9 @@ func (s Source) follows() bool { return s.Kind == Gossiped || s.Kind == Mirrored
 // newer one is in force; otherwise nothing has changed. Apply may wait for other nodes and the origin, until ctx ends;
 // other channels do not wait for it.
 //
-// A published manifest has to replace the one that its publisher expects, and its bundles have to be here. One from
-// another node or the origin has to be newer, and its bundles are fetched. A stored one was in force before, and has to
-// be still allowed.
+// A published manifest must replace the one that its publisher expects, and this node must have its bundles. One from
+// another node or the origin must be newer, and its bundles are fetched. A stored one was in force before, and must
+// still be allowed.
 func (d *Door) Apply(ctx context.Context, raw []byte, app, name string, from Source) (*channel.Manifest, error) {
 	m, trust, err := d.verify(raw, app, name, from)
 	if err != nil {
@@ -95,8 +95,8 @@ func (d *Door) Apply(ctx context.Context, raw []byte, app, name string, from Sou
 	return m, nil
 }
 
-// replace puts a manifest in force instead of the current one. The trust document is the one that it was verified with.
-// Replacements of a channel are serialised: each is checked against the manifest in force, not one about to be.
+// replace brings a manifest into force instead of the current one. trust is the document that it was verified with.
+// Replacements of a channel are serialised, so that each is checked against the manifest that it replaces.
 func (d *Door) replace(ctx context.Context, m *channel.Manifest, trust *channel.Trust, from Source) error {
 	key := m.App + "/" + m.Channel
 	if err := d.locks.acquire(ctx, key); err != nil {
@@ -177,7 +177,7 @@ func (d *Door) checkOrder(m *channel.Manifest, from Source) (done bool, err erro
 	return false, checkFollows(current, lapsed, m)
 }
 
-// checkFollows returns nil if m may replace current. Of a lapsed manifest only the sequence counts, because devices
+// checkFollows returns nil if m may replace current. If current has lapsed, only its sequence counts, because devices
 // have seen it.
 func checkFollows(current *channel.Manifest, lapsed bool, m *channel.Manifest) error {
 	if !lapsed {
@@ -204,7 +204,7 @@ func (d *Door) overtaken(current *channel.Manifest, lapsed bool, m *channel.Mani
 		d.equivocations.Add(1)
 		d.Logger.Error("two manifests of one sequence are signed: an equivocation", "app", m.App,
 			"channel", m.Channel, "sequence", m.Sequence, "in_force", ours.Short(), "other", theirs.Short(),
-			"hint", "it was published on both sides of a network split, or the key was stolen: publish again, which ends it")
+			"hint", "both sides of a network partition published, or the key was stolen: publish again, which ends it")
 		return bytes.Compare(theirs[:], ours[:]) <= 0, nil
 	}
 	if m.Order() <= current.Order() && !lapsed {
@@ -216,7 +216,7 @@ func (d *Door) overtaken(current *channel.Manifest, lapsed bool, m *channel.Mani
 		case channel.CodeSequenceNotHigher:
 			return true, nil
 		case channel.CodeDowngrade:
-			// It was published on the other side of a network split. All nodes have to converge on the higher sequence;
+			// It was published on the other side of a network partition. All nodes have to converge on the higher sequence;
 			// devices with a higher version refuse it by themselves.
 			d.Logger.Warn("the fleet has a higher sequence with a lower version: devices above it wait for a higher version",
 				"app", m.App, "channel", m.Channel, "sequence", m.Sequence, "version", m.Release.Version,
@@ -270,8 +270,8 @@ func (d *Door) restore(ctx context.Context, log *slog.Logger, app, name string, 
 	}
 }
 
-// Reapply brings the stored manifests of an org into force that its trust document allows, and has the others lapse.
-// The caller has replaced the trust document before.
+// Reapply brings into force the stored manifests of an org that its trust document allows, and marks the others as
+// lapsed. The caller must have replaced the trust document.
 func (d *Door) Reapply(ctx context.Context, org string) error {
 	if err := d.reapplyStored(ctx, org); err != nil {
 		return err
@@ -292,7 +292,7 @@ func (d *Door) Reapply(ctx context.Context, org string) error {
 	return nil
 }
 
-// recheckCurrent has the manifest in force of a channel lapse, if the trust document does not allow it.
+// recheckCurrent marks the manifest in force of a channel as lapsed if the trust document does not allow it.
 func (d *Door) recheckCurrent(ctx context.Context, app, name string) error {
 	key := app + "/" + name
 	if err := d.locks.acquire(ctx, key); err != nil {
@@ -309,9 +309,9 @@ func (d *Door) recheckCurrent(ctx context.Context, app, name string) error {
 	return nil
 }
 
-// lapse has a manifest lapse that the trust document no longer allows.
+// lapse marks a manifest that the trust document no longer allows as lapsed.
 func (d *Door) lapse(m *channel.Manifest, why error) {
-	d.Logger.Warn("channel taken out: the new trust document does not allow it", "app", m.App, "channel", m.Channel,
+	d.Logger.Warn("channel left out: the new trust document does not allow it", "app", m.App, "channel", m.Channel,
 		"error", why)
 	d.State.lapse(m)
 }
@@ -338,7 +338,7 @@ func (d *Door) verifyStored(raw []byte) (*channel.Manifest, *channel.Trust, erro
 			return m, trust, nil
 		}
 	}
-	// It is refused. What follows finds the error to return.
+	// It is refused; now find the error to return.
 	stored, err := channel.ParseManifest(raw)
 	if err != nil {
 		return nil, nil, err

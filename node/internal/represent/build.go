@@ -62,7 +62,8 @@ type Encoders struct {
 	Patch func(old, next []byte, name digest.SHA256) ([]byte, error)
 }
 
-// Builder builds representations in the background, a few at a time, and each only once for all that wait for it.
+// Builder builds representations in the background, a few at a time, and each only once for all callers that wait for
+// it.
 type Builder struct {
 	Config
 	queue
@@ -71,11 +72,11 @@ type Builder struct {
 	share  *share
 }
 
-// maxQueued bounds the jobs. A representation that finds the queue full is queued by the next request for it.
+// maxQueued bounds the jobs. When the queue is full, a representation is queued by a later request for it.
 const maxQueued = 1024
 
 // patchMemory bounds the plain bytes, old and new, that patches are built from at the same time. Building one takes
-// about four times as much memory: 900 MB were seen for two archives of 102 MB.
+// about four times as much memory: two archives of 102 MB took 900 MB.
 const patchMemory = 2 * bundle.MaxPatch
 
 // Bounds of slow encodings. Beyond these sizes, the time that the device's link takes far exceeds what the last few per
@@ -166,14 +167,14 @@ func (b *Builder) first(m *channel.Manifest) []Derivation {
 
 // done is a closed channel, which start returns if there is nothing to wait for.
 //
-//nolint:gochecknoglobals // a constant that Go cannot spell
+//nolint:gochecknoglobals // a constant that Go cannot express
 var done = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// build builds one representation and stores it. One that is not worth it is stored empty, so that it is not built
+// build builds one representation and stores it. One that saves too little is stored empty, so that it is not built
 // again. It reports whether the representation was built.
 func (b *Builder) build(ctx context.Context, d Derivation) bool {
 	start := time.Now()
@@ -248,7 +249,7 @@ func encodeTo(w io.Writer, coding semantics.Coding, plain io.Reader, size int64)
 	return errors.Join(err, encoder.Close())
 }
 
-// encodePatch builds a patch, with old and new in memory.
+// encodePatch builds a patch. Both archives or files are in memory meanwhile.
 func (b *Builder) encodePatch(ctx context.Context, d Derivation) (*store.Object, error) {
 	weight := d.Size + d.Base.Size
 	if err := b.memory.Acquire(ctx, weight); err != nil {

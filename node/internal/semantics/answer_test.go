@@ -204,7 +204,7 @@ func TestJoin_ManyLinesAreOneList(t *testing.T) {
 	}
 }
 
-func TestConditions_SpanLiesInside(t *testing.T) {
+func TestConditions_SpanIsInside(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.Int64Range(-1, 1<<40).Draw(t, "size")
 		low := rapid.OneOf(rapid.Just(""), rapid.StringMatching(`[0-9]{1,25}`)).Draw(t, "low")

@@ -17,7 +17,7 @@ import (
 	"brink/protocol"
 )
 
-// Representation is one way of sending something whose bytes never change.
+// Representation is one encoding of content that never changes.
 type Representation struct {
 	Coding semantics.Coding
 	Digest digest.Digest // of the bytes as sent: the strong entity tag, which is the same on every node
@@ -49,7 +49,7 @@ type Whole struct {
 type Owner interface {
 	// Release ends a use. It does not block.
 	Release()
-	// Send returns a stream of part of the bytes, whose Close ends the use. The owner may cut it before, by wire.Abort.
+	// Send returns a stream of part of the bytes, whose Close ends the use. The owner may cut it earlier, by wire.Abort.
 	Send(conn net.Conn, start, length int64) io.ReadCloser
 }
 
@@ -86,7 +86,7 @@ func ReadAll(r io.ReadCloser, size int64) ([]byte, error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// Memory is a Body that is in memory anyway.
+// Memory is a Body that is already in memory.
 type Memory []byte
 
 // Whole implements [Body].
@@ -212,13 +212,13 @@ func (s *Sender) send(r *Request, rep Representation, answer semantics.Answer) e
 	return s.Stream(r, part, int(answer.Length), rep.Private)
 }
 
-// Stream answers with a stream that occupies private bytes of memory until it is closed; for them, a slow answer may be
-// cut. A length of -1 means unknown. The stream is always closed.
+// Stream answers with a stream that occupies private bytes of memory until it is closed. A slow answer may be cut to
+// free them. A length of -1 means unknown. The stream is always closed.
 func (s *Sender) Stream(r *Request, stream io.ReadCloser, length int, private int64) error {
 	return borrow(s.Answers, r, stream, length, private)
 }
 
-// borrow is Stream on a budget.
+// borrow is Stream with a choice of budgets.
 func borrow(from *Budget, r *Request, stream io.ReadCloser, length int, private int64) error {
 	conn := r.Conn()
 	loan := from.Open(r.Address(), func() { wire.Abort(conn) })
