@@ -126,8 +126,9 @@ func TestManifest_RequiredBundles(t *testing.T) {
 	}
 }
 
-// TestManifest_NeedsWhatADeviceCanGet asks for devices of any kind: what one is sent to is among what is needed.
-func TestManifest_NeedsWhatADeviceCanGet(t *testing.T) {
+// TestManifest_RequiredBundlesAreWhatADeviceCanGet asks for devices of any kind: the release that one gets is among
+// those that are needed.
+func TestManifest_RequiredBundlesAreWhatADeviceCanGet(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := drawLife(rt, t)
 		m := l.manifests[len(l.manifests)-1]

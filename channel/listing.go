@@ -11,8 +11,8 @@ const ListingSchema = 1
 // ListingLife is the longest lifetime of a listing: an eavesdropper can replay one until it expires.
 const ListingLife = 10 * time.Minute
 
-// Listing is a signed request for the channels of an org: the names of its apps are only for those who have one of its
-// keys. It changes nothing, so one key of a role suffices, whatever the role's threshold.
+// Listing is a signed request for the channels of an org. It is signed because the names of apps are only for holders
+// of the org's keys. It changes nothing, so one key of a role suffices, whatever the role's threshold.
 type Listing struct {
 	Schema  int       `json:"schema"` // ListingSchema
 	Org     string    `json:"org"`

@@ -174,7 +174,7 @@ func (n *Node) collect(out chan<- prometheus.Metric) {
 	if stats.Poisoned {
 		poisoned = 1
 	}
-	gauge("brink_store_poisoned", "1 when no disk space comes back before a restart.", poisoned)
+	gauge("brink_store_poisoned", "1 when no disk space can be freed before a restart.", poisoned)
 	counter("brink_store_damaged_total", "Blobs found damaged and set aside.", float64(stats.Damaged))
 	counter("brink_store_bad_records_total", "Records found damaged.", float64(stats.BadRecords))
 	counter("brink_store_evicted_bundles_total", "Bundles evicted.", float64(stats.EvictedBundles))

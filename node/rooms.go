@@ -304,8 +304,8 @@ type fetcher struct {
 	rate   int64        // bytes per second for updates; 0: no bound
 }
 
-// Fetch implements [force.Fetcher]. The bundle comes from the node that is known to have it, unless a nearer one has
-// it.
+// Fetch implements [force.Fetcher]. The bundle comes from the node that is known to have it, unless the bundle's owner
+// in this region has it.
 func (f fetcher) Fetch(ctx context.Context, id digest.Digest, node string, update bool) error {
 	if f.fleet != nil && node != "" {
 		defer f.fleet.Hint(id, node)()

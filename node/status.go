@@ -40,8 +40,8 @@ func (n *Node) status() protocol.NodeStatus {
 	return s
 }
 
-// setDraining has the node report that it is not ready, or that it is again. A draining node answers all requests, but
-// closes each connection after the next answer, so that clients open the next one to another node.
+// setDraining makes the node report that it is not ready, or that it is ready again. A draining node answers all
+// requests, but closes each connection after the next answer, so that clients open the next one to another node.
 func (n *Node) setDraining(drain bool) {
 	n.draining.Store(drain)
 	if drain {

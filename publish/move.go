@@ -243,7 +243,7 @@ func (s *session) move(ctx context.Context, current served, raw []byte) error {
 	return s.config.checkReplicas(answer.Replicas)
 }
 
-// Promote makes the channel to serve the release of the channel from. Errors are those of [Publisher.Publish].
+// Promote makes one channel, to, serve the release of another, from. Errors are those of [Publisher.Publish].
 func (p *Publisher) Promote(ctx context.Context, app, from, to string, dryRun bool) (Result, error) {
 	return p.promote(ctx, app, from, to, dryRun, func(target, source *channel.Manifest) (*channel.Manifest, error) {
 		next, err := target.Promote(source, p.config.Now())

@@ -59,7 +59,7 @@ func (s *Store) Stats() (Stats, error) {
 // ReadOnly returns why the store is read-only, empty if it is not.
 func (s *Store) ReadOnly() string { return s.quota.readOnly() }
 
-// Poisoned reports whether a read has failed in such a way that no disk space comes back before a restart.
+// Poisoned reports whether a read has failed in such a way that no disk space can be freed before a restart.
 func (s *Store) Poisoned() bool { return s.blobs.db.Poisoned() || s.records.db.Poisoned() }
 
 func encodeDamage(list []Damage) []byte {

@@ -61,7 +61,7 @@ func (f fetcher) fetch(ctx context.Context, releases []Release) error {
 	return nil
 }
 
-// fetchOne works in a folder of its own beside the destination and ends with a rename, so that a destination is whole
+// fetchOne works in a temporary folder beside the destination and ends with a rename, so that a destination is complete
 // or absent.
 func (f fetcher) fetchOne(ctx context.Context, r Release, dir string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {

@@ -30,7 +30,7 @@ type T interface {
 	Errorf(format string, args ...any)
 }
 
-// Limit returns how many bytes may be allocated to read an input of so many bytes.
+// Limit returns how many bytes may be allocated to read an input of that many bytes.
 func Limit(input int) int64 { return factor*int64(input) + fixed }
 
 // Of returns how many bytes the program allocates while f runs. Of what is allocated under the race detector it counts
@@ -43,8 +43,8 @@ func Of(f func()) int64 {
 	return int64(after.TotalAlloc-before.TotalAlloc) / raceFactor
 }
 
-// Check fails the test when f, which reads an input of so many bytes, allocates more than [Limit] allows. It calls f a
-// second time before it does.
+// Check fails the test when f, which reads an input of that many bytes, allocates more than [Limit] allows. It calls f
+// a second time before it does.
 func Check(t T, input int, f func()) {
 	t.Helper()
 	AtMost(t, Limit(input), f)

@@ -77,7 +77,7 @@ func (e *usageError) of(cmd *cobra.Command) *usageError {
 	return named
 }
 
-// asUsage makes a usage error of an error that occurred before the verb started.
+// asUsage turns an error that occurred before the verb started into a usage error.
 func asUsage(err error) error {
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return err

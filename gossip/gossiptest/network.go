@@ -108,7 +108,7 @@ type Transport struct {
 
 var _ memberlist.NodeAwareTransport = (*Transport)(nil)
 
-// Transport returns the end at an address. Whoever had it before is off the network.
+// Transport returns the transport at an address. It removes the previous one from the network.
 func (n *Network) Transport(address netip.AddrPort) *Transport {
 	t := &Transport{
 		network: n,

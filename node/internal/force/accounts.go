@@ -46,8 +46,8 @@ type reservation struct {
 // chunks.
 const reservationLife = 10 * time.Minute
 
-// unnamedLife is how long a bundle that no channel names is not dropped although its org has no room for another one:
-// its publisher needs some time to name it in a manifest. Older ones are dropped, as they are when the store is full.
+// unnamedLife is how long a bundle that no channel names is kept even if its org has no room for another one: its
+// publisher needs some time to name it in a manifest. Older ones are dropped, as they are when the store is full.
 const unnamedLife = time.Hour
 
 // charge returns the bundles that count against the quota of an org, with their sizes: those that its channels serve or

@@ -183,7 +183,7 @@ func (s *State) lapse(m *channel.Manifest) {
 	}
 }
 
-// set puts a manifest in force, unless a later one is in force.
+// set brings a manifest into force, unless a later one is in force.
 func (s *State) set(m *channel.Manifest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,7 +203,7 @@ func (s *State) set(m *channel.Manifest) {
 	s.named.add(m, +1)
 }
 
-// Expect has the bundles of a manifest count as named before it is in force, so that they can be fetched and
+// Expect makes the bundles of a manifest count as named before it is in force, so that they can be fetched and
 // representations built. The caller calls end once the manifest is in force or was refused.
 func (s *State) Expect(m *channel.Manifest) (end func()) {
 	s.mu.Lock()

@@ -25,7 +25,7 @@ const (
 	Urgent
 )
 
-// Bounds of what requests can have built.
+// Bounds of the builds that requests can cause.
 const (
 	// maxAskedQueue bounds the jobs that requests have queued. It leaves most of maxQueued to planned ones.
 	maxAskedQueue = 256
@@ -69,8 +69,8 @@ func (a *tokenBucket) spend(n int64, now time.Time) bool {
 	return true
 }
 
-// refused reports whether a request must not have d built: a recent build of it failed, the queue of requests is full,
-// or the budget for patches is spent. The caller holds mu.
+// refused reports whether a request must not cause d to be built: a recent build of it failed, the queue of requests is
+// full, or the budget for patches is spent. The caller holds mu.
 func (b *Builder) refused(d Derivation) bool {
 	now := b.Now()
 	if until, failed := b.failed[d.Key()]; failed && now.Before(until) {

@@ -16,7 +16,7 @@ type sending struct {
 	prev, next *sending // of the same representation
 }
 
-// sendingBytes and sendingFile are the two forms, each in one piece of memory. Both go out without being copied.
+// sendingBytes and sendingFile are the two forms, each in one piece of memory. Both are sent without being copied.
 type (
 	sendingBytes struct {
 		bytes.Reader

@@ -6,9 +6,9 @@
 // accepts and [Accept.Choose] for the coding, and with the entity tag and the size of that representation asks
 // [Conditions.Evaluate] how to answer. The [Answer] names the status and the span of bytes to send.
 //
-// The invariant: whatever a client sends, the result is one that the RFC allows, the span lies inside the
-// representation, and what cannot be understood leads to the full answer. Nothing is allocated, except by Join when a
-// field came in several lines.
+// The invariant: for every request, the result is one that the RFC allows, the span lies inside the representation, and
+// what cannot be understood leads to the full answer. Nothing is allocated, except by Join when a field came in several
+// lines.
 //
 // A field value is a []byte. Nil means that the request has no such field; a field that is there and empty is not nil.
 package semantics

@@ -11,8 +11,9 @@ var (
 	errTooMany = errors.New("too many elements")
 )
 
-// listOf reads a JSON array of at most so many elements. It stops at the first one beyond them: the three bytes of an
-// empty element would otherwise take many times as much memory. What is valid JSON and no array is errNoArray.
+// listOf reads a JSON array with a maximum number of elements. It stops at the first one beyond that: the three bytes
+// of an empty element would otherwise take many times as much memory. For valid JSON that is not an array it returns
+// errNoArray.
 func listOf[T any](raw []byte, most int) ([]T, error) {
 	in := json.NewDecoder(bytes.NewReader(raw))
 	begin, err := in.Token()

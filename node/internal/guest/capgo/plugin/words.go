@@ -55,8 +55,8 @@ func tooFar(f *failure, m *channel.Manifest, in *info) *failure {
 	return f.with("major", true).with("version", m.Release.Version).with("old", in.Build)
 }
 
-// stepWord returns what Capgo calls it that a channel takes no larger steps. Capgo names what is shut out, not what is
-// let in.
+// stepWord returns Capgo's name for a limit on the steps of a channel. Capgo names the steps that are excluded, not
+// those that are allowed.
 func stepWord(largest channel.Step) (code, message string) {
 	switch largest {
 	case channel.StepNumber:
