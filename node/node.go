@@ -195,7 +195,7 @@ func (n *Node) problems() []string {
 		reasons = append(reasons, n.mirror.Problems()...)
 	}
 	if missing := n.filler.Progress().Missing; missing > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d bundles are being fetched", missing))
+		reasons = append(reasons, fmt.Sprintf("bundles that are being fetched: %d", missing))
 	}
 	return append(reasons, n.endings.Reasons()...)
 }

@@ -178,6 +178,8 @@ func whyNot(reason string) string {
 	switch channel.Reason(reason) {
 	case channel.ReasonExpired:
 		return "the channel manifest has expired"
+	case channel.ReasonNeedsUpdate:
+		return "the channel manifest uses a feature that this version of the program does not know: update it"
 	case channel.ReasonNativeTooOld:
 		return "the release requires a newer native app"
 	case channel.ReasonNativeTooNew:

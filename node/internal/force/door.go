@@ -63,7 +63,8 @@ func (d *Door) Apply(ctx context.Context, raw []byte, app, name string, from Sou
 	if err != nil {
 		return nil, err
 	}
-	if done, err := d.checkOrder(m, from); done || err != nil {
+	if done, report, err := d.checkOrder(m, from); done || err != nil {
+		report()
 		return m, err
 	}
 	if from.follows() {
@@ -109,7 +110,9 @@ func (d *Door) replace(ctx context.Context, m *channel.Manifest, trust *channel.
 			return err
 		}
 	}
-	if done, err := d.checkOrder(m, from); done || err != nil {
+	done, report, err := d.checkOrder(m, from)
+	report()
+	if done || err != nil {
 		return err
 	}
 	if from.Kind == Published && d.Origin != nil {
@@ -155,26 +158,28 @@ func (d *Door) verify(raw []byte, app, name string, from Source) (*channel.Manif
 	return m, trust, m.CheckFor(app, name)
 }
 
-// checkOrder returns an error if a manifest may not replace the one in force. It reports done if there is nothing to
-// do, because that manifest or a newer one is in force.
-func (d *Door) checkOrder(m *channel.Manifest, from Source) (done bool, err error) {
+// checkOrder returns an error if a manifest may not replace the one in force. It returns done if there is nothing to
+// do, because that manifest or a newer one is in force. report logs what an operator should know of the order; it is
+// called once for each manifest, which is checked twice.
+func (d *Door) checkOrder(m *channel.Manifest, from Source) (done bool, report func(), err error) {
 	current, lapsed := d.State.Current(m.App, m.Channel)
+	nothing := func() {}
 	switch {
 	case current == nil || from.Kind == Stored:
-		return false, nil
+		return false, nothing, nil
 	case from.follows():
 		return d.overtaken(current, lapsed, m)
 	case current.Digest() == m.Digest():
-		return true, nil // the same manifest again
+		return true, nothing, nil // the same manifest again
 	case from.Expect != current.Digest():
-		return false, serve.Problem(
+		return false, nothing, serve.Problem(
 			protocol.CodeConflict,
 			fmt.Sprintf("channel %s is at sequence %d, which is not the one that your change replaces", m.Channel,
 				current.Sequence),
 			"publish again to put your release on top of it",
 		)
 	}
-	return false, checkFollows(current, lapsed, m)
+	return false, nothing, checkFollows(current, lapsed, m)
 }
 
 // checkFollows returns nil if m may replace current. If current has lapsed, only its sequence counts, because devices
@@ -198,33 +203,38 @@ func checkFollows(current *channel.Manifest, lapsed bool, m *channel.Manifest) e
 //
 // Two different manifests with one sequence are an equivocation: both are signed. All nodes choose the one whose
 // statement has the larger digest, and log it; the next sequence resolves it.
-func (d *Door) overtaken(current *channel.Manifest, lapsed bool, m *channel.Manifest) (bool, error) {
+func (d *Door) overtaken(
+	current *channel.Manifest, lapsed bool, m *channel.Manifest,
+) (done bool, report func(), err error) {
+	nothing := func() {}
 	if current.Order() == m.Order() && current.Statement() != m.Statement() {
 		ours, theirs := current.Statement(), m.Statement()
-		d.equivocations.Add(1)
-		d.Logger.Error("two manifests of one sequence are signed: an equivocation", "app", m.App,
-			"channel", m.Channel, "sequence", m.Sequence, "in_force", ours.Short(), "other", theirs.Short(),
-			"hint", "both sides of a network partition published, or the key was stolen: publish again, which ends it")
-		return bytes.Compare(theirs[:], ours[:]) <= 0, nil
+		return bytes.Compare(theirs[:], ours[:]) <= 0, func() {
+			d.equivocations.Add(1)
+			d.Logger.Error("two manifests of one sequence are signed: an equivocation", "app", m.App,
+				"channel", m.Channel, "sequence", m.Sequence, "in_force", ours.Short(), "other", theirs.Short(),
+				"hint", "both sides of a network partition published, or the key was stolen: publish again, which ends it")
+		}, nil
 	}
 	if m.Order() <= current.Order() && !lapsed {
-		return true, nil
+		return true, nothing, nil
 	}
-	err := checkFollows(current, lapsed, m)
+	err = checkFollows(current, lapsed, m)
 	if refused, ok := errors.AsType[*channel.RefusedError](err); ok {
 		switch refused.Code {
 		case channel.CodeSequenceNotHigher:
-			return true, nil
+			return true, nothing, nil
 		case channel.CodeDowngrade:
 			// It was published on the other side of a network partition. All nodes have to converge on the higher sequence;
 			// devices with a higher version refuse it by themselves.
-			d.Logger.Warn("the fleet has a higher sequence with a lower version: devices above it wait for a higher version",
-				"app", m.App, "channel", m.Channel, "sequence", m.Sequence, "version", m.Release.Version,
-				"hint", "publish a higher version")
-			return false, nil
+			return false, func() {
+				d.Logger.Warn("the fleet has a higher sequence with a lower version: devices above it wait for a higher version",
+					"app", m.App, "channel", m.Channel, "sequence", m.Sequence, "version", m.Release.Version,
+					"hint", "publish a higher version")
+			}, nil
 		}
 	}
-	return false, err
+	return false, nothing, err
 }
 
 // RestoreManifests brings the stored manifests into force, except those that the trust documents no longer allow, which

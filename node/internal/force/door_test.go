@@ -207,3 +207,26 @@ func TestDoor_ChecksTheOrderOfManifests(t *testing.T) {
 		t.Errorf("announced is sequence %d", got)
 	}
 }
+
+// having is a Fetcher of bundles that are there already.
+type having struct{}
+
+func (having) Fetch(context.Context, digest.Digest, string, bool) error { return nil }
+
+// Whether the other manifest wins or loses, an equivocation counts once for each manifest that shows it.
+func TestDoor_ReportsAnEquivocationOnce(t *testing.T) {
+	f := newFixture(t)
+	f.Fetcher = having{}
+	for i := range 20 {
+		_, err := f.Apply(t.Context(), f.signed(1), testApp, "production", Source{Kind: Gossiped, Node: "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Equivocations(); got != int64(i) {
+			t.Fatalf("after %d manifests of one sequence %d equivocations are counted", i+1, got)
+		}
+	}
+	if len(f.announced) < 2 {
+		t.Errorf("%d manifests came into force: none that won was tried", len(f.announced))
+	}
+}

@@ -367,7 +367,7 @@ func (o *Mirror) Problems() []string {
 		reasons = append(reasons, "origin cannot be read: "+o.last.Error())
 	}
 	if len(o.late) > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d channels are not at the origin yet", len(o.late)))
+		reasons = append(reasons, fmt.Sprintf("channels that are not at the origin yet: %d", len(o.late)))
 	}
 	return reasons
 }
