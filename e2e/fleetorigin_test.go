@@ -155,7 +155,7 @@ func TestFleet_OutlivesTroubleWithTheOrigin(t *testing.T) {
 		t.Logf("%s: the strict node said no after %v: %s", trouble.name, since(began), strings.TrimSpace(refused.stderr))
 		failure := failureOf(t, refused)
 		if !strings.Contains(failure.Message, "origin") || !strings.Contains(failure.Message, trouble.tells) ||
-			!strings.Contains(failure.Hint, "nothing has moved") {
+			!strings.Contains(failure.Hint, "has not moved") {
 			t.Errorf("%s: what it says does not tell what is wrong: %+v", trouble.name, failure)
 		}
 		if manifestOf(strict) != before {
