@@ -70,10 +70,18 @@ func isPrivateDER(der []byte) bool {
 	return err == nil
 }
 
-// isMixed distinguishes random base64 from hexadecimal digests, names and paths.
+// isMixed distinguishes random base64 from hexadecimal digests, names and paths. One key in 200 has no digit, or as many
+// slashes as a path, so a plus and capitals within words count as well.
 func isMixed(run string) bool {
 	has := func(is func(rune) bool) bool { return strings.ContainsFunc(run, is) }
-	return has(unicode.IsUpper) && has(unicode.IsLower) && has(unicode.IsDigit) && strings.Count(run, "/") < 4
+	capitals := 0 // after a small letter
+	for i := 1; i < len(run); i++ {
+		if unicode.IsLower(rune(run[i-1])) && unicode.IsUpper(rune(run[i])) {
+			capitals++
+		}
+	}
+	return has(unicode.IsUpper) && has(unicode.IsLower) &&
+		(has(unicode.IsDigit) && strings.Count(run, "/") < 4 || strings.Contains(run, "+") || capitals > 2)
 }
 
 // pieceSize is the length in bytes from which a part of a secret is redacted.

@@ -362,6 +362,14 @@ func TestSecretKind_KnowsOtherTexts(t *testing.T) {
 			t.Errorf("%q is taken for %s", text, kind)
 		}
 	}
+	for _, run := range []string{ // keys that were cut off, without a digit, and with many slashes
+		"MplVqfZJvzxIm+ZzJhQFAPfJrhYSeGatmuakgpon", "MplVqfZJvzxImxZzJhQFAPfJrhYSeGatmuakgpon",
+		"Mp/Vqf/Jvzx/m0ZzJh/FAPfJrhY/eGatmuakgpon",
+	} {
+		if kind := secretKind(run); kind != s3KeyText {
+			t.Errorf("%q is taken for %q", run, kind)
+		}
+	}
 	for _, s := range leaks(t) {
 		if s.kind != "fleet keys" && secretKind(s.text) == "" {
 			t.Errorf("the %s is taken for nothing", s.kind)
