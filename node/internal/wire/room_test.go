@@ -175,6 +175,7 @@ func TestListener_CloseEndsTheWaitForRoom(t *testing.T) {
 		c := newCrowd(t, config)
 		busy := c.arrive()
 		send(t, busy, 1)
+		synctest.Wait() // until it is busy
 		late := c.arrive()
 		synctest.Wait()
 		_ = c.Close()
