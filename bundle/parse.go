@@ -176,7 +176,7 @@ type indexer struct {
 	archive *digest.Hasher
 	content *digest.Hasher // of the current file
 	header  []byte         // of the current file
-	buffer  []byte         // of the current file: what is not cut into chunks yet
+	buffer  []byte         // bytes of the current file that are not in a chunk yet
 	files   []File
 }
 

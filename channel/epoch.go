@@ -63,7 +63,7 @@ func (c *TrustConfig) Reset(apps, channels []Pattern) {
 // checkEpoch checks that the sequence of m is in the epoch of its channel.
 func (t *Trust) checkEpoch(m *Manifest) error {
 	if got, want := EpochOf(m.Sequence), t.Epoch(m.App, m.Channel); got != want {
-		return refuse(CodeWrongEpoch, "publish to the channel with --anew",
+		return refuse(CodeWrongEpoch, "publish to the channel with --restart",
 			"manifest has sequence %d of epoch %d, but version %d of the trust document requires epoch %d",
 			m.Sequence, got, t.Version(), want)
 	}

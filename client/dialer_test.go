@@ -163,7 +163,7 @@ func TestDialer_OpensNothingBesideAProxy(t *testing.T) {
 	}
 }
 
-// TestDialer_FailsLikeAnyOther: an opening that failed is tried anew, and who does not want to wait any more need not.
+// TestDialer_FailsLikeAnyOther: an opening that failed is tried again, and a caller whose context ends stops waiting.
 func TestDialer_FailsLikeAnyOther(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

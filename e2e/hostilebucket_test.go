@@ -54,7 +54,7 @@ func (p *program) follows(t *testing.T, s *buckettest.S3, data string) *node {
 	return n
 }
 
-// asked returns when nodes have asked a store for the channel anew, more than once.
+// asked returns when nodes have asked a store for the channel again, more than once.
 func asked(t *testing.T, s *buckettest.S3) {
 	t.Helper()
 	s.Count("GET", "")

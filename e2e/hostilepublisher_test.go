@@ -10,7 +10,7 @@ func verbs(folder string) map[string][]string {
 	return map[string][]string{
 		"publish":         moves("publish", folder, "--version", "1.2.0"),
 		"publish percent": moves("publish", folder, "--version", "1.2.0", "--percent", "5"),
-		"publish anew":    moves("publish", folder, "--version", "1.2.0", "--anew"),
+		"publish anew":    moves("publish", folder, "--version", "1.2.0", "--restart"),
 		"promote":         {"channel", "promote", "--from", beta, "--to", production},
 		"promote onto":    {"channel", "promote", "--from", production, "--to", beta},
 		"rollback":        moves("channel", "rollback"),

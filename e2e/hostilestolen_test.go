@@ -46,7 +46,7 @@ func TestHostile_StolenKeyUsesUpTheSequences(t *testing.T) {
 	p.must(t, "org", "push", p.trust, "--node", n.url)
 	p.key = "new.key"
 	args := p.publishArgs(n.url, next.write(t, p.file("next")), "1.1.0", production)
-	p.must(t, append(args, "--anew")...)
+	p.must(t, append(args, "--restart")...)
 
 	// Devices have the first trust document still. One of them runs the thief's release, whose files it keeps until the
 	// next update, for the app may be running; it does not go back to it.

@@ -25,7 +25,7 @@ type report struct {
 	Text    string // of the file that was fetched
 }
 
-// observed returns a single-page app that tells where what it saw, and loads itself anew when it is told to.
+// observed returns a single-page app that reports what it saw, and reloads itself when it is told to.
 //
 // The page waits before it says that it is ready: browsers write a dictionary to disk after the response has ended, and
 // tell nobody when that is done.

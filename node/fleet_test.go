@@ -302,7 +302,7 @@ func TestFleet_TrustSpreadsAndTakesOutWhatItNoLongerAllows(t *testing.T) {
 		node.key = fresh
 	}
 	request := requestOf(t, "1.1.0")
-	request.Anew = true
+	request.Restart = true
 	expected := func(c *publish.Config) { c.ExpectSequence = new(uint64(1)) }
 	again, err := f.nodes[1].publisher(expected).Publish(t.Context(), request)
 	if err != nil {

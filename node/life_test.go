@@ -275,7 +275,7 @@ func TestNode_LeavesOutWhatTrustNoLongerAllows(t *testing.T) {
 	if _, err := f.publisher().Publish(context.Background(), request); !errors.Is(err, publish.ErrLapsed) {
 		t.Errorf("publish on top of it: %v, want ErrLapsed", err)
 	}
-	request.Anew = true
+	request.Restart = true
 	if _, err := f.publisher().Publish(context.Background(), request); !errors.Is(err, publish.ErrSequence) {
 		t.Errorf("publish anew from a sequence that nobody vouches for: %v, want ErrSequence", err)
 	}
@@ -286,7 +286,7 @@ func TestNode_LeavesOutWhatTrustNoLongerAllows(t *testing.T) {
 	if resp, body := f.do(http.MethodPost, protocol.CheckPath(testApp), strings.NewReader(`{"channel":"production"}`)); resp.StatusCode != 200 {
 		t.Errorf("after that: %d %s", resp.StatusCode, body)
 	}
-	request.Version, request.Anew, request.Above = "1.0.2", false, 100
+	request.Version, request.Restart, request.Above = "1.0.2", false, 100
 	if r, err := f.publisher().Publish(context.Background(), request); err != nil || r.Sequence != 101 {
 		t.Errorf("publish above 100: %+v, %v", r, err)
 	}

@@ -138,7 +138,7 @@ func TestMirror_OneFetchHoweverManyWait(t *testing.T) {
 		m := reader.state.Manifest(testApp, "production")
 		return m != nil && m.Sequence == second.Sequence
 	})
-	s3.Count(http.MethodGet, index) // begins anew
+	s3.Count(http.MethodGet, index) // counting starts again
 	var devices sync.WaitGroup
 	for range 100 {
 		devices.Go(func() {

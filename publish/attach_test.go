@@ -227,7 +227,7 @@ func TestPublisher_TakesOverNoAttachmentThatNobodyVouchesFor(t *testing.T) {
 	if n.manifest, err = channel.SignManifest(m, newKey(t)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.publish(func(c *Config, r *Request) { r.Anew, c.ExpectSequence = true, new(uint64(1)) }); err != nil {
+	if _, err := n.publish(func(c *Config, r *Request) { r.Restart, c.ExpectSequence = true, new(uint64(1)) }); err != nil {
 		t.Fatal(err)
 	}
 	if m := n.inForce(); m.Release.Attachment("other") != nil || m.Release.Attachment("zip") == nil {

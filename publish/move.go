@@ -83,7 +83,7 @@ func (s *session) manifest(ctx context.Context, app, name string) (served, error
 	return served{manifest: m, tag: protocol.Tag(m.Digest())}, nil
 }
 
-// current fetches the channel of r. A channel whose manifest has lapsed is returned only for [Request.Anew].
+// current fetches the channel of r. A channel whose manifest has lapsed is returned only for [Request.Restart].
 func (s *session) current(ctx context.Context, r Request) (served, error) {
 	now, err := s.manifest(ctx, r.App, r.Channel)
 	if err := s.checkSequence(now); err != nil {
@@ -93,7 +93,7 @@ func (s *session) current(ctx context.Context, r Request) (served, error) {
 		channel.CodeOf(err) == channel.CodeNotEnoughSignatures || channel.CodeOf(err) == channel.CodeWrongChannel ||
 		channel.CodeOf(err) == channel.CodeWrongEpoch
 	switch {
-	case now.lapsed && r.Anew:
+	case now.lapsed && r.Restart:
 		return now, s.checkLapsed(now)
 	case now.lapsed:
 		return served{}, fmt.Errorf("%w; %w", err, ErrLapsed)

@@ -175,7 +175,8 @@ type Request struct {
 	// AllowPrivateKeys publishes a folder with private keys, instead of returning a [*PrivateKeyError].
 	AllowPrivateKeys bool
 	// Warn, if set, is called with each warning about the folder before anything is sent.
-	Warn      func(Warning)
+	Warn func(Warning)
+
 	App       string
 	Version   string // semantic version
 	Channel   string
@@ -188,11 +189,11 @@ type Request struct {
 	// Attacher here, which makes the next attachment or drops it; otherwise the release is refused.
 	Attachments []Attacher
 	// Rollout, if set, starts a rollout, see [channel.Manifest.Roll]; Publish fills in its From. It cannot be combined
-	// with Anew, which has no previous release for the other devices.
+	// with Restart, which has no previous release for the other devices.
 	Rollout *channel.Rollout
-	// Anew starts over a channel whose manifest was lost or was signed by a key that the trust document no longer allows:
-	// only its sequence and version are used, see [channel.Manifest.Restart].
-	Anew bool
+	// Restart starts over a channel whose manifest was lost, or was signed by a key that the trust document no longer
+	// allows: only its sequence and version are used, see [channel.Manifest.Restart].
+	Restart bool
 	// Above is the last sequence of a lost channel that devices have seen. The sequence of the new manifest is higher.
 	Above  uint64
 	DryRun bool // do everything except uploading and moving the channel
@@ -257,7 +258,7 @@ type session struct {
 }
 
 func (s *session) publish(ctx context.Context, r Request) error {
-	if r.Anew && r.Rollout != nil {
+	if r.Restart && r.Rollout != nil {
 		return errors.New("a channel that starts over cannot have a rollout: there is no previous release for other devices")
 	}
 	if err := r.checkAttachments(); err != nil {

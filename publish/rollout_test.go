@@ -40,7 +40,7 @@ func TestPublisher_PublishesToSomeDevices(t *testing.T) {
 		t.Errorf("to more devices: %v, want %s", err, channel.CodeRolloutRunning)
 	}
 	before := len(n.calls)
-	if _, err = n.publish(next, func(_ *Config, r *Request) { r.Anew = true }); err == nil || len(n.calls) > before {
+	if _, err = n.publish(next, func(_ *Config, r *Request) { r.Restart = true }); err == nil || len(n.calls) > before {
 		t.Errorf("anew to some devices: %v after %v", err, n.calls[before:])
 	}
 }

@@ -86,7 +86,7 @@ func verbs(t *testing.T) map[string]func(*Publisher) error {
 		},
 		"publish anew": func(p *Publisher) error {
 			anew := request
-			anew.Anew = true
+			anew.Restart = true
 			_, err := p.Publish(t.Context(), anew)
 			return err
 		},

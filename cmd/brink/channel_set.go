@@ -10,7 +10,7 @@ import (
 	"brink/channel"
 )
 
-// ruleFlags are the flags of channel set. They name what is allowed, whereas [channel.Rules] names what is not.
+// ruleFlags are the flags of channel set. They name what is allowed; [channel.Rules] names what is refused.
 type ruleFlags struct {
 	private, selfAssign                                      bool
 	emulators, devices, production, development, underNative bool

@@ -25,7 +25,7 @@ it if enough root keys of their current version have signed it. A --role that do
 --publisher and --apps.
 
 --reset is for a channel whose sequences were exhausted with a stolen key: remove that key in the same version, then
-publish to the channel with --anew.`,
+publish to the channel with --restart.`,
 		`
   brink org update acme.trust.json --root root.key --publisher ci2.key.pub
   brink org update acme.trust.json --root root.key --remove-publisher ci.key.pub

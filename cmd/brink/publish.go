@@ -41,8 +41,8 @@ contain secrets, repositories, and a missing index.html.
 			}
 			r.Native = limits
 			if rollout.given(cmd) {
-				if r.Anew {
-					return (&usageError{message: "--anew excludes --percent, --starts and --ends"}).of(cmd)
+				if r.Restart {
+					return (&usageError{message: "--restart excludes --percent, --starts and --ends"}).of(cmd)
 				}
 				to := rollout.apply(cmd, nil)
 				r.Rollout = &to
@@ -77,7 +77,7 @@ contain secrets, repositories, and a missing index.html.
 	flags.BoolVar(&r.AllowPrivateKeys, "allow-private-keys", false, "publish a folder that contains private keys")
 	flags.StringVar(&r.Link, "link", "", "`URL` of a page about the release")
 	flags.StringVar(&r.Comment, "comment", "", "`TEXT` that describes the release")
-	flags.BoolVar(&r.Anew, "anew", false,
+	flags.BoolVar(&r.Restart, "restart", false,
 		"start the channel over if its manifest is signed by a key that was removed, continuing its sequence")
 	flags.Uint64Var(&r.Above, "above", 0,
 		"start a lost channel over, above the last `SEQUENCE` that devices have seen")

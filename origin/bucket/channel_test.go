@@ -237,10 +237,10 @@ func TestBucket_PollingIsCheap(t *testing.T) {
 }
 
 func TestBucket_AStoreWithoutConditions(t *testing.T) {
-	for name, kind := range map[string]buckettest.Heed{"refuses them": buckettest.Refuses, "ignores them": buckettest.Ignores} {
+	for name, kind := range map[string]buckettest.Conditions{"refuses them": buckettest.Refuses, "ignores them": buckettest.Ignores} {
 		t.Run(name, func(t *testing.T) {
 			s := newFakeS3(t)
-			s.Heed = kind
+			s.Conditions = kind
 			var logs bytes.Buffer
 			b, err := Open(t.Context(), s.Address(),
 				Config{Logger: slog.New(slog.NewTextHandler(&logs, nil))})

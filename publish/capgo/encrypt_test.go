@@ -27,7 +27,7 @@ import (
 	"brink/publish"
 )
 
-// device is what the plugin does with a public key, written anew from the standards: it shares no code with what
+// device is what the plugin does with a public key, written from the standards: it shares no code with what
 // encrypts.
 type device struct{ n, e *big.Int }
 

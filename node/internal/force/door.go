@@ -192,7 +192,7 @@ func checkFollows(current *channel.Manifest, lapsed bool, m *channel.Manifest) e
 		return &channel.RefusedError{
 			Code:   channel.CodeSequenceNotHigher,
 			Reason: fmt.Sprintf("devices have seen sequence %d, signed by a key that is no longer allowed", current.Sequence),
-			Hint:   "publish with --anew, which continues from that sequence",
+			Hint:   "publish with --restart, which continues from that sequence",
 		}
 	}
 	return nil
@@ -273,7 +273,7 @@ func (d *Door) restore(ctx context.Context, log *slog.Logger, app, name string, 
 	}
 	if _, err := d.Apply(ctx, raw, app, name, Source{Kind: Stored}); err != nil {
 		log.Error("channel left out: its manifest is no longer allowed", "error", err,
-			"hint", "publish to it with --anew")
+			"hint", "publish to it with --restart")
 		if lapsed, err := channel.ParseManifest(raw); err == nil {
 			d.State.lapse(lapsed)
 		}

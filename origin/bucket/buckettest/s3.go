@@ -23,8 +23,8 @@ import (
 type S3 struct {
 	*httptest.Server
 
-	// Heed says how conditional writes are taken: heeded, ignored, or refused as not implemented.
-	Heed Heed
+	// Conditions is what the store does with the conditions of writes.
+	Conditions Conditions
 	// Fail, if set, may answer in the place of the store. It is called with the key.
 	Fail func(w http.ResponseWriter, r *http.Request, key string) (done bool)
 
@@ -33,14 +33,14 @@ type S3 struct {
 	calls   []string // method and key
 }
 
-// Heed is how conditional writes are taken.
-type Heed int
+// Conditions is what a store does with the conditions of writes (If-Match, If-None-Match).
+type Conditions int
 
 // The ways. There are stores of each kind.
 const (
-	Heeds Heed = iota
+	Honours Conditions = iota
 	Ignores
-	Refuses // as not implemented
+	Refuses // with 501
 )
 
 // Name is that of the bucket.
@@ -185,8 +185,8 @@ func (s *S3) put(w http.ResponseWriter, r *http.Request, key string, body []byte
 	there, ok := s.objects[key]
 	none, match := r.Header.Get("If-None-Match"), r.Header.Get("If-Match")
 	switch {
-	case none == "" && match == "", s.Heed == Ignores:
-	case s.Heed == Refuses:
+	case none == "" && match == "", s.Conditions == Ignores:
+	case s.Conditions == Refuses:
 		Says(w, http.StatusNotImplemented, "NotImplemented")
 		return
 	case none != "" && ok, match != "" && ok && match != tagOf(there):
