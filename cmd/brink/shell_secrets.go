@@ -70,8 +70,8 @@ func isPrivateDER(der []byte) bool {
 	return err == nil
 }
 
-// isMixed distinguishes random base64 from hexadecimal digests, names and paths. One key in 200 has no digit, or as many
-// slashes as a path, so a plus and capitals within words count as well.
+// isMixed distinguishes random base64 from hexadecimal digests, names and paths. One key in 200 has no digit, or as
+// many slashes as a path, so a plus and capitals within words count as well.
 func isMixed(run string) bool {
 	has := func(is func(rune) bool) bool { return strings.ContainsFunc(run, is) }
 	capitals := 0 // after a small letter
